@@ -29,11 +29,11 @@ use tollgate::core::cors::Sharing;
 use tollgate::core::identity_headers::{IdentityHeaders, ReservedHeaders};
 use tollgate::core::ids::{IssuerName, RouteName, UpstreamName};
 use tollgate::core::path::{CanonicalPath, PathPattern};
-use tollgate::core::revocation::TokenFacts as RevocationFacts;
+use tollgate::core::revocation::TokenIdentity as RevocationFacts;
 use tollgate::core::route::forwarding::Forwarding;
 use tollgate::core::route::policy::Access;
 use tollgate::core::route::resource::Resource;
-use tollgate::core::route::table::{Found, RouteTable};
+use tollgate::core::route::table::{RouteMatch, RouteTable};
 use tollgate::core::route::{CorsSpeaker, Route};
 use tollgate::core::secret::Secret;
 use tollgate::core::session::sealed::{Binding, KeyRing, Purpose};
@@ -207,7 +207,7 @@ fn route(table: &mut Table) {
         table.add(name, || {
             let path = CanonicalPath::parse(black_box(asked.as_bytes())).expect("a path");
             let found = routes.find("api.example.com", &Method::GET, path);
-            assert!(matches!(found, Found::Route(_)));
+            assert!(matches!(found, RouteMatch::Route(_)));
             found
         });
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tollgate::core::revocation::marks::{Mark, Pair};
-use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, TokenFacts, Whose};
+use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, TokenIdentity, Whose};
 use tollgate::core::time::Timestamp;
 use tollgate::core::token::id::TokenId;
 use tollgate::flows::ports::{Clock as _, Exclusive as _, RevocationLog as _};
@@ -132,7 +132,7 @@ fn entry(kind: Kind, value: &str) -> Change {
 fn times(tables: &Revocations, jti: impl Fn(usize) -> String) -> String {
     let marks_of = |at| {
         let jti = jti(at);
-        let facts = TokenFacts {
+        let facts = TokenIdentity {
             id: TokenId::of(ISS, Some(&jti), ""),
             iss: ISS,
             jti: Some(&jti),

@@ -122,10 +122,10 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::config::State;
+    use crate::config::FileStamp;
 
     fn state(length: u64) -> Seen {
-        Some(State { length, ..State::default() })
+        Some(FileStamp { length, ..FileStamp::default() })
     }
 
     fn noted(name: &str, length: u64, unread: bool) -> Noted {

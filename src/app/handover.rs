@@ -263,12 +263,12 @@ impl Reopening {
 async fn without_store(standby: &Standby, waiting: &Mutex<Waiting>) -> Option<String> {
     let is_shared = standby.gate.live.load().settings.store.redis.is_some();
     while let Some((why, patience)) = why_without_store(&standby.gate).filter(|_| is_shared) {
-        if waiting.lock().is_over(patience, Instant::now()) {
+        if waiting.lock().has_waited_long_enough(patience, Instant::now()) {
             return Some(why);
         }
         tokio::time::sleep(LOOK).await;
     }
-    waiting.lock().ends();
+    waiting.lock().reset();
     None
 }
 
@@ -286,12 +286,12 @@ impl Waiting {
     }
 
     /// Nothing is waited for any more, for now.
-    const fn ends(&mut self) {
+    const fn reset(&mut self) {
         self.reason = None;
     }
 
     /// Whether it was long enough. The old process does not wait for ever.
-    fn is_over(&mut self, patience: Duration, now: Instant) -> bool {
+    fn has_waited_long_enough(&mut self, patience: Duration, now: Instant) -> bool {
         let goes_on = self.reason.filter(|(reason, _)| *reason == patience);
         let (_, since) = *self.reason.insert(goes_on.unwrap_or((patience, now)));
         now.duration_since(since) >= patience || now.duration_since(self.began) >= LIST + STORE
@@ -343,12 +343,14 @@ mod tests {
             (52, LIST, false),
             (53, LIST, true),
         ] {
-            assert_eq!(waiting.is_over(patience, at(seconds)), is_over, "{seconds} s");
+            assert_eq!(waiting.has_waited_long_enough(patience, at(seconds)), is_over, "{seconds} s");
         }
         let mut waiting = Waiting::since(began);
-        assert!(!waiting.is_over(STORE, at(1)));
-        waiting.ends();
-        assert!(!waiting.is_over(STORE, at(9)) && waiting.is_over(STORE, at(12)));
+        assert!(!waiting.has_waited_long_enough(STORE, at(1)));
+        waiting.reset();
+        assert!(
+            !waiting.has_waited_long_enough(STORE, at(9)) && waiting.has_waited_long_enough(STORE, at(12))
+        );
         assert!(LIST + STORE < READY);
     }
 }

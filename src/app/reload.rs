@@ -9,7 +9,7 @@ use super::{App, StartError, begin_counting, live};
 use crate::config::settings::{Listener, Settings};
 
 impl App {
-    /// Takes over `settings`. Gives the keys that changed and count only after a restart.
+    /// Takes over `settings`. Returns the keys that changed and count only after a restart.
     ///
     /// # Errors
     /// As [`App::start`]; the configuration is then what it was.
@@ -24,7 +24,7 @@ impl App {
         let settings = Arc::new(settings);
         let live = Arc::new(live(settings.clone(), store, &*self.gate.random, Some(&before))?);
         let prepared = self.running.prepare(live.clone())?;
-        self.gate.http.serve(&settings.called()).map_err(StartError::Issuers)?;
+        self.gate.http.set_issuers(&settings.called()).map_err(StartError::Issuers)?;
         let now = self.gate.clock.now();
         live.issuers.doubt_changed(&before.issuers, now);
         live.transmitters.own().doubt_changed(before.transmitters.own(), now);

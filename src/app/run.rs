@@ -294,7 +294,7 @@ async fn unless_told<T>(
     }
 }
 
-/// Ends the process that did not take over, and gives with what it ended.
+/// Ends the process that did not take over, and returns with what it ended.
 async fn take_back(app: &App, successor: Successor) -> Option<String> {
     // It has the sockets and perhaps the store: only when it is gone is all ours again.
     let ended = tokio::task::spawn_blocking(move || successor.end());

@@ -92,11 +92,11 @@ pub struct Loaded {
 }
 
 /// What tells one state of a file from the next. `None`: not there.
-pub type Seen = Option<State>;
+pub type Seen = Option<FileStamp>;
 
 /// A file is another when one of these is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct State {
+pub struct FileStamp {
     /// When its content was changed: seconds and nanoseconds.
     pub modified: (i64, i64),
     /// When anything of it was changed, such as who may read it.
@@ -108,7 +108,7 @@ pub struct State {
 /// What a file is now.
 pub fn look(file: &Path) -> Seen {
     let about = fs::metadata(file).ok()?;
-    Some(State {
+    Some(FileStamp {
         modified: (about.mtime(), about.mtime_nsec()),
         changed: (about.ctime(), about.ctime_nsec()),
         length: about.len(),

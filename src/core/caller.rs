@@ -18,7 +18,7 @@ use crate::core::token::verified::VerifiedToken;
 /// wait for memory in every request.
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
-pub struct Caller<B: ?Sized = dyn Beside> {
+pub struct Caller<B: ?Sized = dyn CallerNotes> {
     identity: IdentityHeaders,
     /// Where the session says it and not the token.
     client: Option<String>,
@@ -27,11 +27,11 @@ pub struct Caller<B: ?Sized = dyn Beside> {
     /// Where upstreams are told who calls by the ID token of the session.
     by_id_token: Option<Named>,
     token: VerifiedToken,
-    pub beside: B,
+    pub notes: B,
 }
 
 /// Whatever somebody notes of a caller; rules do not look at it.
-pub trait Beside: fmt::Debug + Send + Sync {
+pub trait CallerNotes: fmt::Debug + Send + Sync {
     /// What the token is looked up by when it is asked whether it was taken back.
     fn marks(&self) -> Option<&TokenMarks> {
         None
@@ -48,7 +48,7 @@ pub trait Beside: fmt::Debug + Send + Sync {
     }
 }
 
-impl Beside for () {}
+impl CallerNotes for () {}
 
 /// Whom an ID token names.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl<B> Caller<B> {
     /// `headers`: the lists of the configuration.
     pub fn new(token: VerifiedToken, headers: &[HeaderList], beside: B) -> Self {
         let identity = IdentityHeaders::of(headers, TokenFacts::from(&token));
-        Self { token, identity, client: None, session: None, by_id_token: None, beside }
+        Self { token, identity, client: None, session: None, by_id_token: None, notes: beside }
     }
 
     /// Of the token's claims only those of these names stay: see [`VerifiedToken::with_only`].
@@ -73,17 +73,17 @@ impl<B> Caller<B> {
 impl Caller {
     /// What the token is looked up by when it is asked whether it was taken back, where that was noted.
     pub fn marks(&self) -> Option<&TokenMarks> {
-        self.beside.marks()
+        self.notes.marks()
     }
 
     /// In which session it was handed out, once somebody has said so.
     pub fn family(&self) -> Option<FamilyId> {
-        self.beside.family()
+        self.notes.family()
     }
 
     /// Somebody found out in which.
     pub fn set_family(&self, family: FamilyId) {
-        self.beside.set_family(family);
+        self.notes.set_family(family);
     }
 }
 
@@ -107,7 +107,7 @@ impl<B: ?Sized> Caller<B> {
         let subject =
             |claims: &Map<String, Value>| claims.get("sub").and_then(Value::as_str).map(str::to_owned);
         let by_id_token = id_token.map(|claims| Named { subject: subject(claims) });
-        Caller { token, identity, client, session: session.map(Into::into), by_id_token, beside: () }
+        Caller { token, identity, client, session: session.map(Into::into), by_id_token, notes: () }
     }
 
     /// What routes require something of.
@@ -140,7 +140,7 @@ impl<B: ?Sized> Caller<B> {
 
     /// How many bytes of memory it takes with what is beside it, rather too many than too few.
     pub fn size(&self) -> usize {
-        let beside = size_of_val(&self.beside);
+        let beside = size_of_val(&self.notes);
         let subject = self.by_id_token.as_ref().and_then(|named| named.subject.as_deref());
         let texts = [self.client.as_deref(), self.session.as_deref(), subject].into_iter().flatten();
         let texts = texts.map(|text| HEAP.saturating_add(text.len())).fold(0, usize::saturating_add);

@@ -90,7 +90,7 @@ pub async fn sign_in(request: &SignInRequest<'_>) -> Result<SignedIn, SignInFaul
     Ok(SignedIn { code, code_verifier, status: answer.status })
 }
 
-/// Opens the sign-in page and chooses `user`; gives what comes of it.
+/// Opens the sign-in page and chooses `user`; returns what comes of it.
 async fn choose(
     browser: &Browser,
     issuer: &str,

@@ -13,28 +13,28 @@ use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::request::{RequestHead, check_length};
-use crate::core::revocation::GrantFacts;
+use crate::core::revocation::GrantIdentity;
 use crate::core::route::Route;
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
-use crate::core::route::table::{Found, Matched};
+use crate::core::route::table::{Matched, RouteMatch};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, Spelled, carried};
 use crate::flows::Gate;
-use crate::flows::assert::assertion;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::receipts;
 use crate::flows::family::session_cookie;
+use crate::flows::make_assertion::make_assertion;
 use crate::flows::own_endpoint::OwnEndpoint;
-use crate::flows::prove_possession::By;
+use crate::flows::prove_possession::Presentation;
 use crate::flows::session::SessionSide;
 use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
 use crate::state::open_requests::OfSession;
 use crate::state::sessions::Held;
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::KnownCaller;
 
 /// A refusal, with what was known by then.
 #[derive(Debug)]
@@ -173,8 +173,8 @@ fn permit(
     };
     let mut permit = Permit::grant(matched, query, Some(caller), forwards, now)?;
     if let (Some(token), Some(caller)) = (asserted, permit.caller()) {
-        match assertion(gate, live, &permit, head.method, caller, &token, now) {
-            Ok(assertion) => permit.assert(assertion),
+        match make_assertion(gate, live, &permit, head.method, caller, &token, now) {
+            Ok(assertion) => permit.set_assertion(assertion),
             Err(denial) => return Err(permit.withdraw(denial)),
         }
     }
@@ -186,7 +186,7 @@ fn permit(
 
 /// Who proved themselves, and by what.
 struct Proven {
-    token: Arc<Remembered>,
+    token: Arc<KnownCaller>,
     /// Who that is and the tokens of their session, where no request brought one.
     of_session: Option<(Arc<Caller>, Arc<Held>)>,
 }
@@ -207,18 +207,20 @@ async fn credential(
         Err(denial) => Err(denial),
         Ok(None) => return session_of(gate, live, head, route).await,
         Ok(Some(Carried::Authorization(scheme, token))) => {
-            let by = By::scheme(scheme, head, matched.path());
+            let by = Presentation::scheme(scheme, head, matched.path());
             judge(gate, live, head, route, token, by, now).await
         }
         Ok(Some(Carried::Subprotocol(offered))) => {
             match may_bring_subprotocol(head, route).and_then(|()| offered.token()) {
                 // No proof can come along.
-                Ok(token) => judge(gate, live, head, route, token.expose().into(), By::Having, now).await,
+                Ok(token) => {
+                    judge(gate, live, head, route, token.expose().into(), Presentation::Having, now).await
+                }
                 Err(denial) => Err(denial),
             }
         }
     };
-    let proven = |token: Arc<Remembered>| Some(Proven { token, of_session: None });
+    let proven = |token: Arc<KnownCaller>| Some(Proven { token, of_session: None });
     (token.map(proven), None)
 }
 
@@ -236,11 +238,11 @@ async fn session_of(
         return (Ok(None), None);
     };
     let wants = Wants { signs_in: takes.signs_in, counts: takes.counts_as_use };
-    match session::of_request(At { gate, live, client, head }, wants).await {
+    match session::of_request(ClientRequest { gate, live, client, head }, wants).await {
         Ok(InSession { caller, found, held, grant, ride, .. }) => {
             let of_session = OfSession {
                 family: grant.family,
-                marks: gate.revocations.marks_of_grant(&GrantFacts::of(&grant)),
+                marks: gate.revocations.marks_of_grant(&GrantIdentity::of(&grant)),
                 signed_in_at: grant.signed_in_at,
                 last_used_at: grant.last_used_at,
                 timeouts: session_cookie::timeouts(client),
@@ -272,9 +274,9 @@ async fn judge(
     head: &RequestHead<'_>,
     route: &Route,
     token: Spelled<'_>,
-    by: By<'_>,
+    by: Presentation<'_>,
     now: Timestamp,
-) -> Result<Arc<Remembered>, Denial> {
+) -> Result<Arc<KnownCaller>, Denial> {
     let tally = Tally::of(route, head.headers);
     let brought = Brought::ByRequest { to: &route.access, from: head.client_address, tally, by };
     let found = authenticate(gate, live, token, brought, now).await?;
@@ -304,11 +306,11 @@ pub(in crate::flows) fn find_route(
     let host = head.host_name()?;
     let encoded_slash = path.has_encoded_slash();
     match live.routes.find(host, head.method, path) {
-        Found::Route(matched) => Ok(matched),
-        Found::MethodNotAllowed { allow } => Err(Denial::MethodNotAllowed { allow }),
-        Found::Ambiguous(why) => Err(Denial::AmbiguousTarget(why)),
-        Found::Nothing if encoded_slash => Err(Denial::AmbiguousTarget(SLASH)),
-        Found::Nothing => Err(Denial::NoRoute),
+        RouteMatch::Route(matched) => Ok(matched),
+        RouteMatch::MethodNotAllowed { allow } => Err(Denial::MethodNotAllowed { allow }),
+        RouteMatch::Ambiguous(why) => Err(Denial::AmbiguousTarget(why)),
+        RouteMatch::Nothing if encoded_slash => Err(Denial::AmbiguousTarget(SLASH)),
+        RouteMatch::Nothing => Err(Denial::NoRoute),
     }
 }
 

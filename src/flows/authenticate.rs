@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::denial::Denial;
-use crate::core::revocation::TokenFacts;
+use crate::core::revocation::TokenIdentity;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::Spelled;
 use crate::core::token::check::{Check, Failed};
@@ -20,12 +20,12 @@ use crate::core::token::jwt::Unverified;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
 use crate::flows::introspect;
-use crate::flows::keep_keys_fresh::{Means, keys_for, keys_for_word};
+use crate::flows::keep_keys_fresh::{Means, keys_for, keys_for_one_time_message};
 use crate::flows::prove_possession::prove_possession;
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
-use crate::state::verified_tokens::{Found, Grounds, Remembered};
+use crate::state::verified_tokens::{Grounds, KnownCaller, TokenNotes};
 
 /// Who brings this access token.
 ///
@@ -39,7 +39,7 @@ pub async fn authenticate(
     token: impl Into<Spelled<'_>>,
     brought: Brought<'_>,
     now: Timestamp,
-) -> Result<Arc<Remembered>, Denial> {
+) -> Result<Arc<KnownCaller>, Denial> {
     let token = token.into();
     let found = find(gate, live, token, brought, now).await?;
     prove_possession(gate, live, &found, token.bytes(), brought.by())?;
@@ -53,7 +53,7 @@ async fn find(
     token: Spelled<'_>,
     brought: Brought<'_>,
     now: Timestamp,
-) -> Result<Arc<Remembered>, Denial> {
+) -> Result<Arc<KnownCaller>, Denial> {
     let began = Instant::now();
     if token.bytes().len() > live.settings.limits.token {
         return Err(Denial::TokenTooLarge);
@@ -63,8 +63,8 @@ async fn find(
         return introspect::introspect(gate, live, issuer, token.text()?, fingerprint, brought).await;
     }
     if let Some(found) = recall(gate, live, &fingerprint, now).await? {
-        let admitted = gate.revocations.admit_token(&found.beside.marks, found.token().issued_at(), now);
-        found.beside.uses.inc();
+        let admitted = gate.revocations.admit_token(&found.notes.marks, found.token().issued_at(), now);
+        found.notes.uses.inc();
         gate.metrics.token_recalled(began.elapsed());
         return admitted.map(|()| found);
     }
@@ -73,16 +73,16 @@ async fn find(
         brake::before_token(gate, live, fingerprint, from, tally, now)?;
     }
     let (means, limit) = (Means::of(gate), live.settings.limits.token);
-    let comes = match brought {
-        Brought::ByRequest { .. } => Comes::Again,
-        Brought::ByIssuer(..) => Comes::Once,
+    let on_unknown_key = match brought {
+        Brought::ByRequest { .. } => OnUnknownKey::Refuse,
+        Brought::ByIssuer(..) => OnUnknownKey::AskIssuerFirst,
     };
-    let judged = judge_one(means, &live.issuers, limit, token, comes, now).await?;
+    let judged = judge_one(means, &live.issuers, limit, token, on_unknown_key, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);
     // Remembered even when it was taken back: otherwise each request with it would be verified again, and that counts
     // against no address.
     gate.verified_tokens.remember(found.clone());
-    gate.revocations.admit_token(&found.beside.marks, found.token().issued_at(), now)?;
+    gate.revocations.admit_token(&found.notes.marks, found.token().issued_at(), now)?;
     brake::remember(gate, live, fingerprint);
     Ok(found)
 }
@@ -96,45 +96,46 @@ async fn recall(
     live: &Live,
     token: &Fingerprint,
     now: Timestamp,
-) -> Result<Option<Arc<Remembered>>, Denial> {
-    let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.beside.was_signed());
+) -> Result<Option<Arc<KnownCaller>>, Denial> {
+    let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.notes.was_signed());
     let Some(found) = found else { return Ok(None) };
-    if !found.beside.issuer.is_fresh(now) {
+    if !found.notes.issuer.is_fresh(now) {
         // Keys that are too old are no grounds any more.
-        keys_for(Means::of(gate), &found.beside.issuer, now, |_| true).await?;
+        keys_for(Means::of(gate), &found.notes.issuer, now, |_| true).await?;
     }
-    Ok(found.beside.has_its_keys().then_some(found))
+    Ok(found.notes.has_its_keys().then_some(found))
 }
 
 fn remembered(
     gate: &Gate,
     live: &Live,
-    judged: Judged,
+    judged: JudgedJwt,
     fingerprint: Fingerprint,
     text: &str,
-) -> Arc<Remembered> {
-    let Judged { token, issuer, keys } = judged;
-    let facts = TokenFacts::of(&token, &issuer.settings.rules.iss, text);
+) -> Arc<KnownCaller> {
+    let JudgedJwt { token, issuer, keys } = judged;
+    let facts = TokenIdentity::of(&token, &issuer.settings.rules.iss, text);
     let marks = gate.revocations.marks_by_each_name(&facts, text);
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
-    let found = Found::new(fingerprint, marks, uses, issuer, Grounds::Keys(Arc::downgrade(&keys)));
+    let found = TokenNotes::new(fingerprint, marks, uses, issuer, Grounds::Keys(Arc::downgrade(&keys)));
     found.of(token, &live.settings.identity.headers, live.settings.read_claims())
 }
 
 /// A good token, and by what it was found good.
 #[derive(Debug)]
-pub(crate) struct Judged {
+pub(crate) struct JudgedJwt {
     pub(crate) token: VerifiedToken,
     issuer: Arc<IssuerState>,
     keys: Arc<KeySet>,
 }
 
-/// Whether a token of a key that nobody knows comes again when its issuer may be asked for another.
+/// What to do with a token whose `kid` is unknown.
 #[derive(Clone, Copy, Debug)]
-enum Comes {
-    Again,
-    /// Its issuer gives it once: to refuse it is to throw it away.
-    Once,
+enum OnUnknownKey {
+    /// It comes again when its issuer may be asked for another.
+    Refuse,
+    /// Its issuer says it once: to refuse it is to throw it away.
+    AskIssuerFirst,
 }
 
 /// `limit`: the longest token, in bytes.
@@ -147,8 +148,8 @@ pub(crate) async fn judge(
     limit: usize,
     token: &str,
     now: Timestamp,
-) -> Result<Judged, Failed> {
-    judge_one(means, issuers, limit, token, Comes::Again, now).await
+) -> Result<JudgedJwt, Failed> {
+    judge_one(means, issuers, limit, token, OnUnknownKey::Refuse, now).await
 }
 
 async fn judge_one(
@@ -156,23 +157,23 @@ async fn judge_one(
     issuers: &Issuers,
     limit: usize,
     token: &str,
-    comes: Comes,
+    on_unknown_key: OnUnknownKey,
     now: Timestamp,
-) -> Result<Judged, Failed> {
+) -> Result<JudgedJwt, Failed> {
     let began = Instant::now();
     let unverified = Unverified::parse(token, limit)?;
     let issuer = issuers.of_access_tokens(unverified.iss());
     let issuer = issuer.ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
     let knows = |keys: &KeySet| plausible.key_is_known(keys);
-    let keys = match comes {
-        Comes::Again => keys_for(means, issuer, now, knows).await,
-        Comes::Once => keys_for_word(means, issuer, now, knows).await,
+    let keys = match on_unknown_key {
+        OnUnknownKey::Refuse => keys_for(means, issuer, now, knows).await,
+        OnUnknownKey::AskIssuerFirst => keys_for_one_time_message(means, issuer, now, knows).await,
     };
     let keys = keys.map_err(|denial| Check::Key.failed(denial))?;
     let token = plausible.verify(&keys)?;
     means.metrics.token_verified(&issuer.settings.name, began.elapsed());
-    Ok(Judged { token, issuer: issuer.clone(), keys })
+    Ok(JudgedJwt { token, issuer: issuer.clone(), keys })
 }
 
 #[cfg(test)]

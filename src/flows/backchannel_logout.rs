@@ -26,7 +26,7 @@ use crate::core::token::jwt::Unverified;
 use crate::core::token::logout_token::{Over, Plausible, VerifiedLogoutToken};
 use crate::core::token::to_client::Wrong;
 use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
-use crate::flows::keep_keys_fresh::{Means, keys_for_word};
+use crate::flows::keep_keys_fresh::{Means, keys_for_one_time_message};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
 use crate::flows::{Gate, brake};
@@ -107,7 +107,8 @@ async fn verify(
     let issuer = issuer.ok_or_else(|| refused(Denial::UnknownIssuer.into()))?;
     let plausible = Plausible::check(unverified, &issuer.settings.rules, now).map_err(refused)?;
     brake::before_work(gate, live, head.client_address, now)?;
-    let keys = keys_for_word(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys =
+        keys_for_one_time_message(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => refused(denial.into()),
         unavailable => unavailable,

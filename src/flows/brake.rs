@@ -13,7 +13,7 @@
 
 use std::net::IpAddr;
 
-use crate::core::address::Whose;
+use crate::core::address::ClientNetwork;
 use crate::core::brake::{Allowance, Tally, counts};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
@@ -76,7 +76,7 @@ pub(in crate::flows) fn before_work(
 
 fn wait(gate: &Gate, live: &Live, address: IpAddr, tally: Tally, now: Timestamp) -> Result<(), Denial> {
     let Some(allowance) = allowance(live) else { return Ok(()) };
-    match gate.brake.by(tally).wait(Whose::from(address), allowance, now) {
+    match gate.brake.by(tally).wait(ClientNetwork::from(address), allowance, now) {
         None => Ok(()),
         Some(retry_after) => {
             Err(Denial::TooManyDenials { retry_after, only_reported: tally == Tally::Trial })
@@ -97,7 +97,7 @@ pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial, tally: T
     if counts(denial)
         && let Some(allowance) = allowance(live)
     {
-        gate.brake.by(tally).note(Whose::from(address), allowance, gate.clock.now());
+        gate.brake.by(tally).note(ClientNetwork::from(address), allowance, gate.clock.now());
     }
 }
 

@@ -7,23 +7,23 @@ use crate::core::brake::Tally;
 use crate::core::ids::IssuerName;
 use crate::core::route::policy::Access;
 use crate::core::token::binding::Thumbprint;
-use crate::flows::prove_possession::By;
+use crate::flows::prove_possession::Presentation;
 
 /// How a token came.
 #[derive(Clone, Copy, Debug)]
 pub enum Brought<'a> {
     /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
     /// `tally`: with whose denials a refusal of it counts.
-    ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: By<'a> },
+    ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: Presentation<'a> },
     /// By its issuer, which has just given it; to whoever proved this key, or none.
     ByIssuer(&'a IssuerName, Option<Thumbprint>),
 }
 
 impl<'a> Brought<'a> {
-    pub(in crate::flows) const fn by(self) -> By<'a> {
+    pub(in crate::flows) const fn by(self) -> Presentation<'a> {
         match self {
             Self::ByRequest { by, .. } => by,
-            Self::ByIssuer(_, key) => By::Issuance(key),
+            Self::ByIssuer(_, key) => Presentation::Issuance(key),
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{self, Bounds, HttpFault, Randomness};
 use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
-use crate::state::metrics::AsEndpoint;
+use crate::state::metrics::ServerEndpoint;
 
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
 const REVOCATION_ANSWER: usize = 16 * 1024;
@@ -39,7 +39,7 @@ const REVOCATION_PAUSES: [Duration; 4] =
 
 /// The client that a call is made as.
 #[derive(Clone, Copy, Debug)]
-pub struct AsClient<'a> {
+pub struct ClientAtServer<'a> {
     pub client_id: &'a str,
     pub issuer: &'a IssuerName,
     pub proof: Proof<'a>,
@@ -54,7 +54,7 @@ pub enum Proof<'a> {
     Brought(&'a Authentication),
 }
 
-impl AsClient<'_> {
+impl ClientAtServer<'_> {
     /// Whether a text of the AS repeats what the gateway showed it. What a caller brought is his own.
     fn is_repeated_in(self, text: &str) -> bool {
         match self.proof {
@@ -77,7 +77,7 @@ impl<'a> From<&'a ClientCredential> for Credential<'a> {
     }
 }
 
-impl<'a> From<&'a Client> for AsClient<'a> {
+impl<'a> From<&'a Client> for ClientAtServer<'a> {
     fn from(client: &'a Client) -> Self {
         Self { client_id: &client.client_id, issuer: &client.issuer, proof: Proof::Ours(&client.credential) }
     }
@@ -88,7 +88,7 @@ impl<'a> From<&'a Client> for AsClient<'a> {
 pub async fn ask_token_endpoint(
     gate: &Gate,
     live: &Live,
-    client: AsClient<'_>,
+    client: ClientAtServer<'_>,
     form: &ServerForm,
     proof: Option<&HeaderValue>,
 ) -> ServerAnswer {
@@ -101,7 +101,7 @@ pub async fn ask_token_endpoint(
         if let Some(proof) = proof {
             request.headers_mut().insert(DPOP, proof.clone());
         }
-        send(gate, issuer, AsEndpoint::Token, request, bounds).await.map_err(said)
+        send(gate, issuer, ServerEndpoint::Token, request, bounds).await.map_err(said)
     };
     match tokio::time::timeout(FLIGHT, whole).await {
         Ok(Ok(response)) => {
@@ -114,7 +114,7 @@ pub async fn ask_token_endpoint(
 
 /// An AS that repeats in its error what it was sent must not carry a refresh token to the page, nor anything that is secret
 /// into the log.
-fn unrepeated(answer: ServerAnswer, client: AsClient<'_>, form: &ServerForm) -> ServerAnswer {
+fn unrepeated(answer: ServerAnswer, client: ClientAtServer<'_>, form: &ServerForm) -> ServerAnswer {
     let told = |mut said: Box<ServerError>| {
         let fit = |text: &String| !form.is_repeated_in(text) && !client.is_repeated_in(text);
         said.description = said.description.take().filter(fit);
@@ -209,7 +209,7 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
         Err(why) => return Revocation::Impossible(why),
     };
     let bounds = Bounds { deadline: REVOCATION_DEADLINE, answer_bytes: REVOCATION_ANSWER };
-    match send(gate, issuer, AsEndpoint::Revocation, request, bounds).await {
+    match send(gate, issuer, ServerEndpoint::Revocation, request, bounds).await {
         Ok(response) if response.status().is_success() => Revocation::Done,
         Ok(response) => {
             let answer = answer::read(response.status(), response.headers(), response.body());
@@ -270,7 +270,7 @@ pub(in crate::flows) fn post(
     random: &dyn Randomness,
     now: Timestamp,
     place: Place<'_>,
-    client: AsClient<'_>,
+    client: ClientAtServer<'_>,
     form: &ServerForm,
 ) -> Result<Request<Bytes>, &'static str> {
     let Authentication { authorization, fields } = match client.proof {
@@ -295,7 +295,7 @@ pub(in crate::flows) fn post(
 async fn send(
     gate: &Gate,
     issuer: &IssuerState,
-    endpoint: AsEndpoint,
+    endpoint: ServerEndpoint,
     request: Request<Bytes>,
     bounds: Bounds,
 ) -> Result<Response<Bytes>, HttpFault> {
@@ -303,7 +303,7 @@ async fn send(
     let began = Instant::now();
     let result = gate.http.send(&issuer.settings.name, request, bounds).await;
     let fault = result.as_ref().err().map(|fault| fault.label());
-    gate.metrics.as_called(&issuer.settings.name, endpoint, began.elapsed(), fault);
+    gate.metrics.authorization_server_called(&issuer.settings.name, endpoint, began.elapsed(), fault);
     result
 }
 

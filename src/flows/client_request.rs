@@ -10,14 +10,14 @@ use crate::state::live::Live;
 
 /// Whom a request concerns; what every step needs.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::flows) struct At<'a> {
+pub(in crate::flows) struct ClientRequest<'a> {
     pub(in crate::flows) gate: &'a Arc<Gate>,
     pub(in crate::flows) live: &'a Arc<Live>,
     pub(in crate::flows) client: &'a Arc<Client>,
     pub(in crate::flows) head: &'a RequestHead<'a>,
 }
 
-impl At<'_> {
+impl ClientRequest<'_> {
     /// How long the browser waits for its answer.
     pub(in crate::flows) fn patience(&self) -> Duration {
         let issuer = self.live.issuers.by_name(&self.client.issuer);

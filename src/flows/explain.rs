@@ -19,7 +19,7 @@ use crate::core::path::CanonicalPath;
 use crate::core::request::{RequestHead, check_method};
 use crate::core::route::permit::Permit;
 use crate::core::route::policy::{Access, Requirements, judge};
-use crate::core::route::table::{Found, Matched, RouteTable};
+use crate::core::route::table::{Matched, RouteMatch, RouteTable};
 use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
@@ -35,7 +35,7 @@ use crate::flows::explain::token::Told;
 use crate::flows::introspect::whom_to_ask;
 use crate::flows::keep_keys_fresh::Means;
 use crate::flows::own_endpoint::OwnEndpoint;
-use crate::flows::prove_possession::By;
+use crate::flows::prove_possession::Presentation;
 use crate::state::live::Live;
 
 mod token;
@@ -228,15 +228,15 @@ impl Story<'_> {
         let host = self.head.host_name().ok()?;
         let alone = RouteTable::build(std::slice::from_ref(other)).ok()?;
         match alone.find(host, self.head.method, path.clone()) {
-            Found::Nothing => alone
+            RouteMatch::Nothing => alone
                 .covers_but_for_case(host, path)
                 .then_some("its path is spelled otherwise: upper and lower case differ"),
-            Found::Ambiguous(_) if path.has_encoded_slash() && !other.path.keeps_encoded_slashes() => {
+            RouteMatch::Ambiguous(_) if path.has_encoded_slash() && !other.path.keeps_encoded_slashes() => {
                 Some("it does not say `encoded_slash: keep`")
             }
-            Found::Ambiguous(_) => Some("the path has two readings"),
-            Found::MethodNotAllowed { .. } => Some("it does not have this method"),
-            Found::Route(_) => Some(match winner {
+            RouteMatch::Ambiguous(_) => Some("the path has two readings"),
+            RouteMatch::MethodNotAllowed { .. } => Some("it does not have this method"),
+            RouteMatch::Route(_) => Some(match winner {
                 None => "another is more specific, and nothing falls back",
                 Some(winner) if winner.path.as_str() != other.path.as_str() => "its path is less specific",
                 Some(winner) if winner.host != other.host => "its host is less specific",
@@ -278,7 +278,7 @@ impl Story<'_> {
             to: &route.access,
             from: self.head.client_address,
             tally: Tally::of(route, self.head.headers),
-            by: By::Having,
+            by: Presentation::Having,
         };
         if let Some(issuer) = whom_to_ask(self.live, text.into(), brought) {
             let about =

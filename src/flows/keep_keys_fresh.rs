@@ -24,7 +24,7 @@ use crate::core::token::jwks::{KeySet, Skipped};
 use crate::flows::Gate;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault};
 use crate::state::issuer_keys::{Flight, IssuerState, Issuers};
-use crate::state::metrics::{AsEndpoint, Metrics};
+use crate::state::metrics::{Metrics, ServerEndpoint};
 
 /// The largest JWK Set that is read: a thousand keys with their certificates.
 const MAX_JWKS: usize = 4 * 1024 * 1024;
@@ -102,7 +102,7 @@ pub(crate) async fn keys_for(
 ///
 /// # Errors
 /// As [`keys_for`]; `KeyNotKnownYet` while the issuer is not asked again.
-pub(crate) async fn keys_for_word(
+pub(crate) async fn keys_for_one_time_message(
     means: Means<'_>,
     issuer: &IssuerState,
     now: Timestamp,
@@ -260,7 +260,7 @@ struct Fetch {
 }
 
 /// The first document that could be read, and where another may be.
-struct Found {
+struct Discovered {
     endpoints: Endpoints,
     rest: Option<Url>,
 }
@@ -319,7 +319,7 @@ impl Fetch {
                 return Err("its keys are not fetched".to_owned());
             }
         };
-        let keys = match self.get(AsEndpoint::Jwks, &url, MAX_JWKS).await {
+        let keys = match self.get(ServerEndpoint::Jwks, &url, MAX_JWKS).await {
             Ok(body) => KeySet::parse(&body).map_err(|error| Fault::Content(error.to_string())),
             Err(fault) => Err(fault),
         };
@@ -344,7 +344,7 @@ impl Fetch {
         let known = self.issuer.endpoints();
         let never_had_keys = self.issuer.keys().is_none_or(|keys| keys.is_empty());
         let has_none = self.settings().introspection.is_some() && never_had_keys;
-        let Found { mut endpoints, mut rest } = match self.discover(document).await {
+        let Discovered { mut endpoints, mut rest } = match self.discover(document).await {
             Ok(found) => found,
             Err(error) => return known.and_then(|known| known.jwks_uri.clone()).map(Some).ok_or(error),
         };
@@ -384,14 +384,14 @@ impl Fetch {
         }
     }
 
-    async fn discover(&self, document: Option<&Url>) -> Result<Found, String> {
+    async fn discover(&self, document: Option<&Url>) -> Result<Discovered, String> {
         let iss = &self.settings().rules.iss;
         let places = document.map_or_else(|| metadata::locations(iss), |url| vec![url.clone()]);
         let mut errors = Vec::new();
         let mut places = places.into_iter();
         while let Some(url) = places.next() {
             match self.read(&url).await {
-                Ok(endpoints) => return Ok(Found { endpoints, rest: places.next() }),
+                Ok(endpoints) => return Ok(Discovered { endpoints, rest: places.next() }),
                 Err(fault) => {
                     errors.push(format!("{url}: {fault}"));
                     if matches!(
@@ -408,11 +408,11 @@ impl Fetch {
 
     /// One document.
     async fn read(&self, url: &Url) -> Result<Endpoints, Fault> {
-        let body = self.get(AsEndpoint::Metadata, url, MAX_METADATA).await?;
+        let body = self.get(ServerEndpoint::Metadata, url, MAX_METADATA).await?;
         Endpoints::parse(&body, &self.settings().rules.iss).map_err(|error| Fault::Content(error.to_string()))
     }
 
-    async fn get(&self, endpoint: AsEndpoint, url: &Url, answer_bytes: usize) -> Result<Bytes, Fault> {
+    async fn get(&self, endpoint: ServerEndpoint, url: &Url, answer_bytes: usize) -> Result<Bytes, Fault> {
         let request = Request::get(url.as_str())
             .header(ACCEPT, "application/json, application/jwk-set+json;q=0.9, */*;q=0.1")
             .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
@@ -422,7 +422,7 @@ impl Fetch {
         let began = Instant::now();
         let answer = self.http.send(self.name(), request, bounds).await;
         let fault = answer.as_ref().err().map(|fault| fault.label());
-        self.metrics.as_called(self.name(), endpoint, began.elapsed(), fault);
+        self.metrics.authorization_server_called(self.name(), endpoint, began.elapsed(), fault);
         let answer = answer.map_err(Fault::Http)?;
         if answer.status() == StatusCode::OK {
             Ok(answer.into_body())

@@ -6,7 +6,7 @@
 //! - `authenticate`: a token, found good before or judged now; `introspect`: an opaque one, by its issuer's word
 //! - `prove_possession`: may whoever brings it use it
 //! - `session`: a cookie that stands for a token
-//! - `assert`: the gateway's signed statement for an upstream
+//! - `make_assertion`: the gateway's signed statement for an upstream
 //! - `open_requests`: what is under way ends when its access is taken back
 //!
 //! Tokens and sign-in:
@@ -37,7 +37,6 @@
 pub mod admit;
 pub mod answer_preflight;
 pub mod ask_issuer;
-mod assert;
 pub mod authenticate;
 pub mod backchannel_logout;
 pub mod brake;
@@ -52,6 +51,7 @@ pub mod hear_signal;
 mod heard;
 pub mod introspect;
 pub mod keep_keys_fresh;
+mod make_assertion;
 pub mod oauth_answer;
 pub mod open_requests;
 pub mod own_endpoint;
@@ -168,7 +168,7 @@ impl Gate {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
         let shares = Shares::of(live.settings.limits.token_memory);
         let clock_skew = live.settings.largest_clock_skew();
-        revocations.issuers_are(live.settings.issuers.iter().map(|issuer| &issuer.rules));
+        revocations.set_issuers(live.settings.issuers.iter().map(|issuer| &issuer.rules));
         Self {
             fingerprint_key: FingerprintKey::from_random(&ports::random(&*random)),
             verified_tokens: VerifiedTokens::new(shares.verified_tokens),
@@ -198,7 +198,7 @@ impl Gate {
 
     /// What is remembered of tokens keeps to another configuration from here on.
     pub fn keep_to(&self, settings: &Settings) {
-        self.revocations.issuers_are(settings.issuers.iter().map(|issuer| &issuer.rules));
+        self.revocations.set_issuers(settings.issuers.iter().map(|issuer| &issuer.rules));
         let shares = Shares::of(settings.limits.token_memory);
         self.verified_tokens.set_limit(shares.verified_tokens);
         self.made_assertions.set_limit(shares.assertions);

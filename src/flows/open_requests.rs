@@ -55,7 +55,7 @@ pub(in crate::flows) fn look(gate: &Arc<Gate>) {
     let now = gate.clock.now();
     for open in gate.open_requests.all() {
         if open.ending().is_none()
-            && let Some(why) = ends(gate, &open, now)
+            && let Some(why) = why_it_ends(gate, &open, now)
         {
             end(gate, &open, why);
         }
@@ -68,14 +68,14 @@ fn end(gate: &Gate, open: &OpenRequest, why: Ending) {
 }
 
 /// The answer to a request begins, and goes on until somebody ends it.
-pub fn lasts(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
+pub fn mark_lasting(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
     let now = gate.clock.now();
     let until = end_of(open.token().token(), now).max(now.plus(AT_LEAST));
-    open.lasts(permit.route().clone(), permit.path().clone(), until);
+    open.mark_lasting(permit.route().clone(), permit.path().clone(), until);
     let Some(lasting) = open.lasting() else { return };
     let token = open.token();
     if let Some(family) = open.session().map(|session| session.family).or(token.family()) {
-        return gate.open_requests.belongs(lasting, family);
+        return gate.open_requests.assign_to_session(lasting, family);
     }
     let Some(marks) = token.marks() else { return };
     let ids: Vec<_> = marks.noted_by().collect();
@@ -86,7 +86,7 @@ pub fn lasts(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
             let Some(open) = open.upgrade() else { return };
             open.token().set_family(family);
             if let Some(lasting) = open.lasting() {
-                return requests.belongs(lasting, family);
+                return requests.assign_to_session(lasting, family);
             }
         }
     });
@@ -99,7 +99,7 @@ fn end_of(token: &VerifiedToken, now: Timestamp) -> Timestamp {
 }
 
 /// Why it may not go on, if it may not.
-fn ends(gate: &Arc<Gate>, open: &Arc<OpenRequest>, now: Timestamp) -> Option<Ending> {
+fn why_it_ends(gate: &Arc<Gate>, open: &Arc<OpenRequest>, now: Timestamp) -> Option<Ending> {
     let taken_back = was_taken_back(gate, &open.token(), open.session(), now);
     let lasting = open.lasting();
     match taken_back {
@@ -182,7 +182,7 @@ async fn end_if_idle(gate: Arc<Gate>, open: Arc<OpenRequest>) {
     let known = gate.sessions.know(session.family, KnownFamily::new(newest, used_at, is_over));
     known.mark_noted(used_at);
     if is_over {
-        known.ends();
+        known.mark_over();
     }
     let used_at = used_at.max(known.used_at());
     if is_over || session.timeouts.ended(session.signed_in_at, used_at, gate.clock.now()).is_some() {

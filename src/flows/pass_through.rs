@@ -24,7 +24,7 @@ use crate::core::session::oauth::answer::ServerAnswer;
 use crate::core::session::oauth::native::{NativeRequest, Proof, Registered};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::token::dpop::{self, DPOP};
-use crate::flows::call_authorization_server::{self, AsClient, ask_token_endpoint};
+use crate::flows::call_authorization_server::{self, ClientAtServer, ask_token_endpoint};
 use crate::flows::heard::is_of_a_browser;
 use crate::flows::oauth_answer::OAuthAnswer;
 use crate::flows::oauth_answer::OAuthRefusal;
@@ -116,7 +116,7 @@ async fn answered(
         Proof::Lent => call_authorization_server::Proof::Ours(&client.credential),
         Proof::Brought { authentication, .. } => call_authorization_server::Proof::Brought(authentication),
     };
-    let asked = AsClient { client_id: &client.client_id, issuer: &client.issuer, proof };
+    let asked = ClientAtServer { client_id: &client.client_id, issuer: &client.issuer, proof };
     let asking = ask_token_endpoint(gate, live, asked, &request.form, head.headers.get(DPOP));
     let late = ServerAnswer::Unusable("the AS did not answer in time".into());
     match tokio::time::timeout(patience(live, client, refreshes), asking).await.unwrap_or(late) {
@@ -153,7 +153,7 @@ fn patience(live: &Live, client: &NativeClient, refreshes: bool) -> Duration {
 }
 
 /// A refresh counts among the exchanges; every other grant begins something, and counts among the sign-ins.
-/// A device that asks whether its user is done yet counts nowhere. Gives the label for the log.
+/// A device that asks whether its user is done yet counts nowhere. Returns the label for the log.
 fn count(
     gate: &Gate,
     client: &NativeClient,

@@ -50,7 +50,7 @@ pub trait HttpClient: Debug + Send + Sync {
     ///
     /// # Errors
     /// What cannot be used of them, as text; nothing changes then.
-    fn serve(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
+    fn set_issuers(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
         let _ = issuers;
         Ok(())
     }
@@ -103,7 +103,7 @@ impl HttpFault {
 /// with the clock of one replica or another.
 pub trait Store: Debug + Send + Sync {
     /// What is under `key` now.
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>>;
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>>;
 
     /// Puts `value` under `key` if what is there still has the version `expected` (`None`: nothing is
     /// there). `Ok(None)`: somebody else was faster, and nothing was changed.
@@ -187,7 +187,7 @@ pub struct Version(pub u64);
 
 /// What a store holds under a key.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Stored {
     pub value: Option<(Version, Bytes)>,
     /// The store's clock.
     pub now: Timestamp,
@@ -251,7 +251,7 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// As [`Self::append`]. Whoever asks again may find what they made.
     fn append_if<'a>(
         &'a self,
-        found: &'a [Seen],
+        found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>>;
 
@@ -265,7 +265,7 @@ pub trait RevocationLog: Debug + Send + Sync {
     ///
     /// # Errors
     /// When the list cannot be read now.
-    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>>;
+    fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>>;
 
     /// Loads into `tables` what this process has of the list by itself, so that a short list is known before anybody
     /// is let in. Blocks for a second at most; [`Self::follow`] does the rest.
@@ -286,14 +286,14 @@ pub trait RevocationLog: Debug + Send + Sync {
 
 /// What [`RevocationLog::find`] found of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct EntryAsSeen {
     pub id: RevocationId,
     pub entry: Option<Revocation>,
 }
 
 /// Which part of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct ListQuery {
     pub kind: Option<Kind>,
     pub value: Option<String>,
     /// By `iss`; those of all issuers count.
@@ -306,7 +306,7 @@ pub struct Part {
     pub limit: usize,
 }
 
-impl Part {
+impl ListQuery {
     /// Whether this is one that is asked for.
     pub fn takes(&self, target: &Target) -> bool {
         let of = |iss: &String| match &target.whose {

@@ -14,11 +14,11 @@ use crate::core::token::dpop::{Plausible, Proof, Proven, Request, Wrong, carried
 use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::used_proofs::{Holder, Use, UsedProofs};
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::KnownCaller;
 
 /// By what it may be used.
 #[derive(Clone, Copy, Debug)]
-pub enum By<'a> {
+pub enum Presentation<'a> {
     /// By having it.
     Having,
     /// By a proof of this request, which was judged by this path.
@@ -27,7 +27,7 @@ pub enum By<'a> {
     Issuance(Option<Thumbprint>),
 }
 
-impl<'a> By<'a> {
+impl<'a> Presentation<'a> {
     /// As the request says.
     pub const fn scheme(scheme: Scheme, head: &'a RequestHead<'a>, path: &'a CanonicalPath) -> Self {
         match scheme {
@@ -45,22 +45,22 @@ impl<'a> By<'a> {
 pub(in crate::flows) fn prove_possession(
     gate: &Gate,
     live: &Live,
-    found: &Remembered,
+    found: &KnownCaller,
     text: &[u8],
-    by: By<'_>,
+    by: Presentation<'_>,
 ) -> Result<(), Denial> {
     match (found.token().bound_to(), by) {
-        (None, By::Having | By::Issuance(_)) => Ok(()),
-        (None, By::Proof { .. }) => Err(Denial::TokenNotBound),
-        (Some(_), By::Having | By::Issuance(None)) => Err(Denial::BoundTokenAsBearer),
-        (Some(key), By::Issuance(Some(proven))) => {
+        (None, Presentation::Having | Presentation::Issuance(_)) => Ok(()),
+        (None, Presentation::Proof { .. }) => Err(Denial::TokenNotBound),
+        (Some(_), Presentation::Having | Presentation::Issuance(None)) => Err(Denial::BoundTokenAsBearer),
+        (Some(key), Presentation::Issuance(Some(proven))) => {
             if key == proven {
                 Ok(())
             } else {
                 Err(Denial::ProofOfAnotherKey)
             }
         }
-        (Some(key), By::Proof { head, path }) => proven(gate, live, found, (text, key), head, path),
+        (Some(key), Presentation::Proof { head, path }) => proven(gate, live, found, (text, key), head, path),
     }
 }
 
@@ -68,7 +68,7 @@ pub(in crate::flows) fn prove_possession(
 fn proven(
     gate: &Gate,
     live: &Live,
-    found: &Remembered,
+    found: &KnownCaller,
     token: (&[u8], Thumbprint),
     head: &RequestHead<'_>,
     path: &CanonicalPath,
@@ -79,7 +79,7 @@ fn proven(
         method: head.method,
         uri: &HttpUri::new(live.settings.public_url.at(host), path),
         token: Some(token),
-        clock_skew: found.beside.issuer.settings.rules.clock_skew,
+        clock_skew: found.notes.issuer.settings.rules.clock_skew,
         has_nonces: false,
     };
     let now = gate.clock.now();
@@ -92,8 +92,8 @@ fn proven(
 }
 
 /// Whose share of the memory the proofs of a token take, which is bound to this key.
-fn holder_of(found: &Remembered, key: Thumbprint) -> Holder<'_> {
-    let iss = &found.beside.issuer.settings.rules.iss;
+fn holder_of(found: &KnownCaller, key: Thumbprint) -> Holder<'_> {
+    let iss = &found.notes.issuer.settings.rules.iss;
     found.token().subject().map_or(Holder::Key(key), |sub| Holder::Subject { iss, sub })
 }
 

@@ -21,7 +21,8 @@ use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::route::identity::RouteIdentity;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock, Found, Keep, Listed, Part, RevocationLog, Seen, Store, StoreFault, StoreKey, Value, Version,
+    Clock, EntryAsSeen, Keep, ListQuery, Listed, RevocationLog, Store, StoreFault, StoreKey, Stored, Value,
+    Version,
 };
 use crate::state::revocations::Revocations;
 
@@ -152,13 +153,13 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         async move {
             self.at_hand()?;
             let now = self.clock.now();
             let held = self.held.lock().unwrap();
             let value = held.values.get(key).filter(|(_, ends, _)| now < *ends);
-            Ok(Found { value: value.map(|(version, _, value)| (*version, value.bytes.clone())), now })
+            Ok(Stored { value: value.map(|(version, _, value)| (*version, value.bytes.clone())), now })
         }
         .boxed()
     }
@@ -237,7 +238,7 @@ impl RevocationLog for MemoryLog {
 
     fn append_if<'a>(
         &'a self,
-        found: &'a [Seen],
+        found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         async move {
@@ -270,7 +271,7 @@ impl RevocationLog for MemoryLog {
         async move { Ok(self.list.lock().unwrap().get(&id).cloned()) }.boxed()
     }
 
-    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+    fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         async move {
             let list = self.list.lock().unwrap();
             let behind = list.iter().filter(|(id, _)| part.after.is_none_or(|after| **id > after));

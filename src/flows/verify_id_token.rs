@@ -7,7 +7,7 @@ use crate::core::token::id_token::{Expected, Plausible, VerifiedIdToken};
 use crate::core::token::jwt::Unverified;
 use crate::core::token::to_client::Wrong;
 use crate::flows::Gate;
-use crate::flows::keep_keys_fresh::{Means, keys_for_word};
+use crate::flows::keep_keys_fresh::{Means, keys_for_one_time_message};
 use crate::state::issuer_keys::IssuerState;
 
 /// Why an ID token is not believed.
@@ -34,7 +34,8 @@ pub async fn verify_id_token(
 ) -> Result<VerifiedIdToken, NotBelieved> {
     let unverified = Unverified::parse(text, limit).map_err(Wrong::from)?;
     let plausible = Plausible::check(unverified, &issuer.settings.rules, now)?;
-    let keys = keys_for_word(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys =
+        keys_for_one_time_message(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => NotBelieved::Wrong(denial.into()),
         _ => NotBelieved::KeysUnavailable,

@@ -213,7 +213,7 @@ fn pooled(roots: Arc<RootCertStore>, way: Way, patience: Duration) -> Result<Poo
 }
 
 impl HttpClient for IssuerClients {
-    fn serve(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
+    fn set_issuers(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
         let called = issuers.iter().map(|issuer| Called::from(&**issuer));
         self.clients.store(Arc::new(build(called).map_err(|error| error.to_string())?));
         Ok(())

@@ -15,7 +15,7 @@ use crate::core::ids::UpstreamName;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::state::token_memory::expected;
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::KnownCaller;
 
 /// For whom, to whom, for how long: two routes to one upstream may differ in it, and neither gets that of the other.
 type For = (Fingerprint, UpstreamName, Duration);
@@ -33,7 +33,7 @@ struct Kept {
 struct Bytes;
 
 /// What a place takes beside the text. What is only compared is dropped with its caller, but its room is not given back.
-const PLACE: usize = 256 + size_of::<Remembered>();
+const PLACE: usize = 256 + size_of::<KnownCaller>();
 /// By how much a request's moment may lie before that of the one which had it made.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -136,7 +136,7 @@ mod tests {
         let (kept, by) = (MadeAssertions::new(1 << 20), assertions());
         let about = About { upstream: &UpstreamName::new("api"), request: None };
         let made = by.make(&caller(), ISS, about, TTL, NOW).unwrap();
-        let least = made.value.len() + size_of::<Remembered>();
+        let least = made.value.len() + size_of::<KnownCaller>();
         for n in 0..100_u64 {
             kept.keep(whose(&n.to_string()), Arc::clone(&by), &caller(), made.clone());
             assert!(kept.0.weight() >= (n + 1) * u64::try_from(least).unwrap());

@@ -30,7 +30,7 @@ pub struct Turn<K: Eq + Hash, V> {
 }
 
 impl<K: Eq + Hash + Clone, V> Backlog<K, V> {
-    /// Leaves something to do, `join`ed with what is left already. Gives the turn to the caller, who then does it; `None`:
+    /// Leaves something to do, `join`ed with what is left already. Returns the turn to the caller, who then does it; `None`:
     /// somebody is at it, and does this too.
     pub fn leave(&self, of: K, new: V, join: impl FnOnce(&mut V, V)) -> Option<Turn<K, V>> {
         match lock(&self.0).entry(of.clone()) {

@@ -5,7 +5,7 @@
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use std::time::Duration;
 
-use crate::core::address::Whose;
+use crate::core::address::ClientNetwork;
 use crate::core::brake::{Allowance, Debt};
 use crate::core::time::Timestamp;
 
@@ -14,7 +14,7 @@ const ADDRESSES: usize = 64 * 1024;
 
 /// What addresses owe for their denials.
 #[derive(Debug)]
-pub struct Denials(Cache<Whose, Debt>);
+pub struct Denials(Cache<ClientNetwork, Debt>);
 
 impl Default for Denials {
     fn default() -> Self {
@@ -24,7 +24,7 @@ impl Default for Denials {
 
 impl Denials {
     /// One more denial of this address.
-    pub fn note(&self, whose: Whose, allowance: Allowance, now: Timestamp) {
+    pub fn note(&self, whose: ClientNetwork, allowance: Allowance, now: Timestamp) {
         let known = self.0.entry(&whose, None, |_, debt| {
             *debt = debt.with_one_more(allowance, now);
             EntryAction::Retain(())
@@ -35,7 +35,7 @@ impl Denials {
     }
 
     /// How long no work is done for this address; `None`: it is done now.
-    pub fn wait(&self, whose: Whose, allowance: Allowance, now: Timestamp) -> Option<Duration> {
+    pub fn wait(&self, whose: ClientNetwork, allowance: Allowance, now: Timestamp) -> Option<Duration> {
         self.0.get(&whose)?.wait(allowance, now)
     }
 }
@@ -51,18 +51,21 @@ mod tests {
     fn each_address_is_counted_by_itself_however_many_there_are() {
         let denials = Denials::default();
         for _ in 0..3 {
-            denials.note(Whose::V4(1), THREE, NOW);
+            denials.note(ClientNetwork::V4(1), THREE, NOW);
         }
-        assert!(denials.wait(Whose::V4(1), THREE, NOW).is_some());
+        assert!(denials.wait(ClientNetwork::V4(1), THREE, NOW).is_some());
         for other in 0..150_000 {
-            denials.note(Whose::V6(other), THREE, NOW);
-            denials.note(Whose::V6(other), THREE, NOW);
+            denials.note(ClientNetwork::V6(other), THREE, NOW);
+            denials.note(ClientNetwork::V6(other), THREE, NOW);
             if other % 1000 == 0 {
-                denials.note(Whose::V4(1), THREE, NOW);
-                assert!(denials.wait(Whose::V4(1), THREE, NOW).is_some(), "a busy one is not forgotten");
+                denials.note(ClientNetwork::V4(1), THREE, NOW);
+                assert!(
+                    denials.wait(ClientNetwork::V4(1), THREE, NOW).is_some(),
+                    "a busy one is not forgotten"
+                );
             }
         }
-        assert!((0..150_000).all(|other| denials.wait(Whose::V6(other), THREE, NOW).is_none()));
+        assert!((0..150_000).all(|other| denials.wait(ClientNetwork::V6(other), THREE, NOW).is_none()));
         assert!(denials.0.len() <= ADDRESSES);
     }
 
@@ -71,11 +74,11 @@ mod tests {
         let (denials, many) = (Denials::default(), Allowance { most: 8000, window: Duration::from_secs(60) });
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| (0..1000).for_each(|_| denials.note(Whose::V4(1), many, NOW)));
+                scope.spawn(|| (0..1000).for_each(|_| denials.note(ClientNetwork::V4(1), many, NOW)));
             }
         });
         let fewer = Allowance { most: 7999, ..many };
-        let debt = denials.0.get(&Whose::V4(1)).unwrap();
+        let debt = denials.0.get(&ClientNetwork::V4(1)).unwrap();
         assert!(debt.wait(many, NOW).is_some() && debt.wait(fewer, NOW).is_some());
     }
 }

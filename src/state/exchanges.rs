@@ -26,7 +26,7 @@ pub const PASSED_REFRESHES: usize = 1_000;
 
 /// What those hear who wait for a flight.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum FlightEnd {
     /// It landed with this answer.
     Landed(Arc<Answer>),
     /// There is no answer, and asking again now would bring none.
@@ -35,7 +35,7 @@ pub enum Heard {
     PresentAgain,
 }
 
-type Flights = DashMap<(FamilyId, FlightId), watch::Receiver<Option<Heard>>>;
+type Flights = DashMap<(FamilyId, FlightId), watch::Receiver<Option<FlightEnd>>>;
 
 /// The flights that somebody waits for, and what else is known of exchanges in this process alone.
 #[derive(Debug, Default)]
@@ -173,12 +173,12 @@ impl Exchanges {
     }
 
     /// Whether nobody was told yet that this client's access tokens outlive its sessions. Says so once.
-    pub fn first_warning_of(&self, client: &ClientName) -> bool {
+    pub fn claim_warning(&self, client: &ClientName) -> bool {
         self.warned.insert(client.clone())
     }
 
     /// Whether no ID token of a sign-in of this client was looked at before. Says so once.
-    pub fn is_first_id_token_of(&self, client: &ClientName) -> bool {
+    pub fn claim_first_id_token(&self, client: &ClientName) -> bool {
         self.had_id_token.insert(client.clone())
     }
 
@@ -197,12 +197,12 @@ impl Exchanges {
 pub struct Watch {
     flights: Arc<Flights>,
     of: (FamilyId, FlightId),
-    sender: watch::Sender<Option<Heard>>,
+    sender: watch::Sender<Option<FlightEnd>>,
 }
 
 impl Watch {
     /// Tells all who wait; who comes later finds what is in the store.
-    pub fn tell(self, heard: Heard) {
+    pub fn tell(self, heard: FlightEnd) {
         self.sender.send_replace(Some(heard));
     }
 }
@@ -215,11 +215,11 @@ impl Drop for Watch {
 
 /// Waits for a flight.
 #[derive(Debug)]
-pub struct Waiting(watch::Receiver<Option<Heard>>);
+pub struct Waiting(watch::Receiver<Option<FlightEnd>>);
 
 impl Waiting {
-    pub async fn heard(mut self) -> Heard {
-        let failed = Heard::Failed(Denial::AuthorizationServerUnavailable);
+    pub async fn heard(mut self) -> FlightEnd {
+        let failed = FlightEnd::Failed(Denial::AuthorizationServerUnavailable);
         match self.0.wait_for(Option::is_some).await {
             Ok(heard) => heard.clone().unwrap_or(failed),
             Err(_) => failed,
@@ -268,13 +268,13 @@ mod tests {
         let (watch, first) = exchanges.watch(of.0, of.1);
         let (none, second) = exchanges.watch(of.0, of.1);
         assert!(none.is_none());
-        watch.unwrap().tell(Heard::PresentAgain);
-        assert!(matches!(first.heard().await, Heard::PresentAgain));
-        assert!(matches!(second.heard().await, Heard::PresentAgain));
+        watch.unwrap().tell(FlightEnd::PresentAgain);
+        assert!(matches!(first.heard().await, FlightEnd::PresentAgain));
+        assert!(matches!(second.heard().await, FlightEnd::PresentAgain));
         assert!(exchanges.is_empty());
         let (watch, waiting) = exchanges.watch(of.0, of.1);
         drop(watch);
-        assert!(matches!(waiting.heard().await, Heard::Failed(Denial::AuthorizationServerUnavailable)));
+        assert!(matches!(waiting.heard().await, FlightEnd::Failed(Denial::AuthorizationServerUnavailable)));
         assert!(exchanges.is_empty());
     }
 }

@@ -61,7 +61,7 @@ struct Trouble {
 
 /// What to do with a token.
 #[derive(Debug)]
-pub enum Found {
+pub enum Lookup {
     /// The issuer has said it.
     Known(Verdict),
     /// A call is under way.
@@ -96,7 +96,7 @@ impl Introspections {
     }
 
     /// The same, or who finds it out.
-    pub fn find(&self, id: Fingerprint, now: Timestamp) -> Found {
+    pub fn find(&self, id: Fingerprint, now: Timestamp) -> Lookup {
         let memory = self.memory.load();
         memory.begin(&memory, id, now, self.cache)
     }
@@ -183,26 +183,26 @@ impl Memory {
         good.or_else(|| self.refused.get(&id).filter(|known| known.counts(now)).map(|known| Err(known.said)))
     }
 
-    fn begin(&self, shared: &Arc<Self>, id: Fingerprint, now: Timestamp, cache: Duration) -> Found {
+    fn begin(&self, shared: &Arc<Self>, id: Fingerprint, now: Timestamp, cache: Duration) -> Lookup {
         let was_good = self.once_good.get(&id) == Some(true);
         let mut calls = lock(&self.calls);
         // A call that landed meanwhile has left its answer before it left the list.
         if let Some(verdict) = self.recall(id, now) {
-            return Found::Known(verdict);
+            return Lookup::Known(verdict);
         }
         let room = if was_good { CALLS } else { CALLS_FOR_STRANGERS };
         let has_room = calls.under_way.len() < room;
         let paused = calls.paused_since.is_some_and(|since| is_within(since, since.plus(FAILED_FOR), now));
         match calls.under_way.entry(id) {
-            Entry::Occupied(call) => Found::UnderWay(Landing(call.get().clone())),
-            Entry::Vacant(_) if paused => Found::Paused,
-            Entry::Vacant(_) if !has_room => Found::Full,
+            Entry::Occupied(call) => Lookup::UnderWay(Landing(call.get().clone())),
+            Entry::Vacant(_) if paused => Lookup::Paused,
+            Entry::Vacant(_) if !has_room => Lookup::Full,
             Entry::Vacant(free) => {
                 let (told, hears) = watch::channel(None);
                 free.insert(hears.clone());
                 let flight =
                     Flight { memory: Arc::clone(shared), id, told, began: now, cache, is_open: true };
-                Found::Begun(flight, Landing(hears))
+                Lookup::Begun(flight, Landing(hears))
             }
         }
     }
@@ -242,7 +242,7 @@ pub struct Flight {
 impl Flight {
     /// The call has ended. An answer counts from when it was asked for: what is taken back at the issuer meanwhile must
     /// not count for longer. That there was none counts from now.
-    pub fn lands(mut self, outcome: Outcome, now: Timestamp) {
+    pub fn land_with(mut self, outcome: Outcome, now: Timestamp) {
         self.land(outcome, now);
     }
 
@@ -377,14 +377,14 @@ mod tests {
     #[track_caller]
     fn begin(known: &Introspections, text: &str, now: Timestamp) -> (Flight, Landing) {
         match known.find(id(text), now) {
-            Found::Begun(flight, landing) => (flight, landing),
+            Lookup::Begun(flight, landing) => (flight, landing),
             other => panic!("{other:?}"),
         }
     }
 
     #[track_caller]
     fn learn(known: &Introspections, text: &str, outcome: Outcome, now: Timestamp) {
-        begin(known, text, now).0.lands(outcome, now);
+        begin(known, text, now).0.land_with(outcome, now);
     }
 
     fn remembered(known: &Introspections, text: &str, now: Timestamp) -> Option<Verdict> {
@@ -395,9 +395,9 @@ mod tests {
     async fn there_is_one_call_for_a_token_and_everybody_hears_of_its_end() {
         let known = Introspections::new(CACHE);
         let (flight, first) = begin(&known, "a", NOW);
-        let Found::UnderWay(second) = known.find(id("a"), NOW) else { panic!() };
+        let Lookup::UnderWay(second) = known.find(id("a"), NOW) else { panic!() };
         let (_other, _) = begin(&known, "b", NOW);
-        flight.lands(good(), later(1));
+        flight.land_with(good(), later(1));
         assert_eq!(first.verdict().await.unwrap().subject(), Some("alice"));
         assert_eq!(second.verdict().await.unwrap().subject(), Some("alice"));
         assert!(matches!(remembered(&known, "a", later(1)), Some(Ok(_))));
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn a_good_answer_counts_from_when_it_was_asked_for_and_no_longer_than_its_token() {
         let known = Introspections::new(CACHE);
-        begin(&known, "slow", NOW).0.lands(good(), later(20));
+        begin(&known, "slow", NOW).0.land_with(good(), later(20));
         learn(&known, "short", token(10, json!({})), NOW);
         for (text, ends) in [("slow", 30), ("short", 10)] {
             assert!(matches!(remembered(&known, text, later(ends - 1)), Some(Ok(_))), "{text}");
@@ -458,14 +458,14 @@ mod tests {
         // What is said once may be a mistake of a moment; said twice it is known for a minute.
         for (asked, known_until) in [(1, None), (1, Some(60)), (61, Some(120)), (121, Some(180))] {
             let (flight, landing) = begin(&nothing, "a", later(asked));
-            flight.lands(refused(INACTIVE), later(asked));
+            flight.land_with(refused(INACTIVE), later(asked));
             assert_eq!(landing.verdict().await.unwrap_err(), ended);
             if let Some(until) = known_until {
                 assert_eq!(remembered(&nothing, "a", later(until)).unwrap().unwrap_err(), ended);
             }
         }
         learn(&nothing, "b", refused(INACTIVE), NOW);
-        assert!(matches!(nothing.find(id("b"), later(1)), Found::Begun(..)), "of others nothing is known");
+        assert!(matches!(nothing.find(id("b"), later(1)), Lookup::Begun(..)), "of others nothing is known");
     }
 
     #[test]
@@ -487,7 +487,7 @@ mod tests {
         let known = Introspections::new(CACHE);
         learn(&known, "a", good(), NOW);
         let (flight, landing) = begin(&known, "a", later(30));
-        flight.lands(Outcome::Failed { of_the_server: false }, later(35));
+        flight.land_with(Outcome::Failed { of_the_server: false }, later(35));
         assert_eq!(landing.verdict().await.unwrap_err(), Denial::IntrospectionUnavailable);
         assert_eq!(
             remembered(&known, "a", later(35)).unwrap().unwrap_err(),
@@ -507,7 +507,7 @@ mod tests {
         let known = Introspections::new(CACHE);
         learn(&known, "good", good(), NOW);
         learn(&known, "a", Outcome::Failed { of_the_server: true }, NOW);
-        assert!(matches!(known.find(id("b"), NOW), Found::Paused));
+        assert!(matches!(known.find(id("b"), NOW), Lookup::Paused));
         assert!(matches!(remembered(&known, "good", NOW), Some(Ok(_))));
         begin(&known, "b", later(1));
     }
@@ -521,9 +521,9 @@ mod tests {
         let now = later(60);
         let flights: Vec<_> = (0..CALLS_FOR_STRANGERS).map(|n| begin(&known, &n.to_string(), now)).collect();
         for text in ["one more", "ended"] {
-            assert!(matches!(known.find(id(text), now), Found::Full), "{text}");
+            assert!(matches!(known.find(id(text), now), Lookup::Full), "{text}");
         }
-        assert!(matches!(known.find(id("0"), now), Found::UnderWay(_)));
+        assert!(matches!(known.find(id("0"), now), Lookup::UnderWay(_)));
         let (flight, _) = begin(&known, "known", now);
         drop(flight);
         drop(flights);
@@ -555,10 +555,10 @@ mod tests {
         known.forget();
         assert_eq!(known.held(), 0);
         let (again, _) = begin(&known, "b", NOW);
-        flight.lands(good(), NOW);
+        flight.land_with(good(), NOW);
         assert!(landing.verdict().await.is_ok(), "whoever waited gets it");
         assert!(remembered(&known, "b", NOW).is_none());
-        again.lands(refused(INACTIVE), NOW);
+        again.land_with(refused(INACTIVE), NOW);
         assert!(matches!(remembered(&known, "b", NOW), Some(Err(_))));
     }
 

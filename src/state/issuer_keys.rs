@@ -233,7 +233,7 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// The fetch brought keys. Gives back those that were there.
+    /// The fetch brought keys. Returns those that were there.
     pub fn succeeded(mut self, keys: Arc<KeySet>) -> Option<Arc<KeySet>> {
         let before = self.known.keys.load_full();
         // The same keys stay the same ones, and what was verified with them stays verified.

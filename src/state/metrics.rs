@@ -28,7 +28,7 @@ use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
 pub use at_hand::RouteCounts;
 use beginning::Gone;
-pub use labels::{AsEndpoint, ExchangeOutcome, IntrospectionResult, Log, SignalResult};
+pub use labels::{ExchangeOutcome, IntrospectionResult, Log, ServerEndpoint, SignalResult};
 
 /// All series of one process. A clone writes to the same series.
 #[derive(Clone, Debug)]
@@ -318,10 +318,10 @@ impl Metrics {
     }
 
     /// `fault`: why it brought no answer, where it brought none.
-    pub fn as_called(
+    pub fn authorization_server_called(
         &self,
         issuer: &IssuerName,
-        endpoint: AsEndpoint,
+        endpoint: ServerEndpoint,
         took: Duration,
         fault: Option<&'static str>,
     ) {

@@ -121,7 +121,7 @@ impl OpenRequest {
     }
 
     /// Its answer has begun, and goes on until somebody ends it: `until`, unless there is another token by then.
-    pub fn lasts(&self, route: Arc<Route>, path: CanonicalPath, until: Timestamp) {
+    pub fn mark_lasting(&self, route: Arc<Route>, path: CanonicalPath, until: Timestamp) {
         let holds = Mutex::new(Holds { token: self.token.clone(), until });
         let lasting = Lasting { route, path, tokens: OnceLock::new(), holds };
         let _ = self.lasting.set(Box::new(lasting));
@@ -215,7 +215,7 @@ impl OpenRequests {
     }
 
     /// It is known whose session a lasting one belongs to.
-    pub fn belongs(&self, lasting: &Lasting, family: FamilyId) {
+    pub fn assign_to_session(&self, lasting: &Lasting, family: FamilyId) {
         let tokens = match self.sessions.entry(family) {
             Entry::Occupied(mut known) => known.get().upgrade().unwrap_or_else(|| {
                 let tokens = Arc::default();
@@ -349,11 +349,11 @@ mod tests {
         let all = OpenRequests::default();
         all.renewed(FAMILY, &token(60), NOW);
         let open = all.enter(token(60), None);
-        open.lasts(route(), CanonicalPath::parse(b"/chat").unwrap(), NOW);
+        open.mark_lasting(route(), CanonicalPath::parse(b"/chat").unwrap(), NOW);
         let lasting = open.lasting().unwrap();
         assert!(lasting.tokens().is_empty());
         assert!(!all.has_lasting(FAMILY));
-        all.belongs(lasting, FAMILY);
+        all.assign_to_session(lasting, FAMILY);
         assert!(all.has_lasting(FAMILY) && !all.has_lasting(FamilyId::from_bytes([2; 16])));
         assert!(lasting.tokens().is_empty(), "what came before is not known");
         let lives = || -> Vec<i64> {

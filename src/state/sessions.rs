@@ -164,7 +164,7 @@ impl KnownFamily {
     }
 
     /// A generation was seen, or made.
-    pub fn saw(&self, generation: Generation) {
+    pub fn note_generation(&self, generation: Generation) {
         self.newest.fetch_max(generation, Ordering::Relaxed);
     }
 
@@ -210,7 +210,7 @@ impl KnownFamily {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    pub fn ends(&self) {
+    pub fn mark_over(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
@@ -228,7 +228,7 @@ impl KnownFamily {
 
     /// An exchange brought nothing, and the tokens at hand are good until `expires_at`: nobody waits for another for a moment, and
     /// for longer where there is time.
-    pub fn brought_nothing_early(&self, now: Timestamp, expires_at: Timestamp) {
+    pub fn delay_early(&self, now: Timestamp, expires_at: Timestamp) {
         let pause = SOON.max(expires_at.since(now) / 4);
         self.early_from.store(now.plus(pause).as_millis(), Ordering::Relaxed);
     }
@@ -439,7 +439,7 @@ mod tests {
         let at = |seconds| AT.plus(Duration::from_secs(seconds));
         assert!(known.may_be_early(AT));
         for (left, pause) in [(720, 180), (40, 10), (12, 10), (0, 10)] {
-            known.brought_nothing_early(AT, at(left));
+            known.delay_early(AT, at(left));
             let may = [pause - 1, pause].map(|seconds| known.may_be_early(at(seconds)));
             assert_eq!(may, [false, true], "{left}");
         }
@@ -460,7 +460,7 @@ mod tests {
         assert!(known.record_use(at(21), every));
         assert!(known.claim_first_sight(3) && !known.claim_first_sight(3) && !known.claim_first_sight(2));
         assert!(known.claim_first_sight(4) && !known.claim_first_sight(4));
-        known.saw(2);
+        known.note_generation(2);
         assert_eq!(known.newest(), 3);
         assert_eq!(known.paused(AT), None);
         for why in Pause::ALL {

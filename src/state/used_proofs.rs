@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
-use crate::core::address::Whose;
+use crate::core::address::ClientNetwork;
 use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
@@ -54,7 +54,7 @@ pub enum Holder<'a> {
     /// A session of which nobody knows whose it is.
     Session(FamilyId),
     /// Whoever exchanges a code has shown nothing yet.
-    Address(Whose),
+    Address(ClientNetwork),
     /// A token that names nobody.
     Key(Thumbprint),
 }

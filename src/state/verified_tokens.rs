@@ -16,7 +16,7 @@ use prometheus::IntCounter;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use crate::core::caller::{Beside, Caller};
+use crate::core::caller::{Caller, CallerNotes};
 use crate::core::identity_headers::HeaderList;
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::session::grant::FamilyId;
@@ -43,12 +43,12 @@ pub enum Grounds {
 }
 
 /// Who brings a token that was found good, with all that was found of it.
-pub type Remembered = Caller<Found>;
+pub type KnownCaller = Caller<TokenNotes>;
 
 /// What a good token was found to be, beside whom it names.
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
-pub struct Found {
+pub struct TokenNotes {
     /// Of its text.
     pub fingerprint: Fingerprint,
     /// Counts its uses.
@@ -65,7 +65,7 @@ pub struct Found {
     family: OnceLock<FamilyId>,
 }
 
-impl Beside for Found {
+impl CallerNotes for TokenNotes {
     fn marks(&self) -> Option<&TokenMarks> {
         Some(&self.marks)
     }
@@ -79,7 +79,7 @@ impl Beside for Found {
     }
 }
 
-impl Found {
+impl TokenNotes {
     pub const fn new(
         fingerprint: Fingerprint,
         marks: TokenMarks,
@@ -93,17 +93,17 @@ impl Found {
 
     /// Of this token. `headers`: see [`Caller::new`]; they are made of all of its claims, of which those are kept that the
     /// configuration still reads.
-    pub fn of(self, token: VerifiedToken, headers: &[HeaderList], reads: &ReadClaims) -> Arc<Remembered> {
+    pub fn of(self, token: VerifiedToken, headers: &[HeaderList], reads: &ReadClaims) -> Arc<KnownCaller> {
         let mut made = Caller::new(token, headers, self).with_only(reads);
-        let other_names = size_of_val(&*made.beside.marks.by_other_names);
+        let other_names = size_of_val(&*made.notes.marks.by_other_names);
         let size = ROOM.saturating_add(made.size()).saturating_add(other_names);
-        made.beside.size = u64::try_from(size).unwrap_or(u64::MAX);
+        made.notes.size = u64::try_from(size).unwrap_or(u64::MAX);
         Arc::new(made)
     }
 
     /// Whether the request of now asks the store about it: the first does, and after that none until
     /// [`Self::asks_again_from`].
-    pub fn asks(&self, now: Timestamp) -> bool {
+    pub fn claim_lookup(&self, now: Timestamp) -> bool {
         let from = self.asks_from.load(Ordering::Relaxed);
         let takes = || self.asks_from.compare_exchange(from, NEVER, Ordering::Relaxed, Ordering::Relaxed);
         let wait = from.saturating_sub(now.as_millis());
@@ -138,16 +138,16 @@ const ROOM: usize = 128;
 #[derive(Clone, Debug)]
 struct Bytes;
 
-impl Weighter<u64, Arc<Remembered>> for Bytes {
-    fn weight(&self, _: &u64, remembered: &Arc<Remembered>) -> u64 {
-        remembered.beside.size
+impl Weighter<u64, Arc<KnownCaller>> for Bytes {
+    fn weight(&self, _: &u64, remembered: &Arc<KnownCaller>) -> u64 {
+        remembered.notes.size
     }
 }
 
 /// The tokens that were found good, by the first bits of their fingerprints: a place is small, and the whole is compared
 /// where it lies with the rest. Of two with the same first bits the newer one is known.
 #[derive(Debug)]
-pub struct VerifiedTokens(Cache<u64, Arc<Remembered>, Bytes, RandomState>);
+pub struct VerifiedTokens(Cache<u64, Arc<KnownCaller>, Bytes, RandomState>);
 
 impl VerifiedTokens {
     /// `limit`: in bytes (`limits.token_memory`).
@@ -165,21 +165,21 @@ impl VerifiedTokens {
 
     /// What was found, as long as that holds by configuration and clock. Whether the keys are still its own is to be
     /// asked after it was made sure that they are not too old.
-    pub fn get(&self, token: &Fingerprint, issuers: &Issuers, now: Timestamp) -> Option<Arc<Remembered>> {
-        let found = self.0.get(&token.prefix()).filter(|found| found.beside.fingerprint == *token)?;
+    pub fn get(&self, token: &Fingerprint, issuers: &Issuers, now: Timestamp) -> Option<Arc<KnownCaller>> {
+        let found = self.0.get(&token.prefix()).filter(|found| found.notes.fingerprint == *token)?;
         if !found.token().is_timely(now) {
             self.forget(token);
             return None;
         }
-        issuers.has(&found.beside.issuer).then_some(found)
+        issuers.has(&found.notes.issuer).then_some(found)
     }
 
-    pub fn remember(&self, found: Arc<Remembered>) {
-        self.0.insert(found.beside.fingerprint.prefix(), found);
+    pub fn remember(&self, found: Arc<KnownCaller>) {
+        self.0.insert(found.notes.fingerprint.prefix(), found);
     }
 
     pub fn forget(&self, token: &Fingerprint) {
-        self.0.remove_if(&token.prefix(), |found| found.beside.fingerprint == *token);
+        self.0.remove_if(&token.prefix(), |found| found.notes.fingerprint == *token);
     }
 
     /// How many tokens, and how many bytes they take.
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::config::settings::KeySource;
     use crate::core::ids::IssuerName;
-    use crate::core::revocation::TokenFacts;
+    use crate::core::revocation::TokenIdentity;
     use crate::core::revocation::marks::MarkKey;
     use crate::core::token::jwt::Unverified;
     use crate::core::token::testing::{ISS, NOW, claims, jwks, keys, rules, with};
@@ -211,18 +211,18 @@ mod tests {
     }
 
     /// What is found of a token with these claims, under as many names as one likes.
-    fn found(issuers: &Issuers, changes: Value, reads: &[&str]) -> impl Fn(usize) -> Arc<Remembered> {
+    fn found(issuers: &Issuers, changes: Value, reads: &[&str]) -> impl Fn(usize) -> Arc<KnownCaller> {
         let reads: ReadClaims = reads.iter().copied().collect();
         let keys_of = Arc::new(KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0);
         let text = keys().p256.sign(&with(claims(), changes));
         let token = Unverified::parse(&text, 1 << 16).unwrap().verify(&keys_of, &rules(), NOW).unwrap();
-        let marks = TokenMarks::of(&MarkKey::from_random(&[1; 16]), &TokenFacts::of(&token, ISS, &text));
+        let marks = TokenMarks::of(&MarkKey::from_random(&[1; 16]), &TokenIdentity::of(&token, ISS, &text));
         let uses = IntCounter::new("uses", "uses").unwrap();
         let issuer = issuers.by_name(&IssuerName::new("demo")).unwrap().clone();
         move |at| {
             let (marks, uses, issuer) = (marks.clone(), uses.clone(), issuer.clone());
             let grounds = Grounds::Keys(Arc::downgrade(&keys_of));
-            Found::new(nth(at), marks, uses, issuer, grounds).of(token.clone(), &[], &reads)
+            TokenNotes::new(nth(at), marks, uses, issuer, grounds).of(token.clone(), &[], &reads)
         }
     }
 
@@ -256,23 +256,23 @@ mod tests {
         let changes = json!({ "nested": nested });
         let plain = found(&issuers, json!({}), &["nested"])(0);
         let large = found(&issuers, changes.clone(), &["nested"])(0);
-        assert!(large.beside.size > plain.beside.size + 2000 * 60);
+        assert!(large.notes.size > plain.notes.size + 2000 * 60);
         let unread = found(&issuers, changes, &[])(0);
-        assert!(unread.beside.size < plain.beside.size, "what nobody reads is not kept");
+        assert!(unread.notes.size < plain.notes.size, "what nobody reads is not kept");
     }
 
     #[test]
     fn a_clock_that_is_set_back_holds_nobody_up_for_as_long() {
         let asked = found(&issuers(), json!({}), &[])(0);
-        let (found, after) = (&asked.beside, |seconds| NOW.plus(Duration::from_secs(seconds)));
+        let (found, after) = (&asked.notes, |seconds| NOW.plus(Duration::from_secs(seconds)));
         let back = NOW.minus(Duration::from_secs(3600));
-        assert!(found.asks(NOW) && !found.asks(NOW) && !found.asks(back), "once");
+        assert!(found.claim_lookup(NOW) && !found.claim_lookup(NOW) && !found.claim_lookup(back), "once");
         found.asks_again_from(after(15));
-        assert!(!found.asks(NOW) && !found.asks(after(14)));
-        assert!(found.asks(back), "it was said by another clock");
-        assert!(!found.asks(back) && !found.asks(after(3600)), "once");
+        assert!(!found.claim_lookup(NOW) && !found.claim_lookup(after(14)));
+        assert!(found.claim_lookup(back), "it was said by another clock");
+        assert!(!found.claim_lookup(back) && !found.claim_lookup(after(3600)), "once");
         found.asks_again_from(after(15));
-        assert!(found.asks(after(15)));
+        assert!(found.claim_lookup(after(15)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What replicas make of the list of revocations when they ask it, and what must hold of everybody.
 
 use tollgate::core::denial::SessionEnd;
-use tollgate::core::revocation::{GrantFacts, Kind, Rule};
+use tollgate::core::revocation::{GrantIdentity, Kind, Rule};
 use tollgate::core::session::exchange::FlightId;
 use tollgate::core::session::grant::{Generation, Grant};
 use tollgate::core::time::Timestamp;
@@ -42,14 +42,14 @@ impl World {
         } else {
             let now = self.here(replica);
             let Revoking { own, shared, grant, out, .. } = &self.revoking;
-            let of = |seconds: i64, sub| GrantFacts {
+            let of = |seconds: i64, sub| GrantIdentity {
                 sub: Some(sub),
                 signed_in_at: Timestamp::from_secs(now.as_secs() - seconds),
-                ..GrantFacts::of(grant)
+                ..GrantIdentity::of(grant)
             };
             let ages = [0, 100, 200, 300, 400];
             let others = ages.into_iter().flat_map(|age| [of(age, SUB), of(age, "bob")]);
-            let grants: Vec<_> = others.chain([GrantFacts::of(grant)]).collect();
+            let grants: Vec<_> = others.chain([GrantIdentity::of(grant)]).collect();
             let tokens: Vec<_> = out.iter().map(Out::facts).collect();
             own[replica].must_agree(shared, &grants, &tokens, now);
         }
@@ -68,7 +68,7 @@ impl World {
         if self.is_in_touch(replica) {
             assert!(own.has_all_until(shared, self.now - WITHIN), "replica {replica} is late");
         }
-        let admitted = own.tables.admits_grant(&GrantFacts::of(grant), self.here(replica));
+        let admitted = own.tables.admits_grant(&GrantIdentity::of(grant), self.here(replica));
         own.is_loaded().then(|| admitted.expect("complete"))
     }
 

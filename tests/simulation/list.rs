@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use tollgate::core::clock_watch::ClockWatch;
-use tollgate::core::revocation::{Change, GrantFacts, Revocation, RevocationId, TokenFacts};
+use tollgate::core::revocation::{Change, GrantIdentity, Revocation, RevocationId, TokenIdentity};
 use tollgate::core::time::Timestamp;
 use tollgate::state::revocations::Revocations;
 
@@ -56,7 +56,7 @@ impl SharedList {
         }
     }
 
-    pub(crate) fn refuses_token(&self, token: &TokenFacts<'_>, now: Timestamp) -> bool {
+    pub(crate) fn refuses_token(&self, token: &TokenIdentity<'_>, now: Timestamp) -> bool {
         self.records.values().any(|revocation| revocation.refuses_token(token, now))
     }
 }
@@ -165,8 +165,8 @@ impl OwnList {
     pub(crate) fn must_agree(
         &self,
         shared: &SharedList,
-        grants: &[GrantFacts<'_>],
-        tokens: &[TokenFacts<'_>],
+        grants: &[GrantIdentity<'_>],
+        tokens: &[TokenIdentity<'_>],
         now: Timestamp,
     ) {
         let sure = ClockWatch::trusting(now).look(now, Duration::ZERO);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tollgate::core::denial::SessionEnd;
 use tollgate::core::revocation::{
-    Change as ListChange, GrantFacts, Kind, Revocation, Rule, Target, TokenFacts, Whose,
+    Change as ListChange, GrantIdentity, Kind, Revocation, Rule, Target, TokenIdentity, Whose,
 };
 use tollgate::core::session::exchange::{Family, Issued};
 use tollgate::core::session::grant::{FamilyId, Generation, Grant};
@@ -41,8 +41,8 @@ pub(super) struct Out {
 }
 
 impl Out {
-    pub(super) fn facts(&self) -> TokenFacts<'_> {
-        TokenFacts {
+    pub(super) fn facts(&self) -> TokenIdentity<'_> {
+        TokenIdentity {
             id: self.id,
             iss: ISS,
             jti: None,
@@ -153,7 +153,7 @@ impl Revoking {
     }
 
     pub(super) fn names(revocation: &Revocation, grant: &Grant) -> bool {
-        revocation.refuses_grant(&GrantFacts::of(grant), revocation.made_at)
+        revocation.refuses_grant(&GrantIdentity::of(grant), revocation.made_at)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sign-ins, in the steps of `flows/exchange/sign_in`: the list is asked, it is noted by what the session can be found,
+//! Sign-ins, in the steps of `flows/exchange/code`: the list is asked, it is noted by what the session can be found,
 //! its record is put, and then the browser gets its cookie. Who was signed out signs in again.
 
 use tollgate::core::revocation::Kind;

@@ -74,11 +74,11 @@ impl World {
                     family.present(&asked.grant, &shape(asked.shape), asked.used, self.windows(), now, *new);
                 opened(decision, family, &asked.grant)
             }
-            Change::Sends(flight) => Outcome::Did(family.sends(*flight)),
+            Change::Sends(flight) => Outcome::Did(family.begin_sending(*flight)),
             Change::Beat(flight) => Outcome::Did(family.beat(*flight)),
-            Change::Failed(flight) | Change::TakeBack(flight) => Outcome::Did(family.failed(*flight)),
+            Change::Failed(flight) | Change::TakeBack(flight) => Outcome::Did(family.forget_flight(*flight)),
             Change::Ended(flight) => {
-                let decides = family.failed(*flight);
+                let decides = family.forget_flight(*flight);
                 if decides {
                     let flying = &self.flights[flight];
                     let end = if flying.was_named { SessionEnd::Revoked } else { SessionEnd::InvalidGrant };
@@ -87,9 +87,9 @@ impl World {
                 Outcome::Did(decides)
             }
             Change::BreakLease(flight, beat) => {
-                Outcome::Did(family.beat_of(*flight) == Some(*beat) && family.failed(*flight))
+                Outcome::Did(family.beat_of(*flight) == Some(*beat) && family.forget_flight(*flight))
             }
-            Change::Seen(generation) => Outcome::Did(family.token_seen(*generation)),
+            Change::Seen(generation) => Outcome::Did(family.note_token_use(*generation)),
             Change::TakenBack(request) => {
                 let generation = self.requests.get(request)?.grant.generation;
                 let was_over = family.refuse_and_mark(generation);
@@ -106,7 +106,7 @@ impl World {
                 let flying = &self.flights[flight];
                 let used = flying.used || family.is_used(*flight);
                 let (arrival, next) = arrival(*flight, flying, used, here, &mut self.dice);
-                match family.landed(arrival.clone(), now) {
+                match family.land(arrival.clone(), now) {
                     Landed::Kept { .. } => {
                         Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) }
                     }

@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-use super::{GrantFacts, Kind, Target, TokenFacts, Whose};
+use super::{GrantIdentity, Kind, Target, TokenIdentity, Whose};
 use crate::core::token::id::TokenId;
 
 /// The key of this process.
@@ -142,7 +142,7 @@ impl TokenMarks {
         [Some(self.id), self.by_text.map(|(id, _)| id)].into_iter().flatten()
     }
 
-    pub fn of(key: &MarkKey, token: &TokenFacts<'_>) -> Self {
+    pub fn of(key: &MarkKey, token: &TokenIdentity<'_>) -> Self {
         let pair = |kind, value: Option<&str>| value.map(|value| key.pair(kind, token.iss, value));
         Self {
             id: token.id,
@@ -172,7 +172,7 @@ pub struct GrantMarks {
 }
 
 impl GrantMarks {
-    pub fn of(key: &MarkKey, grant: &GrantFacts<'_>) -> Self {
+    pub fn of(key: &MarkKey, grant: &GrantIdentity<'_>) -> Self {
         let pair = |kind, value: &str| key.pair(kind, grant.iss, value);
         Self {
             family: Mark::of(key, &Target::family(grant.family)),

@@ -189,7 +189,7 @@ impl Change {
 
 /// What a revocation is compared with, of a token.
 #[derive(Clone, Debug)]
-pub struct TokenFacts<'t> {
+pub struct TokenIdentity<'t> {
     pub id: TokenId,
     pub iss: &'t str,
     pub jti: Option<&'t str>,
@@ -200,7 +200,7 @@ pub struct TokenFacts<'t> {
     pub issued_at: Timestamp,
 }
 
-impl<'t> TokenFacts<'t> {
+impl<'t> TokenIdentity<'t> {
     /// `text`: the token as it came.
     pub fn of(token: &'t VerifiedToken, iss: &'t str, text: &str) -> Self {
         Self {
@@ -218,7 +218,7 @@ impl<'t> TokenFacts<'t> {
 
 /// What a revocation is compared with, of the grant behind a session.
 #[derive(Clone, Debug)]
-pub struct GrantFacts<'g> {
+pub struct GrantIdentity<'g> {
     pub family: FamilyId,
     pub iss: &'g str,
     pub sid: Option<&'g str>,
@@ -282,7 +282,7 @@ impl Revocation {
     }
 
     /// Whether this token is refused because of it.
-    pub fn refuses_token(&self, token: &TokenFacts<'_>, now: Timestamp) -> bool {
+    pub fn refuses_token(&self, token: &TokenIdentity<'_>, now: Timestamp) -> bool {
         let Target { kind, value, .. } = &self.target;
         let named = match kind {
             Kind::Jti => token.jti,
@@ -298,7 +298,7 @@ impl Revocation {
     }
 
     /// Whether this grant is refused because of it.
-    pub fn refuses_grant(&self, grant: &GrantFacts<'_>, now: Timestamp) -> bool {
+    pub fn refuses_grant(&self, grant: &GrantIdentity<'_>, now: Timestamp) -> bool {
         let Target { kind, value, .. } = &self.target;
         let named = match kind {
             Kind::Family => return self.is_in_force(now) && *value == grant.family.to_string(),

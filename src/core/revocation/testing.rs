@@ -3,7 +3,7 @@
 
 use bolero::TypeGenerator;
 
-use super::{Change, GrantFacts, Kind, Revocation, Rule, Target, TokenFacts, Whose};
+use super::{Change, GrantIdentity, Kind, Revocation, Rule, Target, TokenIdentity, Whose};
 use crate::core::ids::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
@@ -84,8 +84,8 @@ impl SomeFacts {
         Timestamp::from_millis(moment(self.since).as_millis() + i64::from(self.since_millis))
     }
 
-    pub(crate) fn token(&self) -> TokenFacts<'static> {
-        TokenFacts {
+    pub(crate) fn token(&self) -> TokenIdentity<'static> {
+        TokenIdentity {
             id: token_id(self.since_millis),
             iss: pick(&ISSUERS, self.iss),
             jti: self.value(0),
@@ -97,8 +97,8 @@ impl SomeFacts {
         }
     }
 
-    pub(crate) fn grant(&self) -> GrantFacts<'static> {
-        GrantFacts {
+    pub(crate) fn grant(&self) -> GrantIdentity<'static> {
+        GrantIdentity {
             family: family(self.since_millis),
             iss: pick(&ISSUERS, self.iss),
             sid: self.value(1),

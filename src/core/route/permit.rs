@@ -34,7 +34,7 @@ pub struct Permit {
     assertion: Option<(HeaderName, HeaderValue)>,
     forward_access_token: bool,
     /// The access token of the caller's session, where it goes on.
-    of_session: Option<SecretString>,
+    session_token: Option<SecretString>,
     reported: Option<Reported>,
 }
 
@@ -83,7 +83,7 @@ impl Permit {
             caller,
             assertion: None,
             forward_access_token,
-            of_session: None,
+            session_token: None,
             reported: None,
         };
         permit.if_it_fits()
@@ -133,7 +133,7 @@ impl Permit {
             caller: None,
             assertion: None,
             forward_access_token: false,
-            of_session: None,
+            session_token: None,
             reported: Some(reported),
         };
         permit.if_it_fits()
@@ -162,7 +162,7 @@ impl Permit {
             caller: None,
             assertion: None,
             forward_access_token: false,
-            of_session: None,
+            session_token: None,
             reported: None,
         };
         permit.if_it_fits().map(Some)
@@ -208,7 +208,7 @@ impl Permit {
     }
 
     /// Adds what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
-    pub fn assert(&mut self, assertion: (HeaderName, HeaderValue)) {
+    pub fn set_assertion(&mut self, assertion: (HeaderName, HeaderValue)) {
         self.assertion = Some(assertion).filter(|_| self.caller.is_some());
     }
 
@@ -224,12 +224,12 @@ impl Permit {
 
     /// Sends the access token of the caller's session, where the route forwards one: no request brought it.
     pub fn use_session_token(&mut self, token: &SecretString) {
-        self.of_session = self.forward_access_token.then(|| token.clone());
+        self.session_token = self.forward_access_token.then(|| token.clone());
     }
 
     /// The access token to set, where it was not the caller who brought it.
     pub fn session_token(&self) -> Option<&SecretString> {
-        self.of_session.as_ref()
+        self.session_token.as_ref()
     }
 
     /// Whether `Authorization` goes on to the upstream.
@@ -250,7 +250,7 @@ mod tests {
     use crate::core::ids::{RouteName, UpstreamName};
     use crate::core::path::PathPattern;
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
-    use crate::core::route::table::{Found, RouteTable};
+    use crate::core::route::table::{RouteMatch, RouteTable};
     use crate::core::token::jwks::KeySet;
     use crate::core::token::jwt::Unverified;
     use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
@@ -297,7 +297,7 @@ mod tests {
         });
         let table = RouteTable::build(&[route]).unwrap();
         let path = CanonicalPath::parse(path.as_bytes()).unwrap();
-        let Found::Route(matched) = table.find("h", &Method::GET, path) else { panic!("not found") };
+        let RouteMatch::Route(matched) = table.find("h", &Method::GET, path) else { panic!("not found") };
         matched
     }
 

@@ -130,7 +130,7 @@ impl Matched {
 
 /// What the table says of a request.
 #[derive(Debug)]
-pub enum Found {
+pub enum RouteMatch {
     Route(Matched),
     /// The methods that the path has instead; never empty.
     MethodNotAllowed {
@@ -208,18 +208,18 @@ impl RouteTable {
     }
 
     /// Finds the route for a request. `host` is lower case and has no port.
-    pub fn find(&self, host: &str, method: &Method, path: CanonicalPath) -> Found {
-        let Some(methods) = self.lookup(host, &path) else { return Found::Nothing };
+    pub fn find(&self, host: &str, method: &Method, path: CanonicalPath) -> RouteMatch {
+        let Some(methods) = self.lookup(host, &path) else { return RouteMatch::Nothing };
         if path.has_encoded_slash() {
             if !methods.keep_encoded_slashes(method) {
-                return Found::Ambiguous(SLASH);
+                return RouteMatch::Ambiguous(SLASH);
             }
             if !self.is_safe_split(host, methods, &path) {
-                return Found::Ambiguous(SPLIT);
+                return RouteMatch::Ambiguous(SPLIT);
             }
         }
         let Some(route) = methods.route(method) else {
-            return Found::MethodNotAllowed { allow: methods.allowed() };
+            return RouteMatch::MethodNotAllowed { allow: methods.allowed() };
         };
         let agrees = |reading: &CanonicalPath| {
             let other = self.lookup(host, reading).and_then(|methods| methods.route(method));
@@ -233,7 +233,7 @@ impl RouteTable {
         let mut others: Vec<CanonicalPath> = lenient.iter().flat_map(|it| path.cut_readings(it)).collect();
         others.extend(lenient);
         if !others.iter().all(agrees) {
-            return Found::Ambiguous(TWO_WAYS);
+            return RouteMatch::Ambiguous(TWO_WAYS);
         }
         let is_safe_split = || {
             route.forwarding.case_sensitive
@@ -241,9 +241,9 @@ impl RouteTable {
                 || self.caseless.is_safe_split(host, &path.split_reading(), &route.path)
         };
         if !in_any_case(&path) || !others.iter().all(in_any_case) || !is_safe_split() {
-            return Found::Ambiguous(CASE);
+            return RouteMatch::Ambiguous(CASE);
         }
-        Found::Route(Matched { route: route.clone(), path })
+        RouteMatch::Route(Matched { route: route.clone(), path })
     }
 
     /// Whether an upstream that takes encoded slashes for slashes finds nothing in this path that Tollgate or a route
@@ -455,12 +455,12 @@ mod tests {
     pub(super) fn found(table: &RouteTable, host: &str, method: &Method, path: &str) -> String {
         let path = CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep).unwrap();
         match table.find(host, method, path) {
-            Found::Route(matched) => matched.route().name.to_string(),
-            Found::MethodNotAllowed { allow } => {
+            RouteMatch::Route(matched) => matched.route().name.to_string(),
+            RouteMatch::MethodNotAllowed { allow } => {
                 format!("405 {}", allow.iter().map(Method::as_str).collect::<Vec<_>>().join(","))
             }
-            Found::Ambiguous(_) => "400".to_owned(),
-            Found::Nothing => "404".to_owned(),
+            RouteMatch::Ambiguous(_) => "400".to_owned(),
+            RouteMatch::Nothing => "404".to_owned(),
         }
     }
 
@@ -940,7 +940,7 @@ mod tests {
                     let text: String =
                         pieces.iter().map(|p| PIECES[usize::from(*p) % PIECES.len()]).collect();
                     let Ok(path) = CanonicalPath::parse(format!("/{text}").as_bytes()) else { continue };
-                    let Found::Route(matched) = table.find("h", &Method::GET, path) else { continue };
+                    let RouteMatch::Route(matched) = table.find("h", &Method::GET, path) else { continue };
                     permitted.fetch_add(1, Ordering::Relaxed);
                     let sent = matched.path().as_str();
                     for cuts in upstreams() {
@@ -991,7 +991,7 @@ mod tests {
                         pieces.iter().map(|p| PIECES[usize::from(*p) % PIECES.len()]).collect();
                     let path = CanonicalPath::parse_with(format!("/{text}").as_bytes(), EncodedSlash::Keep);
                     let Ok(path) = path else { continue };
-                    let Found::Route(matched) = table.find("h", &Method::GET, path) else { continue };
+                    let RouteMatch::Route(matched) = table.find("h", &Method::GET, path) else { continue };
                     if !matched.path().has_encoded_slash() {
                         continue;
                     }

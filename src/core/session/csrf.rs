@@ -41,7 +41,7 @@ pub enum Csrf {
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct SessionUse<'a> {
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
     /// It is to become a WebSocket.
@@ -55,7 +55,7 @@ pub struct Asked<'a> {
 /// # Errors
 /// [`Denial::CrossSiteRequest`] for everything that is not known to come from one of the client's pages;
 /// [`Denial::PageLoadNotShown`] where a person opens a page, and the browser does not say enough of it.
-pub fn may_use_session(asked: Asked<'_>, pages: Pages<'_>) -> Result<(), Denial> {
+pub fn may_use_session(asked: SessionUse<'_>, pages: Pages<'_>) -> Result<(), Denial> {
     if passes(asked, pages).unwrap_or(false) {
         return Ok(());
     }
@@ -67,8 +67,8 @@ fn reads(method: &Method) -> bool {
     *method == Method::GET || *method == Method::HEAD
 }
 
-fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
-    let Asked { method, headers, upgrades, signs_in } = asked;
+fn passes(asked: SessionUse<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
+    let SessionUse { method, headers, upgrades, signs_in } = asked;
     let origin = only(headers, &header::ORIGIN)?;
     let site = only(headers, &SITE)?;
     let is_listed = origin.is_some_and(|origin| pages.listed.iter().any(|listed| listed.is_sent_as(origin)));
@@ -100,8 +100,12 @@ fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
 ///
 /// Not where a window goes there by itself: a sign-in leads wherever a foreign link says, and from a page of ours, so that
 /// nobody could tell the two apart. Where a route signs in, any link may lead there as it is.
-fn is_of_own_page(asked: Asked<'_>, origin: Option<&[u8]>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
-    let Asked { method, headers, signs_in, .. } = asked;
+fn is_of_own_page(
+    asked: SessionUse<'_>,
+    origin: Option<&[u8]>,
+    pages: Pages<'_>,
+) -> Result<bool, TwoReadings> {
+    let SessionUse { method, headers, signs_in, .. } = asked;
     let (Some(mode), Some(dest)) = (only(headers, &MODE)?, only(headers, &DEST)?) else {
         // No browser that says the one leaves out the others.
         return Ok(false);
@@ -163,7 +167,7 @@ mod tests {
         let own = Origin::parse(OWN).unwrap();
         let csrf_header = HeaderName::from_static("x-csrf");
         may_use_session(
-            Asked { method, headers: &headers, upgrades, signs_in },
+            SessionUse { method, headers: &headers, upgrades, signs_in },
             Pages { listed: &listed, own: Some(&own), csrf_header: &csrf_header, csrf: Csrf::Header },
         )
         .is_ok()
@@ -176,7 +180,7 @@ mod tests {
         let (own, csrf_header) = (Origin::parse(OWN).unwrap(), HeaderName::from_static("x-csrf"));
         let pages =
             Pages { listed: &listed, own: Some(&own), csrf_header: &csrf_header, csrf: Csrf::FetchMetadata };
-        may_use_session(Asked { method, headers: &headers, upgrades: false, signs_in }, pages).is_ok()
+        may_use_session(SessionUse { method, headers: &headers, upgrades: false, signs_in }, pages).is_ok()
     }
 
     fn map(fields: Fields<'_>) -> HeaderMap {
@@ -198,7 +202,7 @@ mod tests {
             let (own, csrf_header) = (Origin::parse(OWN).unwrap(), HeaderName::from_static("x-csrf"));
             let listed = std::slice::from_ref(&own);
             may_use_session(
-                Asked { method, headers: &headers, upgrades: false, signs_in },
+                SessionUse { method, headers: &headers, upgrades: false, signs_in },
                 Pages { listed, own: Some(&own), csrf_header: &csrf_header, csrf: Csrf::Header },
             )
             .unwrap_err()
@@ -228,7 +232,8 @@ mod tests {
             let headers: HeaderMap = fields
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect();
-            let asked = Asked { method: &Method::GET, headers: &headers, upgrades: false, signs_in: false };
+            let asked =
+                SessionUse { method: &Method::GET, headers: &headers, upgrades: false, signs_in: false };
             let listed = std::slice::from_ref(&own);
             for csrf in [Csrf::Header, Csrf::FetchMetadata] {
                 let pages = |own| Pages { listed, own, csrf_header: &csrf_header, csrf };
@@ -239,7 +244,7 @@ mod tests {
             let headers = map(&told.collect::<Vec<_>>());
             let passes = |own| {
                 let pages = Pages { listed, own, csrf_header: &csrf_header, csrf: Csrf::FetchMetadata };
-                may_use_session(Asked { headers: &headers, ..asked }, pages).is_ok()
+                may_use_session(SessionUse { headers: &headers, ..asked }, pages).is_ok()
             };
             assert_eq!((passes(Some(&own)), passes(None)), (true, false), "{origin:?}, by its word");
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::core::denial::SessionEnd;
 pub use crate::core::ids::FamilyId;
-use crate::core::revocation::GrantFacts;
+use crate::core::revocation::GrantIdentity;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::oauth::Scope;
 use crate::core::time::Timestamp;
@@ -240,7 +240,7 @@ fn read_text(rest: &mut &[u8]) -> Option<Option<String>> {
     Some(Some(std::str::from_utf8(text).ok()?.to_owned()))
 }
 
-impl<'g> GrantFacts<'g> {
+impl<'g> GrantIdentity<'g> {
     pub fn of(grant: &'g Grant) -> Self {
         Self {
             family: grant.family,

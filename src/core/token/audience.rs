@@ -21,7 +21,7 @@ pub(super) fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Denial
     audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)
 }
 
-/// RFC 8725 section 3.9: one of ours must be among them. Gives all of them, none where none are needed. `is_access_token`:
+/// RFC 8725 section 3.9: one of ours must be among them. Returns all of them, none where none are needed. `is_access_token`:
 /// whether it says so itself.
 pub(super) fn check_audience<'c>(
     claims: &'c Map<String, Value>,

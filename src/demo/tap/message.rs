@@ -107,7 +107,7 @@ impl Messages {
         Self { kind, state: State::Head, head: Vec::new(), body: Body::default() }
     }
 
-    /// Reads on until something is known or `bytes` is used up; gives how many bytes were used.
+    /// Reads on until something is known or `bytes` is used up; returns how many bytes were used.
     pub(super) fn step(&mut self, bytes: &[u8]) -> (Step, usize) {
         match self.state {
             State::Head => self.read_head(bytes),

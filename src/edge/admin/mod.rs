@@ -66,7 +66,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    async fn answer(&self, endpoint: Endpoint, asked: Asked) -> Answer {
+    async fn answer(&self, endpoint: Endpoint, asked: AdminRequest) -> Answer {
         match endpoint {
             Endpoint::Livez => plain(StatusCode::OK, "ok\n"),
             Endpoint::Readyz => {
@@ -202,7 +202,7 @@ impl Admin {
 type Answer = Response<Vec<u8>>;
 
 /// A request of somebody who may.
-struct Asked {
+struct AdminRequest {
     who: Who,
     method: Method,
     query: String,
@@ -299,7 +299,7 @@ impl ServeHttp for Admin {
                 let method = request.method.clone();
                 let query = request.uri.query().unwrap_or_default().to_owned();
                 match body(session, endpoint.most_of_body(&method)).await {
-                    Ok(body) => self.answer(endpoint, Asked { who, method, query, body }).await,
+                    Ok(body) => self.answer(endpoint, AdminRequest { who, method, query, body }).await,
                     Err(refused) => refused,
                 }
             }

@@ -16,7 +16,7 @@ use crate::core::revocation::wanted::{Mistake, Wanted};
 use crate::core::revocation::{Kind, Revocation, RevocationId, Rule, Whose};
 use crate::core::token::TokenRules;
 use crate::flows::Gate;
-use crate::flows::ports::{Part, StoreFault};
+use crate::flows::ports::{ListQuery, StoreFault};
 use crate::flows::revoke::{RevokeError, doubt, lift, revoke};
 use crate::state::live::Live;
 use crate::state::log_targets::AUDIT;
@@ -208,8 +208,8 @@ pub(super) async fn list(gate: &Gate, query: &str) -> Answer {
     }
 }
 
-fn part(live: &Live, query: &str) -> Result<Part, String> {
-    let mut part = Part { limit: LISTED.0, ..Part::default() };
+fn part(live: &Live, query: &str) -> Result<ListQuery, String> {
+    let mut part = ListQuery { limit: LISTED.0, ..ListQuery::default() };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "kind" => {
@@ -237,7 +237,7 @@ fn part(live: &Live, query: &str) -> Result<Part, String> {
 }
 
 /// An issuer is meant by each of its names, and so is what was taken back under one that was its `url` before.
-fn by_each_name(live: &Live, part: &mut Part) {
+fn by_each_name(live: &Live, part: &mut ListQuery) {
     let names_issuer = part.kind == Some(Kind::Issuer);
     let named = if names_issuer { &mut part.value } else { &mut part.iss };
     let Some((named, rules)) =

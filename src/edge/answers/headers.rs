@@ -260,7 +260,7 @@ pub(crate) fn has_one_reading(answer: &ResponseHeader, may_upgrade: bool) -> boo
 }
 
 /// Turns the upstream's answer into the client's: no hop-by-hop field, no cookie of our name.
-/// `Transfer-Encoding` stays, pingora frames by it; `Upgrade` stays on 101. Gives how many cookies of our
+/// `Transfer-Encoding` stays, pingora frames by it; `Upgrade` stays on 101. Returns how many cookies of our
 /// name it dropped.
 ///
 /// # Errors
@@ -317,7 +317,7 @@ pub(crate) fn set_session_cookie(answer: &mut HeaderMap, cookie: HeaderValue) {
     answer.append(header::SET_COOKIE, cookie);
 }
 
-/// Turns an answer into one that a client of HTTP/1.0 can read: without chunks (RFC 9112 section 6.1). Gives whether
+/// Turns an answer into one that a client of HTTP/1.0 can read: without chunks (RFC 9112 section 6.1). Returns whether
 /// the end of the connection is then the end of the body.
 pub(crate) fn without_chunks(answer: &mut Parts, method: &Method) -> bool {
     answer.headers.remove(header::TRANSFER_ENCODING);

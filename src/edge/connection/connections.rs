@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use pingora::protocols::Digest;
 use prometheus::IntGauge;
 
-use crate::core::address::Whose;
+use crate::core::address::ClientNetwork;
 use crate::core::forwarded::is_trusted;
 use crate::edge::connection::addresses::OpenByAddress;
 use crate::edge::connection::cut_off::CutOff;
@@ -64,12 +64,12 @@ impl Connections {
     }
 
     /// Counts one of this address, unless it has too many. The inner `None` is not counted.
-    fn count(&self, address: Option<IpAddr>) -> Option<Option<Whose>> {
+    fn count(&self, address: Option<IpAddr>) -> Option<Option<ClientNetwork>> {
         let MostOfOne { most, but_for } = &self.most_of_one;
         let Some(address) = address.filter(|address| !is_trusted(*address, but_for)) else {
             return Some(None);
         };
-        let whose = Whose::from(address);
+        let whose = ClientNetwork::from(address);
         self.by_address.take(whose, *most).then_some(Some(whose))
     }
 
@@ -166,7 +166,7 @@ const fn is_awaited(phase: u8) -> bool {
 
 /// The place that a connection takes among the others, from its first byte to its end.
 #[derive(Debug)]
-pub(crate) struct Place(pub(in crate::edge) Arc<Connection>, Option<Whose>);
+pub(crate) struct Place(pub(in crate::edge) Arc<Connection>, Option<ClientNetwork>);
 
 impl Place {
     /// `None` when all are taken.

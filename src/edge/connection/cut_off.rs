@@ -38,7 +38,7 @@ impl CutOff {
         Abortable::new(serving, registration).await.ok().flatten()
     }
 
-    /// Cuts off all that are served, and each that comes from here on. Gives whether nobody had before: several listeners
+    /// Cuts off all that are served, and each that comes from here on. Returns whether nobody had before: several listeners
     /// may end at once.
     pub(crate) fn all(&self) -> bool {
         let is_first = !self.is_done.swap(true, Ordering::SeqCst);

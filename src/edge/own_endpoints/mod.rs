@@ -21,7 +21,7 @@ use pingora::proxy::Session;
 use crate::core::denial::Denial;
 use crate::edge::answers::respond;
 use crate::edge::own_endpoints::oauth_endpoints::Outcome;
-use crate::edge::own_endpoints::sign_in_endpoints::Asked;
+use crate::edge::own_endpoints::sign_in_endpoints::EndpointRequest;
 use crate::edge::proxy::context::Context;
 use crate::edge::proxy::{Proxy, reply};
 use crate::flows::admit::Target;
@@ -99,7 +99,7 @@ impl Proxy {
         let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
         context.endpoint = endpoint.label();
         let serving = context.serving.clone();
-        let asked = Asked {
+        let asked = EndpointRequest {
             gate: &self.gate,
             live: &serving.live,
             pages: &serving.pages,

@@ -15,7 +15,7 @@ use crate::edge::proxy::context::Context;
 use crate::edge::request::body;
 use crate::edge::request::body::Bound;
 use crate::edge::request::request_head;
-use crate::flows::hear_signal::{Heard, body_limit, hear_signal};
+use crate::flows::hear_signal::{HeardSignal, body_limit, hear_signal};
 use crate::flows::own_endpoint::OwnEndpoint;
 
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ impl Proxy {
         respond::send(session, answer, request_id.as_str()).await
     }
 
-    async fn heard(&self, session: &mut Session, context: &Context) -> Result<Heard, Denial> {
+    async fn heard(&self, session: &mut Session, context: &Context) -> Result<HeardSignal, Denial> {
         let live = context.live();
         let who = context.who.as_ref().ok_or(Denial::Internal)?;
         OwnEndpoint::Events.takes(&session.req_header().method)?;

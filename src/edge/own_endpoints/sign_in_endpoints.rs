@@ -21,12 +21,12 @@ use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::sign_in::callback::{self, Arrived};
 use crate::flows::sign_in::{SignInRefusal, login};
-use crate::flows::sign_out::logout::{By, SignedOut, log_out};
+use crate::flows::sign_out::logout::{SignOutBy, SignedOut, log_out};
 use crate::state::live::Live;
 
 /// What every answer needs.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct EndpointRequest<'a> {
     pub(crate) gate: &'a Arc<Gate>,
     pub(crate) live: &'a Arc<Live>,
     pub(crate) pages: &'a Pages,
@@ -35,7 +35,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) who: &'a Identification,
 }
 
-impl Asked<'_> {
+impl EndpointRequest<'_> {
     fn query(&self) -> Option<&str> {
         self.target.query.as_deref()
     }
@@ -56,21 +56,21 @@ impl Asked<'_> {
 }
 
 /// Answers a request to one of them.
-pub(crate) async fn answer(asked: Asked<'_>, endpoint: OwnEndpoint) -> Outcome {
+pub(crate) async fn answer(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> Outcome {
     match endpoint {
         OwnEndpoint::Logout => sign_out(asked).await,
         endpoint => sign_in(asked, endpoint).await.unwrap_or_else(|refusal| asked.refuse(refusal)),
     }
 }
 
-async fn sign_in(asked: Asked<'_>, endpoint: OwnEndpoint) -> Result<Outcome, SignInRefusal> {
+async fn sign_in(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> Result<Outcome, SignInRefusal> {
     endpoint.takes(&asked.request.method)?;
     let host = request_head::host(asked.request)?;
     let head = request_head::head(asked.request, &host, asked.who.client)?;
     if endpoint == OwnEndpoint::Login { begin(asked, &head).await } else { end(asked, &head).await }
 }
 
-async fn begin(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+async fn begin(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
     let begun = login::login(asked.gate, asked.live, head, asked.query()).await?;
     let mut answer = Answer::see_other(&begun.location);
     for cookie in begun.set_cookies {
@@ -79,7 +79,7 @@ async fn begin(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, Sign
     Ok(outcome(answer, "sign_in_begun", Some(begun.client)))
 }
 
-async fn end(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
     let path = asked.target.path.as_str();
     match callback::callback(asked.gate, asked.live, head, path, asked.query()).await? {
         Arrived::Again { client } => {
@@ -101,8 +101,8 @@ fn outcome(answer: Answer, label: &'static str, client: Option<crate::core::ids:
     Outcome { answer, label, denial: None, client, subject: None, family: None }
 }
 
-async fn sign_out(asked: Asked<'_>) -> Outcome {
-    let by = if is_navigation(&asked.request.headers) { By::Navigation } else { By::Script };
+async fn sign_out(asked: EndpointRequest<'_>) -> Outcome {
+    let by = if is_navigation(&asked.request.headers) { SignOutBy::Navigation } else { SignOutBy::Script };
     let signed_out = match signed_out(asked, by).await {
         Ok(signed_out) => signed_out,
         Err(refusal) => {
@@ -115,10 +115,10 @@ async fn sign_out(asked: Asked<'_>) -> Outcome {
         // No redirect: the page whose form it was may allow its forms no other origin (CSP Level 3, form-action), and
         // browsers hold a form's redirects to that. The page has the ID token in it, nothing keeps it, and no page is told
         // where its visitor came from.
-        By::Navigation => {
+        SignOutBy::Navigation => {
             asked.pages.goes_on(end_session.as_ref().map_or(else_to.as_str(), |url| url.as_str()))
         }
-        By::Script => {
+        SignOutBy::Script => {
             let body = json!({ "end_session_url": end_session.as_ref().map(|url| url.as_str()) });
             let mut answer = Answer::json(StatusCode::OK, body.to_string().into()).no_store();
             answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
@@ -131,7 +131,7 @@ async fn sign_out(asked: Asked<'_>) -> Outcome {
     Outcome { subject, family, ..outcome(answer, "signed_out", Some(client)) }
 }
 
-async fn signed_out(asked: Asked<'_>, by: By) -> Result<SignedOut, OAuthRefusal> {
+async fn signed_out(asked: EndpointRequest<'_>, by: SignOutBy) -> Result<SignedOut, OAuthRefusal> {
     let refusal = OAuthRefusal::before_client;
     OwnEndpoint::Logout.takes(&asked.request.method).map_err(refusal)?;
     let host = request_head::host(asked.request).map_err(refusal)?;

@@ -107,7 +107,7 @@ fn server(context: &mut Context, upstream: &Upstream) -> Option<Arc<Server>> {
         return context.server.clone();
     }
     context.tries = context.tries.saturating_add(1);
-    context.turn = Some(Turn::begins());
+    context.turn = Some(Turn::begin());
     let client = context.client_address();
     upstream.choose(context.permit.as_ref()?, client, context.server.as_ref())
 }
@@ -134,7 +134,8 @@ pub(crate) fn failed_to_connect(
         context.turn = None;
         (context.may_try_again(), "failed")
     } else {
-        let goes_on = context.turn.as_mut().is_some_and(|turn| turn.goes_on(&server, peer, error.etype()));
+        let goes_on =
+            context.turn.as_mut().is_some_and(|turn| turn.try_next_address(&server, peer, error.etype()));
         (goes_on || may_go_to_another(context, &upstream, &server), "connect_failed")
     };
     error.set_retry(again);

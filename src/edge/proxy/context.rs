@@ -268,7 +268,7 @@ impl Context {
         }
     }
 
-    /// The body has ended, and pingora does not know: trailers follow it. Gives whether it will hear of that.
+    /// The body has ended, and pingora does not know: trailers follow it. Returns whether it will hear of that.
     pub(crate) fn ends_with_trailers(&mut self, session: &mut Session) -> bool {
         self.watch.as_mut().is_some_and(|watch| {
             watch.body_has_ended(session);
@@ -313,7 +313,7 @@ impl Context {
         });
     }
 
-    /// Keeps what the session cookie came to. Gives by what it let somebody in.
+    /// Keeps what the session cookie came to. Returns by what it let somebody in.
     pub(crate) fn keep_session(&mut self, side: SessionSide) -> Option<Box<OfSession>> {
         self.by_session = Some(side.brought_cookie);
         self.ride = side.ride;
@@ -323,7 +323,12 @@ impl Context {
     }
 
     /// Somebody was let in: from here on the request ends when their access does.
-    pub(crate) fn opens(&mut self, permit: &Permit, of_session: Option<Box<OfSession>>, version: Version) {
+    pub(crate) fn open_request(
+        &mut self,
+        permit: &Permit,
+        of_session: Option<Box<OfSession>>,
+        version: Version,
+    ) {
         let Some(caller) = permit.caller() else { return };
         let token = of_session.as_ref().map_or(caller, |session| &session.token).clone();
         let open = self.gate.open_requests.enter(token, of_session);

@@ -149,7 +149,7 @@ impl Proxy {
                     self.report(context, &permit.route().name, &reported.denial);
                 }
                 let of_session = session.and_then(|side| context.keep_session(*side));
-                context.opens(&permit, of_session, request.version);
+                context.open_request(&permit, of_session, request.version);
                 context.permit = Some(permit);
             }
             Err(refusal) => {
@@ -355,7 +355,7 @@ impl ProxyHttp for Proxy {
             && let (Some(open), Some(permit)) = (&context.open, &context.permit)
             && lasts(answer.status, &answer.headers)
         {
-            open_requests::lasts(&self.gate, open, permit);
+            open_requests::mark_lasting(&self.gate, open, permit);
         }
         if is_final(answer.status) {
             context.status = Some(answer.status);

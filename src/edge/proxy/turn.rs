@@ -19,12 +19,17 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(in crate::edge) fn begins() -> Self {
+    pub(in crate::edge) fn begin() -> Self {
         Self { began: Instant::now(), failed: Vec::new(), denial: None }
     }
 
-    /// No connection could be made at `peer`. Gives whether another address of the server may be tried.
-    pub(in crate::edge) fn goes_on(&mut self, server: &Server, peer: &HttpPeer, kind: &ErrorType) -> bool {
+    /// No connection could be made at `peer`. Returns whether another address of the server may be tried.
+    pub(in crate::edge) fn try_next_address(
+        &mut self,
+        server: &Server,
+        peer: &HttpPeer,
+        kind: &ErrorType,
+    ) -> bool {
         server.not_well_at(peer);
         self.failed.extend(peer._address.as_inet());
         self.denial = Some(denial(kind));
@@ -76,28 +81,28 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let (upstream, server) = upstream_at(&[at(1), at(2)], &metrics);
         for requests in 1..=6 {
-            let bad = address(&next(&server, &Turn::begins()).await.unwrap());
-            let mut turns: Vec<_> = std::iter::repeat_with(Turn::begins).take(requests).collect();
+            let bad = address(&next(&server, &Turn::begin()).await.unwrap());
+            let mut turns: Vec<_> = std::iter::repeat_with(Turn::begin).take(requests).collect();
             let mut peers = Vec::new();
             for turn in &turns {
                 peers.push(next(&server, turn).await.unwrap());
             }
             for (turn, peer) in turns.iter_mut().zip(&peers) {
                 assert_eq!(address(peer), bad);
-                assert!(turn.goes_on(&server, peer, &ErrorType::ConnectTimedout));
+                assert!(turn.try_next_address(&server, peer, &ErrorType::ConnectTimedout));
             }
             for turn in &turns {
                 assert_ne!(address(&next(&server, turn).await.unwrap()), bad, "of {requests}");
             }
-            let later = next(&server, &Turn::begins()).await.unwrap();
+            let later = next(&server, &Turn::begin()).await.unwrap();
             assert_ne!(address(&later), bad, "it has settled after {requests}");
         }
         assert!(is_well(&metrics).is_empty(), "nothing was said of the server");
-        let last = next(&server, &Turn::begins()).await.unwrap();
-        let mut turn = Turn::begins();
-        assert!(turn.goes_on(&server, &last, &ErrorType::ConnectRefused));
+        let last = next(&server, &Turn::begin()).await.unwrap();
+        let mut turn = Turn::begin();
+        assert!(turn.try_next_address(&server, &last, &ErrorType::ConnectRefused));
         let other = next(&server, &turn).await.unwrap();
-        assert!(!turn.goes_on(&server, &other, &ErrorType::ConnectTimedout), "there is no third");
+        assert!(!turn.try_next_address(&server, &other, &ErrorType::ConnectTimedout), "there is no third");
         assert_eq!(turn.denial, Some(Denial::UpstreamTimeout), "what the last one comes to");
         upstream.could_not_connect(&server, turn.began);
         assert_eq!(is_well(&metrics), [false]);
@@ -107,12 +112,12 @@ mod tests {
     async fn a_request_tries_three_addresses_of_a_name() {
         let metrics = Metrics::new().unwrap();
         let (_, server) = upstream_at(&[at(1), at(2), at(3), at(4)], &metrics);
-        let mut turn = Turn::begins();
+        let mut turn = Turn::begin();
         for more in [true, true, false] {
             let peer = next(&server, &turn).await.unwrap();
-            assert_eq!(turn.goes_on(&server, &peer, &ErrorType::ConnectRefused), more);
+            assert_eq!(turn.try_next_address(&server, &peer, &ErrorType::ConnectRefused), more);
         }
         assert_eq!(turn.failed, [at(1), at(2), at(3)]);
-        assert_eq!(address(&next(&server, &Turn::begins()).await.unwrap()), at(4), "the next begins there");
+        assert_eq!(address(&next(&server, &Turn::begin()).await.unwrap()), at(4), "the next begins there");
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ipnet::IpNet;
 use pingora_limits::inflight::{Guard, Inflight};
 
-use crate::core::address::Whose;
+use crate::core::address::ClientNetwork;
 use crate::core::denial::Denial;
 use crate::core::forwarded::is_trusted;
 
@@ -53,7 +53,7 @@ impl RequestPlaces {
             return Ok(place);
         }
         if !client.is_unspecified() && !is_trusted(client, but_for) {
-            let (counted, count) = self.of_each.incr(Whose::from(client), 1);
+            let (counted, count) = self.of_each.incr(ClientNetwork::from(client), 1);
             place._counted = Some(counted);
             if usize::try_from(count).is_ok_and(|count| count > self.most_of_one) {
                 return Err(Denial::TooManyAtOnce);

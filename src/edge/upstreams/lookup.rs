@@ -36,12 +36,12 @@ pub(super) struct Lookup {
     name: String,
     port: u16,
     resolver: Resolver,
-    found: ArcSwapOption<Found>,
+    found: ArcSwapOption<Resolved>,
     looked: Mutex<Looked>,
 }
 
 #[derive(Debug)]
-struct Found {
+struct Resolved {
     addresses: Vec<SocketAddr>,
     at: Instant,
     /// Which address is used: the same one until it cannot be reached.
@@ -64,7 +64,7 @@ struct Looking {
     ends: watch::Receiver<()>,
 }
 
-impl Found {
+impl Resolved {
     fn is_fresh(&self) -> bool {
         self.at.elapsed() < FRESH
     }
@@ -223,7 +223,7 @@ impl Lookup {
         let in_use = before.as_ref().and_then(|found| found.in_turn().next());
         let at = in_use.and_then(|in_use| addresses.iter().position(|address| *address == in_use));
         let turn = AtomicUsize::new(at.unwrap_or_default());
-        self.found.store(Some(Arc::new(Found { addresses, at: Instant::now(), turn })));
+        self.found.store(Some(Arc::new(Resolved { addresses, at: Instant::now(), turn })));
     }
 }
 
@@ -245,7 +245,7 @@ pub(super) mod tests {
     fn found_before(age: Duration, addresses: &[SocketAddr], resolver: Resolver) -> Arc<Lookup> {
         let lookup = Lookup::with("several.test".to_owned(), 81, resolver);
         let (addresses, at) = (addresses.to_vec(), Instant::now().checked_sub(age).unwrap());
-        lookup.found.store(Some(Arc::new(Found { addresses, at, turn: AtomicUsize::new(0) })));
+        lookup.found.store(Some(Arc::new(Resolved { addresses, at, turn: AtomicUsize::new(0) })));
         Arc::new(lookup)
     }
 

@@ -194,7 +194,7 @@ impl Upstream {
         self.servers.iter().find(|server| will_do(server)).cloned()
     }
 
-    /// A server could not be reached by a request that tried since `began`. Gives whether there is another.
+    /// A server could not be reached by a request that tried since `began`. Returns whether there is another.
     pub(crate) fn could_not_connect(&self, server: &Arc<Server>, began: Instant) -> bool {
         if server.standing.could_not_connect(self.at(began), self.now()) {
             tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached");

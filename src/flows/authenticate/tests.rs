@@ -161,7 +161,7 @@ impl Scene {
         self.log.append(&[change]).await.unwrap();
     }
 
-    async fn recalls(&self, token: &str) -> Result<Arc<Remembered>, Denial> {
+    async fn recalls(&self, token: &str) -> Result<Arc<KnownCaller>, Denial> {
         authenticate(
             &self.remembers,
             &self.live,

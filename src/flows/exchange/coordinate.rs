@@ -16,7 +16,7 @@ use crate::core::session::exchange::lease::{BEAT, LEASE, LOOKS, OWN_LEASE, SENT_
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::flows::Gate;
 use crate::flows::family::record::{change, key, read};
-use crate::state::exchanges::{Heard, Waiting, Watch};
+use crate::state::exchanges::{FlightEnd, Waiting, Watch};
 
 /// How long a flight is watched through an outage of the store.
 const WATCH: Duration = Duration::from_secs(120);
@@ -56,12 +56,12 @@ async fn watch_from_afar(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
         sleep(pause).await;
         pause = (pause * 3 / 2).min(longest);
     }
-    watch.tell(Heard::PresentAgain);
+    watch.tell(FlightEnd::PresentAgain);
 }
 
 async fn break_lease(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId, beat: u64) {
     let broken = change(gate, grant, timeouts, |family, _| {
-        family.beat_of(flight) == Some(beat) && family.failed(flight)
+        family.beat_of(flight) == Some(beat) && family.forget_flight(flight)
     });
     if broken.await == Ok(true) {
         tracing::warn!(
@@ -97,7 +97,7 @@ pub(super) fn forget_flight(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts,
     tokio::spawn(async move {
         for _ in 0..SENT_LEASE.as_secs() {
             sleep(Duration::from_secs(1)).await;
-            if change(&gate, &grant, timeouts, |family, _| family.failed(flight)).await.is_ok() {
+            if change(&gate, &grant, timeouts, |family, _| family.forget_flight(flight)).await.is_ok() {
                 return;
             }
         }

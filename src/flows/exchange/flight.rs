@@ -12,12 +12,12 @@ use http::HeaderValue;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, forget_flight};
-use super::judge::{For, Judged, is_our_outage, judge, log_unusable, same_person, same_subject};
+use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, log_unusable, same_person, same_subject};
 use super::receipts;
 use super::{log_invalid_client, warn_of_long_life};
 use crate::config::settings::{Client, IdentityFrom};
 use crate::core::denial::{Denial, SessionEnd};
-use crate::core::revocation::GrantFacts;
+use crate::core::revocation::GrantIdentity;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::lease::FLIGHT;
@@ -31,13 +31,13 @@ use crate::core::session::oauth::answer::{
 use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
 use crate::flows::family::session_cookie;
 use crate::flows::family::tokens;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_tokens_in_background;
-use crate::state::exchanges::{Airborne, Heard, Watch};
+use crate::state::exchanges::{Airborne, FlightEnd, Watch};
 use crate::state::live::Live;
 use crate::state::sessions::Held;
 
@@ -77,15 +77,21 @@ struct Misfit {
 
 impl Flight {
     /// Begins it; `watch` hears how it ends. `airborne` is kept until then.
-    pub(super) fn begin(self, at: At<'_>, timeouts: Timeouts, watch: Watch, airborne: Option<Airborne>) {
+    pub(super) fn begin(
+        self,
+        request: ClientRequest<'_>,
+        timeouts: Timeouts,
+        watch: Watch,
+        airborne: Option<Airborne>,
+    ) {
         let under_way = UnderWay {
-            gate: Arc::clone(at.gate),
-            live: Arc::clone(at.live),
-            client: Arc::clone(at.client),
+            gate: Arc::clone(request.gate),
+            live: Arc::clone(request.live),
+            client: Arc::clone(request.client),
             timeouts,
             flight: self,
         };
-        at.gate.errands.spawn(async move {
+        request.gate.errands.spawn(async move {
             watch.tell(under_way.fly().await);
             drop(airborne);
         });
@@ -93,27 +99,28 @@ impl Flight {
 }
 
 impl UnderWay {
-    async fn fly(&self) -> Heard {
+    async fn fly(&self) -> FlightEnd {
         let Flight { grant, id, .. } = &self.flight;
         tokio::select! {
             biased;
             heard = self.exchange() => heard,
-            () = beat(&self.gate, grant, self.timeouts, *id) => Heard::PresentAgain,
+            () = beat(&self.gate, grant, self.timeouts, *id) => FlightEnd::PresentAgain,
         }
     }
 
-    async fn exchange(&self) -> Heard {
+    async fn exchange(&self) -> FlightEnd {
         let Flight { grant, id, shape, .. } = &self.flight;
         let scope = shape.scope.as_ref().map(ToString::to_string).or_else(|| self.configured_scope());
         let form = ServerForm::refresh(&grant.refresh_token, scope.as_deref(), shape.resource.as_deref());
-        let sends = change(&self.gate, grant, self.timeouts, |family, _| (family.sends(*id), family.over()));
+        let sends =
+            change(&self.gate, grant, self.timeouts, |family, _| (family.begin_sending(*id), family.over()));
         match sends.await {
             Ok((true, _)) => {}
             // It was ended meanwhile, and says why to each by its own cookie.
-            Ok((false, Some(_))) => return Heard::PresentAgain,
+            Ok((false, Some(_))) => return FlightEnd::PresentAgain,
             // Others have given it up, or a later generation overtook it. Presented again now, its cookie might look
             // like a replay.
-            Ok((false, None)) => return Heard::Failed(Denial::AuthorizationServerUnavailable),
+            Ok((false, None)) => return FlightEnd::Failed(Denial::AuthorizationServerUnavailable),
             Err(denial) => return self.fail(denial).await,
         }
         let client = self.client.as_ref().into();
@@ -143,41 +150,41 @@ impl UnderWay {
     }
 
     /// No use came of it; nothing is remembered.
-    async fn fail(&self, denial: Denial) -> Heard {
+    async fn fail(&self, denial: Denial) -> FlightEnd {
         let Flight { grant, id, .. } = &self.flight;
-        if change(&self.gate, grant, self.timeouts, |family, _| family.failed(*id)).await.is_err() {
+        if change(&self.gate, grant, self.timeouts, |family, _| family.forget_flight(*id)).await.is_err() {
             forget_flight(&self.gate, grant, self.timeouts, *id);
         }
-        Heard::Failed(denial)
+        FlightEnd::Failed(denial)
     }
 
     /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about
     /// a grant that nobody holds any more. Also gives whether to revoke what it brought: where the session is over, by
     /// this or before, or nobody knows; not where it goes on.
-    async fn end(&self, end: SessionEnd, denial: Denial) -> (Heard, bool) {
+    async fn end(&self, end: SessionEnd, denial: Denial) -> (FlightEnd, bool) {
         let Flight { grant, id, .. } = &self.flight;
         let ended = self.change_within(ENDING, |family, _| {
-            let decides = family.failed(*id);
+            let decides = family.forget_flight(*id);
             if decides {
                 family.end(end, Some(grant.generation));
             }
             (decides, family.over())
         });
         match ended.await {
-            Ok((true, _)) => (Heard::Failed(denial), true),
-            Ok((false, Some(over))) => (Heard::Failed(Denial::SessionEnded(over)), over.revokes_tokens()),
+            Ok((true, _)) => (FlightEnd::Failed(denial), true),
+            Ok((false, Some(over))) => (FlightEnd::Failed(Denial::SessionEnded(over)), over.revokes_tokens()),
             // A later generation goes on: that must not clear its cookie.
-            Ok((false, None)) => (Heard::Failed(Denial::AuthorizationServerUnavailable), false),
+            Ok((false, None)) => (FlightEnd::Failed(Denial::AuthorizationServerUnavailable), false),
             Err(denial) => {
                 forget_flight(&self.gate, grant, self.timeouts, *id);
-                (Heard::Failed(denial), true)
+                (FlightEnd::Failed(denial), true)
             }
         }
     }
 
-    async fn arrived(&self, answer: TokenAnswer) -> Heard {
+    async fn arrived(&self, answer: TokenAnswer) -> FlightEnd {
         let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
-        let exchanged = For::RefreshToken(self.flight.shape.key);
+        let exchanged = Exchanged::RefreshToken(self.flight.shape.key);
         let judged = match judge(&self.gate, &self.live, &self.client, &answer, exchanged).await {
             Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged)
                 .and_then(|()| self.is_not_known_to_be_taken_back())
@@ -206,7 +213,7 @@ impl UnderWay {
 
     /// What was taken back while the AS was asked. A list that went out of date meanwhile costs nobody what came.
     fn is_not_known_to_be_taken_back(&self) -> Result<(), Denial> {
-        let (grant, now) = (GrantFacts::of(&self.flight.grant), self.gate.clock.now());
+        let (grant, now) = (GrantIdentity::of(&self.flight.grant), self.gate.clock.now());
         match self.gate.revocations.admits_grant(&grant, now) {
             Ok(false) => Err(Denial::SessionEnded(SessionEnd::Revoked)),
             Ok(true) | Err(_) => Ok(()),
@@ -235,9 +242,9 @@ impl UnderWay {
     async fn land(
         &self,
         answer: &TokenAnswer,
-        judged: &Judged,
+        judged: &JudgedTokens,
         newest: &SecretString,
-    ) -> Result<Heard, Misfit> {
+    ) -> Result<FlightEnd, Misfit> {
         let Flight { grant, id, used, .. } = &self.flight;
         let expires_in = self.life_of(answer, judged);
         let seed = random(&*self.gate.random);
@@ -258,7 +265,7 @@ impl UnderWay {
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.arrival(&grant, answer, judged, newest, used, seed)?;
             let issued = arrival.issued;
-            Ok((family.landed(arrival, now), answer, issued))
+            Ok((family.land(arrival, now), answer, issued))
         });
         match landed.await {
             Ok(Ok((Landed::Kept { pushed_out }, answer, issued))) => {
@@ -270,20 +277,20 @@ impl UnderWay {
                 if let Some(verified) = &judged.verified {
                     self.gate.open_requests.renewed(grant.family, verified, self.gate.clock.now());
                 }
-                Ok(Heard::Landed(Arc::new(answer)))
+                Ok(FlightEnd::Landed(Arc::new(answer)))
             }
             Ok(Ok((Landed::Before, _, issued))) => {
                 self.note_receipt(issued).await;
-                Ok(Heard::PresentAgain)
+                Ok(FlightEnd::PresentAgain)
             }
             Ok(Ok((Landed::TooLate { revoke }, ..))) => {
                 if revoke {
                     self.revoke(newest.clone());
                 }
                 // Says why to each, by its own cookie.
-                Ok(Heard::PresentAgain)
+                Ok(FlightEnd::PresentAgain)
             }
-            Ok(Ok((Landed::GivenUp, ..))) => Ok(Heard::Failed(Denial::AuthorizationServerUnavailable)),
+            Ok(Ok((Landed::GivenUp, ..))) => Ok(FlightEnd::Failed(Denial::AuthorizationServerUnavailable)),
             Ok(Err(denial)) => Err(Misfit { denial, newest: newest.clone() }),
             Err(denial) => {
                 tracing::error!(
@@ -291,7 +298,7 @@ impl UnderWay {
                     family = %grant.family,
                     "the store did not take an exchange within its time; the session is lost unless the AS keeps refresh tokens"
                 );
-                Ok(Heard::Failed(denial))
+                Ok(FlightEnd::Failed(denial))
             }
         }
     }
@@ -308,7 +315,7 @@ impl UnderWay {
     async fn keep_tokens(
         &self,
         answer: &TokenAnswer,
-        judged: &Judged,
+        judged: &JudgedTokens,
         seed: [u8; 32],
     ) -> Result<Option<SessionTokens>, Denial> {
         let usable = judged.unusable.as_ref().is_none_or(is_our_outage);
@@ -332,7 +339,7 @@ impl UnderWay {
     async fn try_to_keep(
         &self,
         answer: &TokenAnswer,
-        judged: &Judged,
+        judged: &JudgedTokens,
         grant: &Grant,
         next: &Grant,
     ) -> Result<SessionTokens, Denial> {
@@ -373,7 +380,7 @@ impl UnderWay {
         self.gate.errands.spawn(async move { tokens::forget(&gate, &grant, grace).await });
     }
 
-    fn life_of(&self, answer: &TokenAnswer, judged: &Judged) -> Option<Duration> {
+    fn life_of(&self, answer: &TokenAnswer, judged: &JudgedTokens) -> Option<Duration> {
         let now = self.gate.clock.now();
         answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)))
     }
@@ -383,7 +390,7 @@ impl UnderWay {
         &self,
         grant: &Grant,
         answer: &TokenAnswer,
-        judged: &Judged,
+        judged: &JudgedTokens,
         newest: &SecretString,
         used: bool,
         seed: [u8; 32],

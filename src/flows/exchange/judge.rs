@@ -37,7 +37,7 @@ use crate::state::log_targets::SECURITY;
 
 /// What new tokens say of themselves.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct JudgedTokens {
     pub access_token: Option<Subject>,
     pub id_token: Option<Subject>,
     pub session_id: Option<String>,
@@ -54,7 +54,7 @@ pub(super) struct Judged {
     said: Option<Said>,
 }
 
-impl Judged {
+impl JudgedTokens {
     /// Who signed in, by the better source.
     pub(super) fn subject(&self) -> Option<Subject> {
         self.access_token.clone().or_else(|| self.id_token.clone())
@@ -77,7 +77,7 @@ impl Judged {
 
 /// What was exchanged for the tokens, and the key that was proven with it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum For<'a> {
+pub(super) enum Exchanged<'a> {
     /// A page's, which checks the nonce.
     Code(Option<Thumbprint>),
     /// Of a sign-in by the gateway, which has no key.
@@ -85,7 +85,7 @@ pub(super) enum For<'a> {
     RefreshToken(Option<Thumbprint>),
 }
 
-impl For<'_> {
+impl Exchanged<'_> {
     const fn key(self) -> Option<Thumbprint> {
         match self {
             Self::Code(key) | Self::RefreshToken(key) => key,
@@ -112,17 +112,17 @@ pub(super) async fn judge(
     live: &Live,
     client: &Client,
     answer: &TokenAnswer,
-    exchanged: For<'_>,
-) -> Result<Judged, Denial> {
+    exchanged: Exchanged<'_>,
+) -> Result<JudgedTokens, Denial> {
     let now = gate.clock.now();
     let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
     let rules = &issuer.settings.rules;
     let id_token = match (&answer.id_token, exchanged) {
-        (None, For::OwnCode(OwnSignIn { needs_id_token: true, .. })) => {
+        (None, Exchanged::OwnCode(OwnSignIn { needs_id_token: true, .. })) => {
             return Err(mismatch(client, "an ID token was asked for, and none came"));
         }
         (None, _) => None,
-        (Some(token), For::OwnCode(asked)) => {
+        (Some(token), Exchanged::OwnCode(asked)) => {
             let expected = Expected {
                 client_id: &client.client_id,
                 nonce: Some(asked.nonce.expose()),
@@ -139,7 +139,7 @@ pub(super) async fn judge(
             )
         }
         (Some(token), _) => {
-            let in_time_at = matches!(exchanged, For::Code(_)).then_some(now);
+            let in_time_at = matches!(exchanged, Exchanged::Code(_)).then_some(now);
             let id = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
             Some(id.ok_or_else(|| {
                 mismatch(client, "the ID token is not for this client of this issuer, or has expired")
@@ -149,7 +149,7 @@ pub(super) async fn judge(
     let brought = Brought::ByIssuer(&client.issuer, exchanged.key());
     let verified = authenticate(gate, live, answer.access_token.expose(), brought, now).await;
     let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
-    let mut judged = Judged {
+    let mut judged = JudgedTokens {
         id: opaque,
         access_token: None,
         session_id: id_token.as_ref().and_then(|id| id.session_id.clone()),
@@ -166,7 +166,7 @@ pub(super) async fn judge(
             judged.verified = Some(found);
         }
         Err(denial) => {
-            let is_taken_back = denial == Denial::Revoked && !matches!(exchanged, For::RefreshToken(_));
+            let is_taken_back = denial == Denial::Revoked && !matches!(exchanged, Exchanged::RefreshToken(_));
             judged.add_refused(client, rules, &answer.access_token, denial)?;
             if is_taken_back {
                 // Whatever else the client takes.
@@ -231,7 +231,7 @@ impl Said {
     }
 }
 
-impl Judged {
+impl JudgedTokens {
     fn add_verified(
         &mut self,
         client: &Client,
@@ -318,7 +318,7 @@ impl From<VerifiedIdToken> for Identified {
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`]
-pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &Judged) -> Result<(), Denial> {
+pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
     let Some(signed_in) = &grant.subject else { return Ok(()) };
     let now = match signed_in.source {
         SubjectSource::AccessToken => &judged.access_token,
@@ -360,7 +360,7 @@ pub(super) const fn is_our_outage(denial: &Denial) -> bool {
 }
 
 /// Says in the log what to change so that access tokens are of use here.
-pub(super) fn log_unusable(client: &Client, denial: &Denial, judged: &Judged) {
+pub(super) fn log_unusable(client: &Client, denial: &Denial, judged: &JudgedTokens) {
     let facts = denial.facts();
     if *denial == Denial::Revoked {
         tracing::error!(

@@ -5,19 +5,19 @@
 //! cookie or ask anybody. A refresh token never appears in an answer; an outage never clears a
 //! cookie.
 //!
-//! - `sign_in`: a code for a session; `refresh`: a session for a new access token
+//! - `code`: a code for a session; `refresh`: a session for a new access token
 //! - `coordinate`: how replicas agree on what becomes of a session; `flight`: one call to the AS, and what is kept of it
 //! - `judge`: whether new tokens may be handed out; `page_key`: the key of a page whose tokens are bound to it
 //! - `receipts`: how it is noticed that an answer arrived
-//! - `session_cookie`: the grant in its cookie; `unfilled_headers`: what an ID token lacks that upstreams are to be told
+//! - `unfilled_headers`: what an ID token lacks that upstreams are to be told
 
+pub(in crate::flows) mod code;
 pub(in crate::flows) mod coordinate;
 mod flight;
 mod judge;
 mod page_key;
 pub(in crate::flows) mod receipts;
 pub(in crate::flows) mod refresh;
-pub(in crate::flows) mod sign_in;
 #[cfg(test)]
 mod tests;
 mod unfilled_headers;
@@ -35,7 +35,7 @@ use crate::core::session::exchange::Windows;
 use crate::core::session::oauth::answer::PageTokens;
 use crate::core::session::oauth::request::{Parameters, TokenRequest};
 use crate::core::session::origin::may_touch_cookie;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::family::session_cookie;
 use crate::flows::oauth_answer::OAuthAnswer;
 use crate::flows::oauth_answer::OAuthRefusal;
@@ -54,11 +54,13 @@ pub(in crate::flows) async fn exchange(
     client: &Arc<Client>,
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let at = At { gate, live, client, head };
+    let request = ClientRequest { gate, live, client, head };
     match permitted_request(live, head, client, parameters) {
-        Ok(TokenRequest::Refresh { scope, background }) => refresh::refresh(at, scope, !background).await,
+        Ok(TokenRequest::Refresh { scope, background }) => {
+            refresh::refresh(request, scope, !background).await
+        }
         Ok(TokenRequest::Code { code, verifier, redirect_uri }) => {
-            sign_in::sign_in(at, code, verifier, &redirect_uri).await
+            sign_in::sign_in(request, code, verifier, &redirect_uri).await
         }
         Err(denial) => {
             count_refused(gate, client, parameters);
@@ -93,7 +95,7 @@ pub(in crate::flows) fn windows(live: &Live, client: &Client) -> Windows {
 /// token to use: its session is judged at each request.
 fn warn_of_long_life(gate: &Gate, client: &Client, expires_in: Option<Duration>) {
     let outlives = client.session.is_none() && expires_in.is_some_and(|life| life > client.idle_timeout);
-    if outlives && gate.exchanges.first_warning_of(&client.name) {
+    if outlives && gate.exchanges.claim_warning(&client.name) {
         tracing::warn!(
             client = %client.name,
             "access tokens live longer than idle_timeout: a page can use one after its session went idle; \

@@ -8,19 +8,19 @@ use http::{HeaderValue, Method};
 use tokio::time::timeout;
 
 use crate::core::denial::Denial;
-use crate::core::revocation::GrantFacts;
+use crate::core::revocation::GrantIdentity;
 use crate::core::session::grant::Grant;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::uri::HttpUri;
 use crate::core::token::dpop::{DPOP, Proof, Request, Wrong, carried};
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::prove_possession::{NotTaken, take_once};
 use crate::state::used_proofs::Holder;
 
 /// Whose share of the memory of proofs this session's proofs take, whatever keys its page makes.
 pub(super) fn holder_of(grant: &Grant) -> Holder<'_> {
-    let GrantFacts { family, iss, sub, .. } = GrantFacts::of(grant);
+    let GrantIdentity { family, iss, sub, .. } = GrantIdentity::of(grant);
     sub.map_or(Holder::Session(family), |sub| Holder::Subject { iss, sub })
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Brought<'a> {
 ///
 /// # Errors
 /// `InvalidDpopProof`
-pub(super) fn brought(at: At<'_>) -> Result<Option<Brought<'_>>, Denial> {
+pub(super) fn brought(at: ClientRequest<'_>) -> Result<Option<Brought<'_>>, Denial> {
     let Some(text) = carried(at.head.headers).map_err(invalid)? else { return Ok(None) };
     let proof = Proof::parse(text).map_err(invalid)?;
     let field = at.head.headers.get(DPOP).ok_or(Denial::Internal)?;
@@ -54,7 +54,7 @@ pub(super) fn brought(at: At<'_>) -> Result<Option<Brought<'_>>, Denial> {
 ///
 /// # Errors
 /// As [`brought`] and [`Brought::prove`].
-pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
+pub(super) async fn proven(at: ClientRequest<'_>) -> Result<Option<PageKey>, Denial> {
     match brought(at)? {
         None => Ok(None),
         Some(brought) => brought.prove(at, Holder::Address(at.head.client_address.into())).await.map(Some),
@@ -72,7 +72,7 @@ impl Brought<'_> {
     /// # Errors
     /// `InvalidDpopProof`, `DpopProofForged`, `DpopProofReplayed`; `AuthorizationServerUnavailable` while nobody knows where
     /// the AS is; `NoRoomForProofs`.
-    pub(super) async fn prove(self, at: At<'_>, holder: Holder<'_>) -> Result<PageKey, Denial> {
+    pub(super) async fn prove(self, at: ClientRequest<'_>, holder: Holder<'_>) -> Result<PageKey, Denial> {
         let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or(Denial::Internal)?;
         let known = timeout(at.patience(), endpoints(at.gate, issuer)).await;
         let known = known.map_err(|_| Denial::AuthorizationServerUnavailable)??;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::core::caller::{Beside as _, Caller};
+use crate::core::caller::{Caller, CallerNotes as _};
 use crate::core::denial::Denial;
 use crate::core::session::exchange::{Family, Issued};
 use crate::core::session::grant::{FamilyId, Generation};
@@ -25,7 +25,7 @@ use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Value};
 use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::open_requests::OpenRequests;
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::KnownCaller;
 
 /// After the store failed to answer, no request with a token asks it again for this long.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -79,17 +79,17 @@ pub(in crate::flows) async fn family_of(
 }
 
 /// A token was found good, with a request: what lasts of its session may go on by it.
-pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<Remembered>, now: Timestamp) {
+pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<KnownCaller>, now: Timestamp) {
     seen(gate, live, found, now);
     if gate.open_requests.sessions() > 0
-        && let Some(family) = found.beside.family()
+        && let Some(family) = found.notes.family()
     {
         gate.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), now);
     }
 }
 
-fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>, now: Timestamp) {
-    if !found.beside.asks(now) {
+fn seen(gate: &Gate, live: &Live, found: &Arc<KnownCaller>, now: Timestamp) {
+    if !found.notes.claim_lookup(now) {
         return;
     }
     let token = found.token();
@@ -97,7 +97,7 @@ fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>, now: Timestamp) {
         live.settings.clients.iter().any(|client| {
             client.issuer == *token.issuer() && token.client() == Some(client.client_id.as_str())
         });
-    if !of_a_page || gate.seen_tokens.knows(found.beside.fingerprint) {
+    if !of_a_page || gate.seen_tokens.knows(found.notes.fingerprint) {
         return;
     }
     let seen = Seen {
@@ -116,14 +116,14 @@ struct Seen {
     clock: Arc<dyn Clock>,
     open_requests: Arc<OpenRequests>,
     seen_tokens: Arc<KnownTokens>,
-    found: Arc<Remembered>,
+    found: Arc<KnownCaller>,
 }
 
 impl Seen {
     /// Nobody asks again, unless nobody could say, or what was not noted may be yet.
     async fn tell(&self) {
         let told = self.try_to_tell().await;
-        let (beside, now) = (&self.found.beside, self.clock.now());
+        let (beside, now) = (&self.found.notes, self.clock.now());
         let issued_at = self.found.token().issued_at().plus(beside.issuer.settings.rules.clock_skew);
         match told {
             Err(_) => beside.asks_again_from(now.plus(PAUSE)),
@@ -136,16 +136,16 @@ impl Seen {
     async fn try_to_tell(&self) -> Result<bool, Denial> {
         let Self { store, clock, found, .. } = self;
         let mut known = None;
-        for id in found.beside.marks.noted_by() {
+        for id in found.notes.marks.noted_by() {
             known = family_of(&**store, id).await.map_err(|_| Denial::StoreUnavailable)?;
             if known.is_some() {
                 break;
             }
         }
         let Some((family, generation)) = known else { return Ok(false) };
-        found.beside.set_family(family);
+        found.notes.set_family(family);
         self.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), clock.now());
-        let step = |known: &mut Family, _| known.token_seen(generation);
+        let step = |known: &mut Family, _| known.note_token_use(generation);
         change_known(&**store, &**clock, family, || None, step).await.map(|_| true)
     }
 }

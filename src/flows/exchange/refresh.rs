@@ -14,7 +14,7 @@ use super::coordinate::{forget_flight, wait_for};
 use super::flight::Flight;
 use super::{nonce_header, outcome_of_end, page_key, windows};
 use crate::core::denial::{Denial, SessionEnd};
-use crate::core::revocation::GrantFacts;
+use crate::core::revocation::GrantIdentity;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
@@ -22,7 +22,7 @@ use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, 
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
 use crate::flows::family::session_cookie;
 use crate::flows::oauth_answer::OAuthAnswer;
@@ -30,32 +30,33 @@ use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_session;
 use crate::flows::revoke::session_end::tokens_of;
-use crate::state::exchanges::{Heard, Waiting};
+use crate::state::exchanges::{FlightEnd, Waiting};
 use crate::state::log_targets::SECURITY;
 use crate::state::metrics::ExchangeOutcome;
 
 /// `used`: the request counts as use of the session.
 pub(super) async fn refresh(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     scope: Option<Scope>,
     used: bool,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let grant = match presented_grant(at, scope.as_ref()) {
+    let grant = match presented_grant(request, scope.as_ref()) {
         Ok(grant) => grant,
         Err(denial) => {
-            at.gate.metrics.exchanged(&at.client.name, ExchangeOutcome::Refused);
-            return Err(OAuthRefusal::of(denial, at.client, None));
+            request.gate.metrics.exchanged(&request.client.name, ExchangeOutcome::Refused);
+            return Err(OAuthRefusal::of(denial, request.client, None));
         }
     };
-    let found = match at.gate.revocations.admits_grant(&GrantFacts::of(&grant), at.gate.clock.now()) {
-        Ok(true) => match asked(at, &grant, scope, used).await {
-            Ok(asked) => answer_for(at, &grant, &asked, Instant::now() + at.patience()).await,
-            Err(found) => found,
-        },
-        Ok(false) => taken_back(at, &grant).await,
-        Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
-    };
-    found.told(at, &grant)
+    let found =
+        match request.gate.revocations.admits_grant(&GrantIdentity::of(&grant), request.gate.clock.now()) {
+            Ok(true) => match asked(request, &grant, scope, used).await {
+                Ok(asked) => answer_for(request, &grant, &asked, Instant::now() + request.patience()).await,
+                Err(found) => found,
+            },
+            Ok(false) => taken_back(request, &grant).await,
+            Err(denial) => ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused),
+        };
+    found.told(request, &grant)
 }
 
 /// What a request of a page asks for. A proof costs work and memory, so none is judged for a session that is over, or for
@@ -63,26 +64,31 @@ pub(super) async fn refresh(
 ///
 /// # Errors
 /// How the request ended, where it comes to no exchange.
-async fn asked(at: At<'_>, grant: &Grant, scope: Option<Scope>, used: bool) -> Result<Asked, Found> {
-    let refused = |denial| Found::new(Err(denial), ExchangeOutcome::Refused);
-    let resource = at.client.resource.clone();
-    let Some(brought) = page_key::brought(at).map_err(refused)? else {
-        return Ok(Asked { shape: Shape { scope, resource, key: None }, proof: None, used });
+async fn asked(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    scope: Option<Scope>,
+    used: bool,
+) -> Result<ExchangeRequest, ExchangeEnd> {
+    let refused = |denial| ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused);
+    let resource = request.client.resource.clone();
+    let Some(brought) = page_key::brought(request).map_err(refused)? else {
+        return Ok(ExchangeRequest { shape: Shape { scope, resource, key: None }, proof: None, used });
     };
     let shape = Shape { scope, resource, key: Some(brought.claimed()) };
-    if let Some(found) = over(at, grant, &shape, used).await {
+    if let Some(found) = over(request, grant, &shape, used).await {
         return Err(found);
     }
-    let proof = brought.prove(at, page_key::holder_of(grant)).await.map_err(refused)?.proof;
-    Ok(Asked { shape, proof: Some(proof), used })
+    let proof = brought.prove(request, page_key::holder_of(grant)).await.map_err(refused)?.proof;
+    Ok(ExchangeRequest { shape, proof: Some(proof), used })
 }
 
 /// How the request ends if its session is over or its cookie was exchanged too often, whoever has the key that it names;
 /// `None`: neither, and nothing was changed.
-async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Found> {
-    let (windows, no_flight) = (windows(at.live, at.client), FlightId(0));
+async fn over(request: ClientRequest<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<ExchangeEnd> {
+    let (windows, no_flight) = (windows(request.live, request.client), FlightId(0));
     let mut presented = None;
-    let put = change(at.gate, grant, windows.timeouts, |family, now| {
+    let put = change(request.gate, grant, windows.timeouts, |family, now| {
         let newest = family.successor().cloned();
         let mut tried = family.clone();
         let decision = tried.present(grant, shape, used, windows, now, no_flight);
@@ -95,20 +101,20 @@ async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Fo
             _ => None,
         };
     });
-    let is_put = matches!(timeout(at.patience(), put).await, Ok(Ok(())));
+    let is_put = matches!(timeout(request.patience(), put).await, Ok(Ok(())));
     if !is_put {
-        return Some(unconfirmed(at, grant, windows.timeouts, no_flight, presented));
+        return Some(unconfirmed(request, grant, windows.timeouts, no_flight, presented));
     }
     match presented? {
-        Presented::Replay { revoke, issued } => Some(replayed(at, grant, revoke, &issued)),
-        Presented::Over { end, revoke } => Some(ended(at, end, revoke)),
+        Presented::Replay { revoke, issued } => Some(replayed(request, grant, revoke, &issued)),
+        Presented::Over { end, revoke } => Some(ended(request, end, revoke)),
         Presented::TooMany => Some(too_many()),
         _ => None,
     }
 }
 
 /// What a request asks for.
-pub(super) struct Asked {
+pub(super) struct ExchangeRequest {
     pub(super) shape: Shape,
     /// Of the shape's key, for the AS.
     pub(super) proof: Option<HeaderValue>,
@@ -117,18 +123,23 @@ pub(super) struct Asked {
 }
 
 /// A session for a new access token in the middle of a request. `patience`: the request goes on without it then.
-pub(in crate::flows) async fn renew(at: At<'_>, grant: &Grant, used: bool, patience: Duration) -> Found {
-    let shape = Shape { resource: at.client.resource.clone(), ..Shape::default() };
-    let asked = Asked { shape, proof: None, used };
-    let found = answer_for(at, grant, &asked, Instant::now() + patience).await;
-    at.gate.metrics.exchanged(&at.client.name, found.outcome);
+pub(in crate::flows) async fn renew(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    used: bool,
+    patience: Duration,
+) -> ExchangeEnd {
+    let shape = Shape { resource: request.client.resource.clone(), ..Shape::default() };
+    let asked = ExchangeRequest { shape, proof: None, used };
+    let found = answer_for(request, grant, &asked, Instant::now() + patience).await;
+    request.gate.metrics.exchanged(&request.client.name, found.outcome);
     found
 }
 
 /// Ends a session that the list of revocations names and that was used in a request.
-pub(in crate::flows) async fn end_taken_back(at: At<'_>, grant: &Grant) {
-    let found = taken_back(at, grant).await;
-    at.gate.metrics.exchanged(&at.client.name, found.outcome);
+pub(in crate::flows) async fn end_taken_back(request: ClientRequest<'_>, grant: &Grant) {
+    let found = taken_back(request, grant).await;
+    request.gate.metrics.exchanged(&request.client.name, found.outcome);
 }
 
 /// Ends a session that would get nothing any more, as its next exchange would: a spent cookie is logged and ends the whole
@@ -137,43 +148,44 @@ pub(in crate::flows) async fn end_taken_back(at: At<'_>, grant: &Grant) {
 /// # Errors
 /// [`Denial::StoreUnavailable`]; it is then not known whether the store has it.
 pub(in crate::flows) async fn end_where_over(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     grant: &Grant,
 ) -> Result<Option<SessionEnd>, Denial> {
-    let windows = windows(at.live, at.client);
+    let windows = windows(request.live, request.client);
     // Of uses the store hears once in a while.
-    let known = at.gate.sessions.family(grant.family);
+    let known = request.gate.sessions.family(grant.family);
     let used_at = known.as_ref().map(|known| known.used_at());
     let mut presented = None;
-    let put = change(at.gate, grant, windows.timeouts, |family, now| {
+    let put = change(request.gate, grant, windows.timeouts, |family, now| {
         if let Some(used_at) = used_at {
             family.use_at(used_at);
         }
         let newest = family.successor().cloned();
-        let decision = family.ends_for(grant, windows, now);
+        let decision = family.end_if_over(grant, windows, now);
         presented = decision.map(|decision| Presented::of(decision, newest.as_ref(), family, grant));
     });
     let put = put.await;
     let end = match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            let found = replayed(at, grant, revoke, &issued);
-            at.gate.metrics.exchanged(&at.client.name, found.outcome);
+            let found = replayed(request, grant, revoke, &issued);
+            request.gate.metrics.exchanged(&request.client.name, found.outcome);
             SessionEnd::ReuseDetected
         }
         Some(Presented::Over { end, revoke }) => {
-            revoke_all(at, revoke);
+            revoke_all(request, revoke);
             end
         }
         _ => return put.map(|()| None),
     };
     if let Some(known) = known {
-        known.ends();
+        known.mark_over();
     }
     put.map(|()| Some(end))
 }
 
-fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
-    let grant = session_cookie::read(at.live, at.client, at.head.headers)?.ok_or(Denial::NoSession)?;
+fn presented_grant(request: ClientRequest<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
+    let grant =
+        session_cookie::read(request.live, request.client, request.head.headers)?.ok_or(Denial::NoSession)?;
     let widens =
         scope.is_some_and(|asked| !grant.scope.as_ref().is_some_and(|granted| asked.is_within(granted)));
     if widens { Err(Denial::InvalidScope) } else { Ok(grant) }
@@ -181,7 +193,7 @@ fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
 
 /// How one request ended.
 #[derive(Debug)]
-pub(in crate::flows) struct Found {
+pub(in crate::flows) struct ExchangeEnd {
     pub result: Result<Arc<Answer>, Denial>,
     outcome: ExchangeOutcome,
     /// Since the AS answered.
@@ -190,7 +202,7 @@ pub(in crate::flows) struct Found {
     pub with_cookie: bool,
 }
 
-impl Found {
+impl ExchangeEnd {
     fn new(result: Result<Arc<Answer>, Denial>, outcome: ExchangeOutcome) -> Self {
         let outcome = match &result {
             Ok(answer) if answer.page.is_some() => outcome,
@@ -209,27 +221,27 @@ impl Found {
     }
 
     /// Counted, and as an answer.
-    fn told(self, at: At<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
-        at.gate.metrics.exchanged(&at.client.name, self.outcome);
-        let refusal = |denial| OAuthRefusal::of(denial, at.client, Some(grant));
+    fn told(self, request: ClientRequest<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
+        request.gate.metrics.exchanged(&request.client.name, self.outcome);
+        let refusal = |denial| OAuthRefusal::of(denial, request.client, Some(grant));
         let answer = self.result.map_err(refusal)?;
-        let now = at.gate.clock.now();
+        let now = request.gate.clock.now();
         let set_cookie = self
             .with_cookie
-            .then(|| session_cookie::set(at.client, &answer.cookie, answer.session_ends_at, now))
+            .then(|| session_cookie::set(request.client, &answer.cookie, answer.session_ends_at, now))
             .flatten();
         let Some(page) = &answer.page else {
             return Err(OAuthRefusal { set_cookie, ..refusal(Denial::AccessTokenUnusable) });
         };
         let ends_in = answer.session_ends_at.since(now);
-        let body = page.to_json(self.age, at.client.idle_timeout, Some(ends_in));
+        let body = page.to_json(self.age, request.client.idle_timeout, Some(ends_in));
         Ok(OAuthAnswer {
             status: StatusCode::OK,
             body: Bytes::from(body),
             set_cookie,
             also_clears: Vec::new(),
             dpop_nonce: nonce_header(page),
-            client: at.client.name.clone(),
+            client: request.client.name.clone(),
             subject: answer.subject.clone(),
             family: Some(grant.family),
             outcome: self.outcome.label(),
@@ -301,20 +313,25 @@ impl Presented {
 }
 
 /// Presents the grant until there is an answer, or the browser has waited long enough.
-pub(super) async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) -> Found {
+pub(super) async fn answer_for(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    asked: &ExchangeRequest,
+    until: Instant,
+) -> ExchangeEnd {
     let (shape, used) = (&asked.shape, asked.used);
-    let windows = windows(at.live, at.client);
+    let windows = windows(request.live, request.client);
     loop {
-        let Ok(airborne) = timeout_at(until, at.gate.exchanges.take_off()).await else {
-            return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+        let Ok(airborne) = timeout_at(until, request.gate.exchanges.take_off()).await else {
+            return ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
         };
         // Watched before anybody can see it in the store.
-        let new = FlightId(u64::from_be_bytes(random(&*at.gate.random)));
-        let (watch, waiting) = at.gate.exchanges.watch(grant.family, new);
+        let new = FlightId(u64::from_be_bytes(random(&*request.gate.random)));
+        let (watch, waiting) = request.gate.exchanges.watch(grant.family, new);
         let mut presented = None;
-        let put = change(at.gate, grant, windows.timeouts, |family, now| {
+        let put = change(request.gate, grant, windows.timeouts, |family, now| {
             // Of uses the store hears once in a while.
-            if let Some(known) = at.gate.sessions.family(grant.family) {
+            if let Some(known) = request.gate.sessions.family(grant.family) {
                 family.use_at(known.used_at());
             }
             let newest = family.successor().cloned();
@@ -322,13 +339,13 @@ pub(super) async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: 
             let found = Presented::of(decision, newest.as_ref(), family, grant);
             if matches!(found, Presented::Unreadable) {
                 // Nobody will fly it.
-                family.failed(new);
+                family.forget_flight(new);
             }
             presented = Some(found);
         });
         let is_put = matches!(timeout_at(until, put).await, Ok(Ok(())));
         let Some(presented) = presented.take_if(|_| is_put) else {
-            return unconfirmed(at, grant, windows.timeouts, new, presented);
+            return unconfirmed(request, grant, windows.timeouts, new, presented);
         };
         // Whoever only waits for another is not in the air.
         let airborne = matches!(presented, Presented::Begin { .. }).then_some(airborne);
@@ -337,34 +354,34 @@ pub(super) async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: 
                 let Some(watch) = watch else { return late() };
                 let (presented, shape, proof) = (Holder::of(grant), shape.clone(), asked.proof.clone());
                 let flight = Flight { id: new, presented, grant: *exchanged, shape, proof, used, recovers };
-                flight.begin(at, windows.timeouts, watch, airborne);
+                flight.begin(request, windows.timeouts, watch, airborne);
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
-                if let Some(found) = heard(at, waiting, until, used, outcome).await {
+                if let Some(found) = heard(request, waiting, until, used, outcome).await {
                     return found;
                 }
             }
             Presented::Join(flight) => {
-                let waiting = wait_for(at.gate, grant, windows.timeouts, flight);
-                if let Some(found) = heard(at, waiting, until, used, ExchangeOutcome::Coalesced).await {
+                let waiting = wait_for(request.gate, grant, windows.timeouts, flight);
+                if let Some(found) = heard(request, waiting, until, used, ExchangeOutcome::Coalesced).await {
                     return found;
                 }
             }
             Presented::AskAgainAfter(flight) => {
-                let waiting = wait_for(at.gate, grant, windows.timeouts, flight);
+                let waiting = wait_for(request.gate, grant, windows.timeouts, flight);
                 if timeout_at(until, waiting.heard()).await.is_err() {
                     return late();
                 }
             }
             Presented::AnswerAgain { answer, age, with_cookie } => {
-                let found = Found::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
-                return Found { age, with_cookie, ..found };
+                let found = ExchangeEnd::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
+                return ExchangeEnd { age, with_cookie, ..found };
             }
             Presented::TooMany => return too_many(),
-            Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, &issued),
-            Presented::Over { end, revoke } => return ended(at, end, revoke),
+            Presented::Replay { revoke, issued } => return replayed(request, grant, revoke, &issued),
+            Presented::Over { end, revoke } => return ended(request, end, revoke),
             Presented::Unreadable => {
                 tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
-                return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+                return ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
             }
         }
     }
@@ -373,56 +390,56 @@ pub(super) async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: 
 /// What becomes of a request when nobody knows whether the store has what was decided. What cannot be undone is done:
 /// an end may be the end for everybody.
 fn unconfirmed(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     grant: &Grant,
     timeouts: Timeouts,
     new: FlightId,
     presented: Option<Presented>,
-) -> Found {
+) -> ExchangeEnd {
     let result = Err(Denial::StoreUnavailable);
     match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            return Found { result, ..replayed(at, grant, revoke, &issued) };
+            return ExchangeEnd { result, ..replayed(request, grant, revoke, &issued) };
         }
-        Some(Presented::Over { revoke, .. }) => revoke_all(at, revoke),
-        Some(Presented::Begin { .. }) => forget_flight(at.gate, grant, timeouts, new),
+        Some(Presented::Over { revoke, .. }) => revoke_all(request, revoke),
+        Some(Presented::Begin { .. }) => forget_flight(request.gate, grant, timeouts, new),
         _ => {}
     }
-    Found::new(result, ExchangeOutcome::Refused)
+    ExchangeEnd::new(result, ExchangeOutcome::Refused)
 }
 
-fn too_many() -> Found {
-    Found::new(Err(Denial::TooManyExchanges), ExchangeOutcome::Refused)
+fn too_many() -> ExchangeEnd {
+    ExchangeEnd::new(Err(Denial::TooManyExchanges), ExchangeOutcome::Refused)
 }
 
-fn late() -> Found {
-    Found::new(Err(Denial::AuthorizationServerUnavailable), ExchangeOutcome::AsUnavailable)
+fn late() -> ExchangeEnd {
+    ExchangeEnd::new(Err(Denial::AuthorizationServerUnavailable), ExchangeOutcome::AsUnavailable)
 }
 
 /// How a flight that somebody waited for ended this request; `None`: present again.
 async fn heard(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     waiting: Waiting,
     until: Instant,
     used: bool,
     outcome: ExchangeOutcome,
-) -> Option<Found> {
+) -> Option<ExchangeEnd> {
     match timeout_at(until, waiting.heard()).await {
         // A poll's, joined too late to make it a use.
-        Ok(Heard::Landed(answer)) if used && !answer.used && Instant::now() < until => None,
+        Ok(FlightEnd::Landed(answer)) if used && !answer.used && Instant::now() < until => None,
         // Its time ran out on the way: the session is over, and says so when it is presented again.
-        Ok(Heard::Landed(answer)) if at.gate.clock.now() >= answer.session_ends_at => None,
-        Ok(Heard::Landed(answer)) => Some(Found::new(Ok(answer), outcome)),
-        Ok(Heard::Failed(denial)) => Some(Found::new(Err(denial), outcome)),
-        Ok(Heard::PresentAgain) if Instant::now() < until => None,
-        Ok(Heard::PresentAgain) | Err(_) => Some(late()),
+        Ok(FlightEnd::Landed(answer)) if request.gate.clock.now() >= answer.session_ends_at => None,
+        Ok(FlightEnd::Landed(answer)) => Some(ExchangeEnd::new(Ok(answer), outcome)),
+        Ok(FlightEnd::Failed(denial)) => Some(ExchangeEnd::new(Err(denial), outcome)),
+        Ok(FlightEnd::PresentAgain) if Instant::now() < until => None,
+        Ok(FlightEnd::PresentAgain) | Err(_) => Some(late()),
     }
 }
 
 /// The list of revocations names this session: it ends here, whatever the store says, and its refresh token at the AS.
-async fn taken_back(at: At<'_>, grant: &Grant) -> Found {
+async fn taken_back(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEnd {
     let mut tokens = vec![grant.refresh_token.clone()];
-    let ended = change(at.gate, grant, session_cookie::timeouts(at.client), |family, _| {
+    let ended = change(request.gate, grant, session_cookie::timeouts(request.client), |family, _| {
         let newest = family.successor().cloned();
         let was_over = family.refuse_and_mark(grant.generation);
         family.end(SessionEnd::Revoked, Some(grant.generation));
@@ -431,33 +448,38 @@ async fn taken_back(at: At<'_>, grant: &Grant) -> Found {
     });
     // The list decides; a store that is away only does not remember what the AS was told.
     let _ = ended.await;
-    revoke_all(at, tokens);
-    Found::new(Err(Denial::SessionEnded(SessionEnd::Revoked)), ExchangeOutcome::Revoked)
+    revoke_all(request, tokens);
+    ExchangeEnd::new(Err(Denial::SessionEnded(SessionEnd::Revoked)), ExchangeOutcome::Revoked)
 }
 
-fn revoke_all(at: At<'_>, tokens: Vec<SecretString>) {
+fn revoke_all(request: ClientRequest<'_>, tokens: Vec<SecretString>) {
     for token in tokens {
-        revoke_in_background(at.gate, at.live, at.client, token);
+        revoke_in_background(request.gate, request.live, request.client, token);
     }
 }
 
-fn ended(at: At<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> Found {
-    revoke_all(at, revoke);
-    Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end))
+fn ended(request: ClientRequest<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> ExchangeEnd {
+    revoke_all(request, revoke);
+    ExchangeEnd::new(Err(Denial::SessionEnded(end)), outcome_of_end(end))
 }
 
-fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: &[Issued]) -> Found {
+fn replayed(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    revoke: Vec<SecretString>,
+    issued: &[Issued],
+) -> ExchangeEnd {
     tracing::warn!(
         target: SECURITY,
         event = "security",
-        client = %at.client.name,
+        client = %request.client.name,
         family = %grant.family,
         generation = grant.generation,
-        address = %at.head.client_address,
+        address = %request.head.client_address,
         "a spent session cookie was presented: a copy of it is in other hands; the session was ended"
     );
-    revoke_all(at, revoke);
-    name_session(at.gate, at.live, grant, issued);
+    revoke_all(request, revoke);
+    name_session(request.gate, request.live, grant, issued);
     let ended = Err(Denial::SessionEnded(SessionEnd::ReuseDetected));
-    Found { with_cookie: false, ..Found::new(ended, ExchangeOutcome::ReuseDetected) }
+    ExchangeEnd { with_cookie: false, ..ExchangeEnd::new(ended, ExchangeOutcome::ReuseDetected) }
 }

@@ -24,7 +24,7 @@ pub(super) fn warn_of_unfilled(
     let Some(claims) = id_token.filter(|_| is_told_by_it).and_then(claims_from_token_endpoint) else {
         return;
     };
-    if !gate.exchanges.is_first_id_token_of(&client.name) {
+    if !gate.exchanges.claim_first_id_token(&client.name) {
         return;
     }
     // These two are the access token's (`Caller::of_session`).

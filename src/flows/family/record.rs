@@ -9,7 +9,7 @@ use crate::core::denial::Denial;
 use crate::core::session::exchange::{Family, Now};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::flows::Gate;
-use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreKey, Value};
+use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Stored, Value};
 
 /// How often a change is tried again because others were faster; each failure means that somebody succeeded.
 const ATTEMPTS: usize = 1_000;
@@ -28,7 +28,7 @@ fn unavailable(fault: &StoreFault) -> Denial {
     Denial::StoreUnavailable
 }
 
-pub(in crate::flows) fn read(of: FamilyId, found: &Found) -> Result<Option<Family>, StoreFault> {
+pub(in crate::flows) fn read(of: FamilyId, found: &Stored) -> Result<Option<Family>, StoreFault> {
     let Some((_, bytes)) = &found.value else { return Ok(None) };
     let unreadable =
         || StoreFault::Unreadable(format!("this release cannot read what it has of the session {of}"));

@@ -23,7 +23,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::security_event::MEMORY;
 use crate::core::token::security_event::event::{Event, EventType, Named};
 use crate::flows::heard::key_of;
-use crate::flows::ports::{Found, Keep, Seen, StoreFault, StoreKey, Value, Version};
+use crate::flows::ports::{EntryAsSeen, Keep, StoreFault, StoreKey, Stored, Value, Version};
 use crate::flows::revoke::blocks::{TRIES, see, too_often};
 use crate::flows::revoke::{end_named, end_where_made};
 use crate::state::metrics::SignalResult;
@@ -129,7 +129,7 @@ pub(super) async fn change(
     for _ in 0..TRIES {
         // First: whoever changes the block after this, by a word that is not kept yet, is noticed when it is changed here.
         let seen = see(word.gate, id).await?;
-        let Found { value, now } = word.gate.store.get(&key).await?;
+        let Stored { value, now } = word.gate.store.get(&key).await?;
         let (mut version, bytes) = value.unzip();
         let known = bytes.and_then(|bytes| Kept::from_bytes(&bytes));
         was_disabled |= known.is_some_and(|known| known.said.is_disabled);
@@ -173,7 +173,7 @@ async fn carry(
     word: &Word<'_>,
     event: &Event,
     own: &Revocation,
-    seen: Seen,
+    seen: EntryAsSeen,
     is_disabled: bool,
     was_disabled: bool,
 ) -> Result<Option<SignalResult>, StoreFault> {

@@ -32,7 +32,7 @@ use crate::core::token::jwt::Unverified;
 use crate::core::token::security_event::event::{Event, EventType, Follows, Named, StreamStatus};
 use crate::core::token::security_event::{Code, Plausible, Refused, VerifiedSecurityEvent};
 use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
-use crate::flows::keep_keys_fresh::{Means, keys_for_word};
+use crate::flows::keep_keys_fresh::{Means, keys_for_one_time_message};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
 use crate::flows::{Gate, brake};
@@ -47,7 +47,7 @@ const KNOWN: Duration = Duration::from_secs(86_400);
 
 /// What was heard, for the log.
 #[derive(Debug)]
-pub struct Heard {
+pub struct HeardSignal {
     pub signal: SignalName,
     /// Whom it is about, where it is one person.
     pub subject: Option<String>,
@@ -67,14 +67,14 @@ pub async fn hear_signal(
     live: &Live,
     head: &RequestHead<'_>,
     body: &[u8],
-) -> Result<Heard, Denial> {
+) -> Result<HeardSignal, Denial> {
     let text = text_of(head.headers, body).map_err(Denial::SecurityEventRefused)?;
     let now = gate.clock.now();
     let (heard, transmitter) = verify(gate, live, head, text, now).await?;
     let word = Word { gate, live, head, signal: &transmitter.settings, now };
     word.obey(&heard).await.map_err(|fault| unavailable(&fault))?;
     transmitter.mark_heard(now);
-    Ok(Heard {
+    Ok(HeardSignal {
         signal: transmitter.settings.name.clone(),
         subject: heard.events().iter().find_map(|event| subject_of(&event.follows)),
     })
@@ -111,8 +111,10 @@ async fn verify<'l>(
         return Err(refused(Refused::new(Code::AuthenticationFailed, why)));
     }
     let plausible = Plausible::check(unverified, &signal.rules, now).map_err(refused)?;
-    let keys =
-        keys_for_word(Means::of(gate), &transmitter.signer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys = keys_for_one_time_message(Means::of(gate), &transmitter.signer, now, |keys| {
+        plausible.key_is_known(keys)
+    })
+    .await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => refused(denial.into()),
         unavailable => unavailable,

@@ -17,7 +17,7 @@ use crate::config::settings::Introspection;
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::metadata::Endpoints;
-use crate::core::revocation::TokenFacts;
+use crate::core::revocation::TokenIdentity;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::is_json;
 use crate::core::session::oauth::authentication::{Audience, Credential, Place};
@@ -27,15 +27,15 @@ use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::introspection::{Answer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
-use crate::flows::call_authorization_server::{AsClient, Proof, post};
+use crate::flows::call_authorization_server::{ClientAtServer, Proof, post};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, Randomness};
 use crate::flows::{Gate, brake};
-use crate::state::introspections::{Flight, Found, Introspections, Outcome, Verdict};
+use crate::state::introspections::{Flight, Introspections, Lookup, Outcome, Verdict};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
-use crate::state::metrics::{AsEndpoint, IntrospectionResult, Metrics};
-use crate::state::verified_tokens::{self, Grounds, Remembered};
+use crate::state::metrics::{IntrospectionResult, Metrics, ServerEndpoint};
+use crate::state::verified_tokens::{self, Grounds, KnownCaller};
 
 #[cfg(test)]
 mod tests;
@@ -77,7 +77,7 @@ pub(in crate::flows) async fn introspect(
     token: &str,
     id: Fingerprint,
     brought: Brought<'_>,
-) -> Result<Arc<Remembered>, Denial> {
+) -> Result<Arc<KnownCaller>, Denial> {
     let began = Instant::now();
     let now = gate.clock.now();
     let introspections = issuer.introspections().ok_or(Denial::UnknownIssuer)?;
@@ -94,13 +94,13 @@ pub(in crate::flows) async fn introspect(
     };
     let found = found(gate, live, issuer, &verdict?, token, id);
     if is_recalled {
-        found.beside.uses.inc();
+        found.notes.uses.inc();
         gate.metrics.token_recalled(began.elapsed());
     } else {
         gate.metrics.token_introspected(&issuer.settings.name, began.elapsed());
     }
     let verified = found.token();
-    gate.revocations.admit_token(&found.beside.marks, verified.issued_at(), now)?;
+    gate.revocations.admit_token(&found.notes.marks, verified.issued_at(), now)?;
     brake::remember(gate, live, id);
     Ok(found)
 }
@@ -113,14 +113,14 @@ async fn ask(
     id: Fingerprint,
 ) -> Verdict {
     match introspections.find(id, gate.clock.now()) {
-        Found::Known(verdict) => verdict,
-        Found::UnderWay(landing) => landing.verdict().await,
-        Found::Begun(flight, landing) => {
+        Lookup::Known(verdict) => verdict,
+        Lookup::UnderWay(landing) => landing.verdict().await,
+        Lookup::Begun(flight, landing) => {
             tokio::spawn(Call::new(gate, issuer, token).carry_out(flight));
             landing.verdict().await
         }
-        Found::Paused => Err(Denial::IntrospectionUnavailable),
-        Found::Full => {
+        Lookup::Paused => Err(Denial::IntrospectionUnavailable),
+        Lookup::Full => {
             gate.metrics.introspected(&issuer.settings.name, IntrospectionResult::Overloaded);
             Err(Denial::IntrospectionUnavailable)
         }
@@ -135,12 +135,12 @@ fn found(
     token: &Arc<VerifiedToken>,
     text: &str,
     id: Fingerprint,
-) -> Arc<Remembered> {
+) -> Arc<KnownCaller> {
     let made = gate.verified_tokens.get(&id, &live.issuers, gate.clock.now());
-    if let Some(made) = made.filter(|made| made.beside.rests_on(token)) {
+    if let Some(made) = made.filter(|made| made.notes.rests_on(token)) {
         return made;
     }
-    let facts = TokenFacts::of(token, &issuer.settings.rules.iss, text);
+    let facts = TokenIdentity::of(token, &issuer.settings.rules.iss, text);
     // One that has an id by its issuer's word was noted by its text where it was handed out while the issuer could not be
     // asked about it.
     let marks = match token.id() {
@@ -148,7 +148,7 @@ fn found(
         None => gate.revocations.marks_by_each_name(&facts, text),
     };
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
-    let found = verified_tokens::Found::new(
+    let found = verified_tokens::TokenNotes::new(
         id,
         marks,
         uses,
@@ -172,7 +172,7 @@ struct Call {
 }
 
 /// Where the issuer is asked.
-struct Asked {
+struct IntrospectionEndpoint {
     url: Url,
     auth_methods: Vec<String>,
     token_endpoint: Option<Url>,
@@ -230,14 +230,14 @@ impl Call {
             }
         };
         self.metrics.introspected(name, result);
-        flight.lands(outcome, now);
+        flight.land_with(outcome, now);
     }
 
     async fn ask(&self) -> Result<Answer, Fault> {
         let asked = self.issuer.settings.introspection.as_ref();
         let asked = asked.ok_or_else(|| Fault::of_the_server("the issuer is not asked about tokens"))?;
-        let Asked { url, auth_methods, token_endpoint } = self.endpoint(asked).await?;
-        let client = AsClient {
+        let IntrospectionEndpoint { url, auth_methods, token_endpoint } = self.endpoint(asked).await?;
+        let client = ClientAtServer {
             client_id: &asked.client_id,
             issuer: &self.issuer.settings.name,
             proof: Proof::Ours(&asked.credential),
@@ -254,9 +254,9 @@ impl Call {
         let bounds = Bounds { deadline: self.issuer.settings.timeout, answer_bytes: MAX_ANSWER };
         let began = Instant::now();
         let answer = self.http.send(&self.issuer.settings.name, request, bounds).await;
-        let (name, endpoint) = (&self.issuer.settings.name, AsEndpoint::Introspection);
+        let (name, endpoint) = (&self.issuer.settings.name, ServerEndpoint::Introspection);
         let fault = answer.as_ref().err().map(|fault| fault.label());
-        self.metrics.as_called(name, endpoint, began.elapsed(), fault);
+        self.metrics.authorization_server_called(name, endpoint, began.elapsed(), fault);
         read(
             &answer.map_err(|fault| Fault {
                 why: fault.to_string(),
@@ -265,7 +265,7 @@ impl Call {
         )
     }
 
-    async fn endpoint(&self, asked: &Introspection) -> Result<Asked, Fault> {
+    async fn endpoint(&self, asked: &Introspection) -> Result<IntrospectionEndpoint, Fault> {
         let audience = Credential::from(&asked.credential).audience();
         let known = match &asked.endpoint {
             Some(_) if audience != Some(Audience::TokenEndpoint) => self.issuer.endpoints(),
@@ -279,7 +279,11 @@ impl Call {
         })?;
         let known = known.as_deref();
         let auth_methods = known.map(|known| known.introspection_auth_methods.clone()).unwrap_or_default();
-        Ok(Asked { url, auth_methods, token_endpoint: known.and_then(|known| known.token.clone()) })
+        Ok(IntrospectionEndpoint {
+            url,
+            auth_methods,
+            token_endpoint: known.and_then(|known| known.token.clone()),
+        })
     }
 
     async fn published(&self) -> Result<Arc<Endpoints>, Fault> {

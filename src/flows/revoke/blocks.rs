@@ -7,7 +7,7 @@
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
-use crate::flows::ports::{Seen, StoreFault};
+use crate::flows::ports::{EntryAsSeen, StoreFault};
 
 /// How often somebody else may be faster.
 pub(in crate::flows) const TRIES: usize = 16;
@@ -16,11 +16,11 @@ pub(in crate::flows) const TRIES: usize = 16;
 ///
 /// # Errors
 /// It cannot be read now.
-pub(in crate::flows) async fn see(gate: &Gate, id: RevocationId) -> Result<Seen, StoreFault> {
-    Ok(Seen { id, entry: gate.revocation_log.find(id).await? })
+pub(in crate::flows) async fn see(gate: &Gate, id: RevocationId) -> Result<EntryAsSeen, StoreFault> {
+    Ok(EntryAsSeen { id, entry: gate.revocation_log.find(id).await? })
 }
 
-/// Adds these, blocks beside whoever holds them already. Gives them as they stand.
+/// Adds these, blocks beside whoever holds them already. Returns them as they stand.
 ///
 /// # Errors
 /// The list cannot be written now.

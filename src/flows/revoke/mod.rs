@@ -52,7 +52,7 @@ impl From<StoreFault> for RevokeError {
     }
 }
 
-/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks. Gives the entries as they stand: of a
+/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks. Returns the entries as they stand: of a
 /// block also what others hold of it.
 ///
 /// # Errors

@@ -47,7 +47,7 @@ impl Sought {
     }
 
     /// While the list cannot be asked nothing comes to it either.
-    fn waits_for_the_list(&mut self) {
+    fn extend_wait(&mut self) {
         self.comes_until = self.comes_until.map(|_| Instant::now() + IN_DOUBT);
     }
 
@@ -126,7 +126,7 @@ impl Look {
     /// whether that was all.
     async fn now(&mut self, gate: &Gate) -> Result<bool, StoreFault> {
         let there = gate.revocation_log.find(*self.turn.of()).await;
-        let there = there.inspect_err(|_| self.sought.waits_for_the_list())?;
+        let there = there.inspect_err(|_| self.sought.extend_wait())?;
         if let Some(standing) = &there {
             end_sessions(gate, std::slice::from_ref(standing)).await?;
         }

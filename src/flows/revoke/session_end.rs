@@ -49,7 +49,7 @@ pub(in crate::flows) async fn end_family(
     {
         // No cookie of it goes out any more, over the one of a newer sign-in perhaps. One of a session that may go on must:
         // its browser would be taken for a thief.
-        known.ends();
+        known.mark_over();
     }
     ended
 }

@@ -10,7 +10,6 @@
 //!
 //! - `serve`: the access token of a session, at hand or exchanged for
 //! - `uses`: when a session was last used, and which of its cookies arrived
-//! - `tokens`: where the tokens of a session are kept
 //! - `who`: `GET /oauth/session`
 
 mod serve;
@@ -27,21 +26,21 @@ use crate::config::settings::{Client, SessionMode};
 use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::ids::ClientName;
-use crate::core::revocation::GrantFacts;
+use crate::core::revocation::GrantIdentity;
 use crate::core::session::cookie;
-use crate::core::session::csrf::{Asked, Pages, may_use_session};
+use crate::core::session::csrf::{Pages, SessionUse, may_use_session};
 use crate::core::session::grant::{FamilyId, Grant};
 use crate::core::session::ride::{MayLeave, Ride};
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::refresh;
 use crate::flows::family::record::look;
 use crate::flows::family::session_cookie;
 use crate::state::live::Live;
 use crate::state::open_requests::OfSession;
 use crate::state::sessions::Held;
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::KnownCaller;
 
 /// What the session cookie led to, apart from the judgement.
 #[derive(Debug, Default)]
@@ -66,7 +65,7 @@ pub(in crate::flows) struct InSession {
     /// Whom upstreams are told of.
     pub caller: Arc<Caller>,
     /// What the access token was found to be.
-    pub found: Arc<Remembered>,
+    pub found: Arc<KnownCaller>,
     pub held: Arc<Held>,
     pub grant: Grant,
     pub ends_at: Timestamp,
@@ -98,9 +97,9 @@ impl NotInSession {
     }
 
     /// The session is over, for certain.
-    fn over(at: At<'_>, grant: &Grant, end: SessionEnd) -> Self {
-        let until = at.gate.clock.now().plus(at.live.settings.sessions.grace);
-        let clears = end.clears_cookie().then(|| session_cookie::clear(at.client)).flatten();
+    fn over(request: ClientRequest<'_>, grant: &Grant, end: SessionEnd) -> Self {
+        let until = request.gate.clock.now().plus(request.live.settings.sessions.grace);
+        let clears = end.clears_cookie().then(|| session_cookie::clear(request.client)).flatten();
         let ride =
             clears.map(|set_cookie| Ride { set_cookie, family: grant.family, generation: None, until });
         Self { ride, ..Self::of(grant, Denial::NotSignedIn { ended: Some(end) }) }
@@ -125,41 +124,48 @@ pub fn client_named<'l>(live: &'l Live, name: &ClientName) -> Option<&'l Arc<Cli
 ///
 /// # Errors
 /// Why it is in none.
-pub(in crate::flows) async fn of_request(at: At<'_>, wants: Wants) -> Result<InSession, Box<NotInSession>> {
-    let grant = presented(at, wants.signs_in)?;
-    let facts = GrantFacts::of(&grant);
-    match at.gate.revocations.admits_grant(&facts, at.gate.clock.now()) {
-        Ok(true) => serve::serve(at, grant, wants.counts).await,
+pub(in crate::flows) async fn of_request(
+    request: ClientRequest<'_>,
+    wants: Wants,
+) -> Result<InSession, Box<NotInSession>> {
+    let grant = presented(request, wants.signs_in)?;
+    let facts = GrantIdentity::of(&grant);
+    match request.gate.revocations.admits_grant(&facts, request.gate.clock.now()) {
+        Ok(true) => serve::serve(request, grant, wants.counts).await,
         Ok(false) => {
-            refresh::end_taken_back(at, &grant).await;
-            Err(Box::new(NotInSession::over(at, &grant, SessionEnd::Revoked)))
+            refresh::end_taken_back(request, &grant).await;
+            Err(Box::new(NotInSession::over(request, &grant, SessionEnd::Revoked)))
         }
         Err(denial) => Err(Box::new(NotInSession::of(&grant, denial))),
     }
 }
 
 /// The grant in the cookie, where this request may use it.
-fn presented(at: At<'_>, signs_in: bool) -> Result<Grant, Box<NotInSession>> {
+fn presented(request: ClientRequest<'_>, signs_in: bool) -> Result<Grant, Box<NotInSession>> {
     let none = |brought| NotInSession::before_opening(Denial::NotSignedIn { ended: None }, brought);
     let refused = |denial| Box::new(NotInSession::before_opening(denial, true));
-    let headers = at.head.headers;
-    if cookie::read(headers, &at.client.cookie.name).map_err(refused)?.is_none() {
+    let headers = request.head.headers;
+    if cookie::read(headers, &request.client.cookie.name).map_err(refused)?.is_none() {
         return Err(Box::new(none(false)));
     }
-    may_use(at, signs_in).map_err(refused)?;
-    let grant = session_cookie::read(at.live, at.client, headers).map_err(refused)?;
+    may_use(request, signs_in).map_err(refused)?;
+    let grant = session_cookie::read(request.live, request.client, headers).map_err(refused)?;
     grant.ok_or_else(|| Box::new(none(true)))
 }
 
 /// # Errors
 /// As [`may_use_session`].
-fn may_use(at: At<'_>, signs_in: bool) -> Result<(), Denial> {
-    let mode = at.client.session.as_ref().ok_or(Denial::Internal)?;
-    let asked =
-        Asked { method: at.head.method, headers: at.head.headers, upgrades: at.head.upgrades, signs_in };
-    let own = at.head.asked_at(&at.live.settings.public_url);
+fn may_use(request: ClientRequest<'_>, signs_in: bool) -> Result<(), Denial> {
+    let mode = request.client.session.as_ref().ok_or(Denial::Internal)?;
+    let asked = SessionUse {
+        method: request.head.method,
+        headers: request.head.headers,
+        upgrades: request.head.upgrades,
+        signs_in,
+    };
+    let own = request.head.asked_at(&request.live.settings.public_url);
     let SessionMode { csrf_header, csrf, .. } = mode;
-    may_use_session(asked, Pages { listed: &at.client.origins, own, csrf_header, csrf: *csrf })
+    may_use_session(asked, Pages { listed: &request.client.origins, own, csrf_header, csrf: *csrf })
 }
 
 /// How long after their end the tokens of a generation may still be asked for.

@@ -18,12 +18,12 @@ use crate::core::session::ride::Ride;
 use crate::core::time::Timestamp;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::refresh::renew;
 use crate::flows::family::session_cookie;
 use crate::flows::family::tokens;
 use crate::state::sessions::{Held, KnownFamily, Pause};
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::KnownCaller;
 
 /// An access token that is as good as over is not waited for to its last moment.
 const BEFORE_ITS_END: Duration = Duration::from_secs(1);
@@ -31,43 +31,43 @@ const BEFORE_ITS_END: Duration = Duration::from_secs(1);
 type Served = Result<InSession, Box<NotInSession>>;
 
 /// Serves a grant that was not taken back. `counts`: the request is use of the session.
-pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
+pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, counts: bool) -> Served {
     let refused = |denial| Box::new(NotInSession::of(&grant, denial));
-    let at_hand = at_hand(at, &grant);
-    let known = uses::known(at, &grant, at_hand.is_some()).await.map_err(refused)?;
-    let is_over = is_over(at, &grant, &known).await.map_err(refused)?;
+    let at_hand = at_hand(request, &grant);
+    let known = uses::known(request, &grant, at_hand.is_some()).await.map_err(refused)?;
+    let is_over = is_over(request, &grant, &known).await.map_err(refused)?;
     let held = match at_hand {
         _ if is_over => None,
         Some(held) => Some(held),
-        None => match paused(at, &known, at.gate.clock.now()) {
+        None => match paused(request, &known, request.gate.clock.now()) {
             Some(Pause::NoIdToken) => return Err(refused(denial_of(Pause::NoIdToken))),
-            _ => kept(at, &grant, &known).await.map_err(refused)?,
+            _ => kept(request, &grant, &known).await.map_err(refused)?,
         },
     };
-    let now = at.gate.clock.now();
+    let now = request.gate.clock.now();
     if let Some(held) = &held
-        && !is_due(at, &grant, &known, held, now)
+        && !is_due(request, &grant, &known, held, now)
     {
-        match verify(at, held, now).await {
+        match verify(request, held, now).await {
             Ok(found) => {
-                uses::note(at, &grant, &known, counts, now);
-                return Ok(in_session(at, grant, &known, Arc::clone(held), found));
+                uses::note(request, &grant, &known, counts, now);
+                return Ok(in_session(request, grant, &known, Arc::clone(held), found));
             }
             Err(denial) if is_mended_by_another(&denial) => {}
             Err(denial) => return Err(refused(denial)),
         }
     }
     let meanwhile = held.filter(|held| now < held.expires_at);
-    let failed = if let Some(why) = paused(at, &known, now) {
+    let failed = if let Some(why) = paused(request, &known, now) {
         refused(denial_of(why))
     } else {
         let left = meanwhile.as_ref().map(|held| held.expires_at.since(now).saturating_sub(BEFORE_ITS_END));
-        let patience = at.patience().min(left.unwrap_or(Duration::MAX));
-        match exchanged(at, &grant, &known, counts, patience).await {
+        let patience = request.patience().min(left.unwrap_or(Duration::MAX));
+        match exchanged(request, &grant, &known, counts, patience).await {
             Ok(served) => return Ok(served),
             Err(failed) => {
                 if let Some(held) = &meanwhile {
-                    known.brought_nothing_early(at.gate.clock.now(), held.expires_at);
+                    known.delay_early(request.gate.clock.now(), held.expires_at);
                 }
                 failed
             }
@@ -76,10 +76,10 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
     // What is good goes on, while nobody can say that the session does not.
     match meanwhile {
         Some(held) if !matches!(failed.denial, Denial::NotSignedIn { ended: Some(_) }) => {
-            match verify(at, &held, at.gate.clock.now()).await {
+            match verify(request, &held, request.gate.clock.now()).await {
                 Ok(found) => {
-                    uses::note(at, &grant, &known, counts, now);
-                    Ok(InSession { ride: failed.ride, ..in_session(at, grant, &known, held, found) })
+                    uses::note(request, &grant, &known, counts, now);
+                    Ok(InSession { ride: failed.ride, ..in_session(request, grant, &known, held, found) })
                 }
                 Err(_) => Err(failed),
             }
@@ -90,74 +90,95 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
 
 /// Whether the tokens at hand are to be exchanged. Sooner while something of the session lasts here, which ends with them unless
 /// another access token is there by then.
-fn is_due(at: At<'_>, grant: &Grant, known: &KnownFamily, held: &Held, now: Timestamp) -> bool {
-    let early = || known.may_be_early(now) && at.gate.open_requests.has_lasting(grant.family);
+fn is_due(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    known: &KnownFamily,
+    held: &Held,
+    now: Timestamp,
+) -> bool {
+    let early = || known.may_be_early(now) && request.gate.open_requests.has_lasting(grant.family);
     now >= held.due_at || (now >= held.due_early_at && early())
 }
 
 /// Whether there is nothing to serve any more; by the later of what cookie, memory and store say.
-async fn is_over(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<bool, Denial> {
-    let ended = || ended(at, grant, known);
+async fn is_over(request: ClientRequest<'_>, grant: &Grant, known: &KnownFamily) -> Result<bool, Denial> {
+    let ended = || ended(request, grant, known);
     if ended() == Some(SessionEnd::IdleTimeout) {
-        uses::look_again(at, grant, known).await?;
+        uses::look_again(request, grant, known).await?;
     }
     Ok(known.is_over() || ended().is_some())
 }
 
-fn ended(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Option<SessionEnd> {
+fn ended(request: ClientRequest<'_>, grant: &Grant, known: &KnownFamily) -> Option<SessionEnd> {
     let last_used_at = grant.last_used_at.max(known.used_at());
-    session_cookie::timeouts(at.client).ended(grant.signed_in_at, last_used_at, at.gate.clock.now())
+    session_cookie::timeouts(request.client).ended(grant.signed_in_at, last_used_at, request.gate.clock.now())
 }
 
 /// The tokens of a generation, from memory. Those of another `identity`, which a reload has changed, are read again.
-fn at_hand(at: At<'_>, grant: &Grant) -> Option<Arc<Held>> {
-    let held = at.gate.sessions.tokens(grant.family, grant.generation)?;
-    (held.id_claims.is_some() == is_told_by_id_token(at)).then_some(held)
+fn at_hand(request: ClientRequest<'_>, grant: &Grant) -> Option<Arc<Held>> {
+    let held = request.gate.sessions.tokens(grant.family, grant.generation)?;
+    (held.id_claims.is_some() == is_told_by_id_token(request)).then_some(held)
 }
 
 /// The tokens of a generation, from the store; `None`: they are gone.
-async fn kept(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<Option<Arc<Held>>, Denial> {
-    let found = timeout(at.patience(), tokens::of(at.gate, grant)).await;
+async fn kept(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    known: &KnownFamily,
+) -> Result<Option<Arc<Held>>, Denial> {
+    let found = timeout(request.patience(), tokens::of(request.gate, grant)).await;
     match found.map_err(|_| Denial::StoreUnavailable)?? {
         None => Ok(None),
         // An exchange is due, and may bring an ID token.
-        Some(tokens) if tokens.id_token.is_none() && tokens.expires_at <= at.gate.clock.now() => Ok(None),
-        Some(tokens) => hold(at, grant, known, &tokens).map(Some),
+        Some(tokens) if tokens.id_token.is_none() && tokens.expires_at <= request.gate.clock.now() => {
+            Ok(None)
+        }
+        Some(tokens) => hold(request, grant, known, &tokens).map(Some),
     }
 }
 
-fn hold(at: At<'_>, grant: &Grant, known: &KnownFamily, tokens: &SessionTokens) -> Result<Arc<Held>, Denial> {
-    let claims = id_claims(at, known, tokens)?;
+fn hold(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    known: &KnownFamily,
+    tokens: &SessionTokens,
+) -> Result<Arc<Held>, Denial> {
+    let claims = id_claims(request, known, tokens)?;
     let held = Held::new(tokens, grant.exchanged_at, claims);
-    Ok(at.gate.sessions.hold(grant.family, grant.generation, held))
+    Ok(request.gate.sessions.hold(grant.family, grant.generation, held))
 }
 
 /// What upstreams are told who calls by, where that is not the access token. A sign-in brings it where it is gone, or where
 /// nobody asked for it before: the session and its cookie stay until then.
-fn id_claims(at: At<'_>, known: &KnownFamily, tokens: &SessionTokens) -> Result<Option<Claims>, Denial> {
-    if !is_told_by_id_token(at) {
+fn id_claims(
+    request: ClientRequest<'_>,
+    known: &KnownFamily,
+    tokens: &SessionTokens,
+) -> Result<Option<Claims>, Denial> {
+    if !is_told_by_id_token(request) {
         return Ok(None);
     }
     if let Some(claims) = tokens.id_token.as_ref().and_then(claims_from_token_endpoint) {
         return Ok(Some(claims));
     }
     tracing::error!(
-        client = %at.client.name,
+        client = %request.client.name,
         "a session has no ID token, and upstreams are told who calls by that; its person is asked to sign in. It began before \
          clients.{}.identity was id_token, or the store has lost the token, and the AS gives none with a refresh",
-        at.client.name,
+        request.client.name,
     );
-    known.pause(Pause::NoIdToken, at.gate.clock.now());
+    known.pause(Pause::NoIdToken, request.gate.clock.now());
     Err(denial_of(Pause::NoIdToken))
 }
 
-fn is_told_by_id_token(at: At<'_>) -> bool {
-    at.client.session.as_ref().is_some_and(|mode| mode.identity == IdentityFrom::IdToken)
+fn is_told_by_id_token(request: ClientRequest<'_>) -> bool {
+    request.client.session.as_ref().is_some_and(|mode| mode.identity == IdentityFrom::IdToken)
 }
 
-async fn verify(at: At<'_>, held: &Held, now: Timestamp) -> Result<Arc<Remembered>, Denial> {
-    let brought = Brought::ByIssuer(&at.client.issuer, None);
-    authenticate(at.gate, at.live, held.access_token.expose(), brought, now).await
+async fn verify(request: ClientRequest<'_>, held: &Held, now: Timestamp) -> Result<Arc<KnownCaller>, Denial> {
+    let brought = Brought::ByIssuer(&request.client.issuer, None);
+    authenticate(request.gate, request.live, held.access_token.expose(), brought, now).await
 }
 
 /// Whether the session may get an access token in place of one that is refused for this.
@@ -175,29 +196,29 @@ const fn is_mended_by_another(denial: &Denial) -> bool {
 
 /// With the access token that the presented grant is exchanged for. Nothing here shows that the next cookie arrived.
 async fn exchanged(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     grant: &Grant,
     known: &Arc<KnownFamily>,
     counts: bool,
     patience: Duration,
 ) -> Served {
     let refused = |denial| Box::new(NotInSession::of(grant, denial));
-    let found = renew(at, grant, counts, patience).await;
+    let found = renew(request, grant, counts, patience).await;
     let answer = match &found.result {
         Ok(answer) => answer,
         Err(Denial::SessionEnded(end)) => {
-            known.ends();
-            at.gate.sessions.drop_tokens(grant.family, grant.generation);
-            return Err(Box::new(NotInSession::over(at, grant, *end)));
+            known.mark_over();
+            request.gate.sessions.drop_tokens(grant.family, grant.generation);
+            return Err(Box::new(NotInSession::over(request, grant, *end)));
         }
-        Err(denial) => return Err(refused(said_of_a_request(at, known, denial))),
+        Err(denial) => return Err(refused(said_of_a_request(request, known, denial))),
     };
-    let next = session_cookie::open(at.live, at.client, answer.cookie.expose());
+    let next = session_cookie::open(request.live, request.client, answer.cookie.expose());
     let next = next.ok_or_else(|| refused(Denial::Internal))?;
-    known.saw(next.generation);
+    known.note_generation(next.generation);
     known.mark_noted(next.last_used_at);
-    let ride = found.with_cookie.then(|| ride(at, &next, answer, found.age)).flatten();
-    match with_answer(at, next, known, answer, found.age).await {
+    let ride = found.with_cookie.then(|| ride(request, &next, answer, found.age)).flatten();
+    match with_answer(request, next, known, answer, found.age).await {
         Ok(served) => Ok(InSession { ride, ..served }),
         Err(denial) => Err(Box::new(NotInSession { ride, ..*refused(denial) })),
     }
@@ -205,20 +226,22 @@ async fn exchanged(
 
 /// `next`: the grant that came of the exchange.
 async fn with_answer(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     next: Grant,
     known: &Arc<KnownFamily>,
     answer: &Answer,
     age: Duration,
 ) -> Result<InSession, Denial> {
-    let now = at.gate.clock.now();
+    let now = request.gate.clock.now();
     let Some(page) = &answer.page else {
         known.pause(Pause::AccessTokenUnusable, now);
         return Err(Denial::AccessTokenUnusable);
     };
-    let held = match at_hand(at, &next) {
+    let held = match at_hand(request, &next) {
         Some(held) => held,
-        None if is_told_by_id_token(at) => kept(at, &next, known).await?.ok_or(Denial::StoreUnavailable)?,
+        None if is_told_by_id_token(request) => {
+            kept(request, &next, known).await?.ok_or(Denial::StoreUnavailable)?
+        }
         None => {
             let life = page.expires_in.map(|life| now.plus(life.saturating_sub(age)));
             let tokens = SessionTokens {
@@ -226,11 +249,11 @@ async fn with_answer(
                 id_token: None,
                 expires_at: life.unwrap_or(answer.session_ends_at),
             };
-            hold(at, &next, known, &tokens)?
+            hold(request, &next, known, &tokens)?
         }
     };
-    match verify(at, &held, now).await {
-        Ok(found) => Ok(in_session(at, next, known, held, found)),
+    match verify(request, &held, now).await {
+        Ok(found) => Ok(in_session(request, next, known, held, found)),
         Err(Denial::KeyNotKnownYet { .. }) => {
             known.pause(Pause::KeyNotKnownYet, now);
             Err(denial_of(Pause::KeyNotKnownYet))
@@ -241,50 +264,55 @@ async fn with_answer(
     }
 }
 
-fn ride(at: At<'_>, next: &Grant, answer: &Answer, age: Duration) -> Option<Ride> {
-    let now = at.gate.clock.now();
-    let kept_until = session_cookie::kept_until(at.client, next);
-    let set_cookie = session_cookie::set(at.client, &answer.cookie, kept_until, now)?;
-    let until = now.plus(grace(at.live).saturating_sub(age));
+fn ride(request: ClientRequest<'_>, next: &Grant, answer: &Answer, age: Duration) -> Option<Ride> {
+    let now = request.gate.clock.now();
+    let kept_until = session_cookie::kept_until(request.client, next);
+    let set_cookie = session_cookie::set(request.client, &answer.cookie, kept_until, now)?;
+    let until = now.plus(grace(request.live).saturating_sub(age));
     Some(Ride { set_cookie, family: next.family, generation: Some(next.generation), until })
 }
 
 /// `grant`: the newest that there is of the session.
 fn in_session(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     grant: Grant,
     known: &KnownFamily,
     held: Arc<Held>,
-    found: Arc<Remembered>,
+    found: Arc<KnownCaller>,
 ) -> InSession {
-    if at.gate.open_requests.sessions() > 0 {
-        at.gate.open_requests.renewed(grant.family, &(found.clone() as Arc<Caller>), at.gate.clock.now());
+    if request.gate.open_requests.sessions() > 0 {
+        request.gate.open_requests.renewed(
+            grant.family,
+            &(found.clone() as Arc<Caller>),
+            request.gate.clock.now(),
+        );
     }
-    let timeouts = session_cookie::timeouts(at.client);
+    let timeouts = session_cookie::timeouts(request.client);
     let last_used_at = grant.last_used_at.max(known.used_at());
     let ends_at = grant.ends_at_latest(timeouts).min(last_used_at.plus(timeouts.idle));
-    let caller = caller(at, &grant, &held, found.clone());
+    let caller = caller(request, &grant, &held, found.clone());
     InSession { caller, found, held, grant, ends_at, ride: None }
 }
 
 /// Whom upstreams are told of. Nearly always the access token says it all; only assertions name the session.
-fn caller(at: At<'_>, grant: &Grant, held: &Held, token: Arc<Caller>) -> Arc<Caller> {
+fn caller(request: ClientRequest<'_>, grant: &Grant, held: &Held, token: Arc<Caller>) -> Arc<Caller> {
     let session = grant.session_id.as_deref();
-    let names_session = at.live.assertions.is_none() || session.is_none() || session == token.session_told();
+    let names_session =
+        request.live.assertions.is_none() || session.is_none() || session == token.session_told();
     if held.id_claims.is_none() && token.token().client().is_some() && names_session {
         return token;
     }
-    let headers = &at.live.settings.identity.headers;
-    let make = || token.of_session(&at.client.client_id, session, held.id_claims.as_ref(), headers);
-    at.gate.sessions.caller((grant.family, grant.generation), held, &token, make)
+    let headers = &request.live.settings.identity.headers;
+    let make = || token.of_session(&request.client.client_id, session, held.id_claims.as_ref(), headers);
+    request.gate.sessions.caller((grant.family, grant.generation), held, &token, make)
 }
 
 /// A page that asked for something else does not see what an exchange was refused for. Where a person mends it who signs
 /// in, it is as if nobody were: the session and its cookie stay, for the AS may think better of it. No answer of this
 /// kind is asked for again at each request.
-fn said_of_a_request(at: At<'_>, known: &KnownFamily, denial: &Denial) -> Denial {
+fn said_of_a_request(request: ClientRequest<'_>, known: &KnownFamily, denial: &Denial) -> Denial {
     let Denial::FromAuthorizationServer(said) = denial else { return denial.clone() };
-    let (client, issuer) = (&at.client.name, &at.client.issuer);
+    let (client, issuer) = (&request.client.name, &request.client.issuer);
     let (error, error_description) = (&said.error, &said.description);
     let why = if said.wants_the_person() {
         tracing::warn!(
@@ -299,13 +327,13 @@ fn said_of_a_request(at: At<'_>, known: &KnownFamily, denial: &Denial) -> Denial
         );
         Pause::Refused
     };
-    known.pause(why, at.gate.clock.now());
+    known.pause(why, request.gate.clock.now());
     denial_of(why)
 }
 
 /// Why a session is not exchanged again now. What upstreams are told by, a reload may have changed.
-fn paused(at: At<'_>, known: &KnownFamily, now: Timestamp) -> Option<Pause> {
-    known.paused(now).filter(|why| *why != Pause::NoIdToken || is_told_by_id_token(at))
+fn paused(request: ClientRequest<'_>, known: &KnownFamily, now: Timestamp) -> Option<Pause> {
+    known.paused(now).filter(|why| *why != Pause::NoIdToken || is_told_by_id_token(request))
 }
 
 const fn denial_of(why: Pause) -> Denial {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::core::denial::Denial;
 use crate::core::session::grant::Grant;
 use crate::core::time::Timestamp;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record;
 use crate::flows::family::session_cookie;
 use crate::state::sessions::KnownFamily;
@@ -19,17 +19,21 @@ use crate::state::sessions::KnownFamily;
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]
-pub(super) async fn known(at: At<'_>, grant: &Grant, is_enough: bool) -> Result<Arc<KnownFamily>, Denial> {
-    if let Some(known) = at.gate.sessions.family(grant.family) {
-        known.saw(grant.generation);
+pub(super) async fn known(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    is_enough: bool,
+) -> Result<Arc<KnownFamily>, Denial> {
+    if let Some(known) = request.gate.sessions.family(grant.family) {
+        known.note_generation(grant.generation);
         return Ok(known);
     }
-    let known = match look(at, grant).await {
-        Ok(known) => at.gate.sessions.know(grant.family, known),
+    let known = match look(request, grant).await {
+        Ok(known) => request.gate.sessions.know(grant.family, known),
         Err(_) if is_enough => Arc::new(KnownFamily::new(grant.generation, grant.last_used_at, false)),
         Err(denial) => return Err(denial),
     };
-    known.saw(grant.generation);
+    known.note_generation(grant.generation);
     Ok(known)
 }
 
@@ -37,18 +41,22 @@ pub(super) async fn known(at: At<'_>, grant: &Grant, is_enough: bool) -> Result<
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]
-pub(super) async fn look_again(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<(), Denial> {
-    let found = look(at, grant).await?;
+pub(super) async fn look_again(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    known: &KnownFamily,
+) -> Result<(), Denial> {
+    let found = look(request, grant).await?;
     known.mark_noted(found.used_at());
-    known.saw(found.newest());
+    known.note_generation(found.newest());
     if found.is_over() {
-        known.ends();
+        known.mark_over();
     }
     Ok(())
 }
 
-async fn look(at: At<'_>, grant: &Grant) -> Result<KnownFamily, Denial> {
-    let found = timeout(at.patience(), record::look(&*at.gate.store, grant.family)).await;
+async fn look(request: ClientRequest<'_>, grant: &Grant) -> Result<KnownFamily, Denial> {
+    let found = timeout(request.patience(), record::look(&*request.gate.store, grant.family)).await;
     let found = found.map_err(|_| Denial::StoreUnavailable)??;
     Ok(match found {
         None => KnownFamily::new(grant.generation, grant.last_used_at, false),
@@ -60,22 +68,28 @@ async fn look(at: At<'_>, grant: &Grant) -> Result<KnownFamily, Denial> {
 }
 
 /// A request of the session was found good.
-pub(super) fn note(at: At<'_>, grant: &Grant, known: &Arc<KnownFamily>, counts: bool, now: Timestamp) {
-    let is_used = counts && known.record_use(now, at.client.idle_timeout / 10);
+pub(super) fn note(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    known: &Arc<KnownFamily>,
+    counts: bool,
+    now: Timestamp,
+) {
+    let is_used = counts && known.record_use(now, request.client.idle_timeout / 10);
     // The first cookie of a family has no answer before it that could be lost.
     let arrived = known.claim_first_sight(grant.generation) && grant.generation > 0;
     if !is_used && !arrived {
         return;
     }
-    let (gate, grant, known) = (Arc::clone(at.gate), grant.clone(), Arc::clone(known));
-    let timeouts = session_cookie::timeouts(at.client);
-    at.gate.errands.spawn(async move {
+    let (gate, grant, known) = (Arc::clone(request.gate), grant.clone(), Arc::clone(known));
+    let timeouts = session_cookie::timeouts(request.client);
+    request.gate.errands.spawn(async move {
         let told = record::change(&gate, &grant, timeouts, |family, _| {
             if is_used {
                 family.use_at(now);
             }
             if arrived && family.over().is_none() {
-                family.receipt_proven(grant.generation);
+                family.prove_receipt(grant.generation);
             }
         });
         if told.await.is_err() {

@@ -15,7 +15,7 @@ use crate::core::session::oauth::request::Parameters;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer;
 use crate::flows::Gate;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::session::SessionSide;
 use crate::state::live::Live;
 
@@ -58,11 +58,11 @@ pub async fn who(
 ) -> Result<SignedIn, NobodySignedIn> {
     bearer::at_most_one(head.headers)?;
     let client = client_asked_for(live, query)?;
-    let at = At { gate, live, client, head };
+    let request = ClientRequest { gate, live, client, head };
     let nobody = |denial| NobodySignedIn { client: Some(Arc::clone(client)), ..NobodySignedIn::from(denial) };
-    may_use(at, false).map_err(nobody)?;
-    match of_request(at, Wants { signs_in: false, counts: false }).await {
-        Ok(session) => Ok(said_of(at, session)),
+    may_use(request, false).map_err(nobody)?;
+    match of_request(request, Wants { signs_in: false, counts: false }).await {
+        Ok(session) => Ok(said_of(request, session)),
         Err(not) => {
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
             Err(NobodySignedIn {
@@ -84,15 +84,15 @@ fn client_asked_for<'l>(live: &'l Live, query: Option<&str>) -> Result<&'l Arc<C
     ))
 }
 
-fn said_of(at: At<'_>, session: InSession) -> SignedIn {
+fn said_of(request: ClientRequest<'_>, session: InSession) -> SignedIn {
     let InSession { held, grant, ends_at, ride, .. } = session;
-    let now = at.gate.clock.now();
+    let now = request.gate.clock.now();
     let left = |end: Timestamp| end.since(now).as_secs();
     let told = held.id_claims.as_ref();
     let by_id_token = told.and_then(|claims| claims.get("sub")?.as_str()).map(ToOwned::to_owned);
     let subject = by_id_token.or_else(|| grant.subject.as_ref().map(|subject| subject.sub.clone()));
     let mut body = Map::new();
-    body.insert("client_id".to_owned(), at.client.client_id.as_str().into());
+    body.insert("client_id".to_owned(), request.client.client_id.as_str().into());
     body.insert("sub".to_owned(), subject.clone().into());
     body.insert("expires_in".to_owned(), left(held.expires_at).into());
     body.insert("session_expires_in".to_owned(), left(ends_at).into());
@@ -101,7 +101,7 @@ fn said_of(at: At<'_>, session: InSession) -> SignedIn {
     }
     SignedIn {
         body: Value::Object(body).to_string().into(),
-        client: at.client.name.clone(),
+        client: request.client.name.clone(),
         side: SessionSide { brought_cookie: true, family: Some(grant.family), subject, let_in: None, ride },
     }
 }

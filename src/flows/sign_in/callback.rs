@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{SignInRefusal, Whose, binding, clear, clients, registration, request_of};
+use super::{NewSession, SignInRefusal, binding, clear, clients, registration, request_of};
 use crate::config::settings::{Client, Login, SameSite};
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
@@ -23,8 +23,8 @@ use crate::core::session::navigation::{comes_from_another_site, goes_there};
 use crate::core::session::step_up::{Began, StepUp};
 use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
 use crate::flows::Gate;
-use crate::flows::client_request::At;
-use crate::flows::exchange::sign_in::{By, Code, OwnSignIn, prepare};
+use crate::flows::client_request::ClientRequest;
+use crate::flows::exchange::code::{Code, CodeBearer, OwnSignIn, prepare};
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{Keep, StoreKey, Value};
 use crate::state::live::Live;
@@ -49,7 +49,7 @@ pub struct SignedIn {
     pub goes_to: String,
     pub set_cookies: Vec<HeaderValue>,
     pub client: ClientName,
-    pub whose: Whose,
+    pub whose: NewSession,
 }
 
 /// Ends a sign-in. `path`: where the browser came back to.
@@ -96,8 +96,8 @@ pub async fn callback(
     if is_withheld(client) && comes_from_another_site(head.headers) {
         return Ok(Arrived::Again { client: client.name.clone() });
     }
-    let at = At { gate, live, client, head };
-    let result = session(at, login, &transaction, answer).await;
+    let request = ClientRequest { gate, live, client, head };
+    let result = session(request, login, &transaction, answer).await;
     gate.metrics.signed_in(&client.name, result.is_ok());
     let made = match result {
         Ok(made) => made,
@@ -171,48 +171,49 @@ struct Failed {
 
 struct Made {
     set_cookies: Vec<HeaderValue>,
-    whose: Whose,
+    whose: NewSession,
     /// A step-up that was not done, and the claims of which there are none to show that it was.
     not_as_asked: Option<Vec<&'static str>>,
 }
 
 async fn session(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     login: &Login,
     transaction: &Transaction,
     answer: AuthorizationResponse,
 ) -> Result<Made, Failed> {
     let over = |denial| Failed { denial, is_final: true };
     let later = |denial| Failed { denial, is_final: false };
-    let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or_else(|| later(Denial::Internal))?;
-    let endpoints = endpoints(at.gate, issuer).await.map_err(later)?;
+    let issuer =
+        request.live.issuers.by_name(&request.client.issuer).ok_or_else(|| later(Denial::Internal))?;
+    let endpoints = endpoints(request.gate, issuer).await.map_err(later)?;
     if !answer.is_of(&issuer.settings.rules.iss, endpoints.names_itself) {
-        tracing::error!(target: SECURITY, event = "security", client = %at.client.name, issuer = %at.client.issuer, "an answer to a sign-in is another authorization server's, or does not say whose it is; its code was not used");
+        tracing::error!(target: SECURITY, event = "security", client = %request.client.name, issuer = %request.client.issuer, "an answer to a sign-in is another authorization server's, or does not say whose it is; its code was not used");
         return Err(over(Denial::AnswerMismatch));
     }
     let code = Code {
         code: answer.code().map_err(over)?,
         verifier: transaction.verifier.clone(),
-        by: By::Gateway(OwnSignIn {
+        by: CodeBearer::Gateway(OwnSignIn {
             nonce: transaction.nonce.clone(),
-            needs_id_token: request_of(at.client, login).asks_for_id_token(),
+            needs_id_token: request_of(request.client, login).asks_for_id_token(),
         }),
     };
-    let prepared = prepare(at).await.map_err(later)?;
-    if !is_first(at.gate, transaction).await.map_err(later)? {
+    let prepared = prepare(request).await.map_err(later)?;
+    if !is_first(request.gate, transaction).await.map_err(later)? {
         return Err(over(Denial::SignInNotUnderWay));
     }
-    let made = prepared.exchange(at, &code).await.map_err(over)?;
+    let made = prepared.exchange(request, &code).await.map_err(over)?;
     let session = made.session.ok_or_else(|| over(Denial::NoRefreshToken))?;
-    let now = at.gate.clock.now();
+    let now = request.gate.clock.now();
     // Where the token cannot be judged here, no route of ours can ask for more.
     let not_as_asked = made.caller.as_deref().map(Caller::token).and_then(|token| {
         let step_up = &transaction.step_up;
         let began = Began { at: transaction.began_at, clock_skew: issuer.settings.rules.clock_skew };
         (!step_up.is_done(token.into(), began, now)).then(|| step_up.untold(token.into()))
     });
-    let whose = Whose { subject: made.subject.map(|subject| subject.sub), family: session.family };
-    Ok(Made { set_cookies: session.set_cookies(at.client, now), whose, not_as_asked })
+    let whose = NewSession { subject: made.subject.map(|subject| subject.sub), family: session.family };
+    Ok(Made { set_cookies: session.set_cookies(request.client, now), whose, not_as_asked })
 }
 
 /// Whether nobody has brought this state before, to any replica: a code is sent once, or an authorization server ends what

@@ -14,7 +14,7 @@ use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::path::{CanonicalPath, EncodedSlash};
 use crate::core::request::RequestHead;
-use crate::core::route::table::Found;
+use crate::core::route::table::RouteMatch;
 use crate::core::secret::Secret;
 use crate::core::session::authorization::{AuthorizationRequest, from_page};
 use crate::core::session::cookie;
@@ -100,7 +100,7 @@ fn leads_to_page_of(live: &Live, client: &Client, return_to: &str) -> bool {
     let path = return_to.split(['?', '#']).next().unwrap_or_default();
     let Ok(path) = CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep) else { return false };
     match live.routes.find(live.settings.public_url.host_name(), &Method::GET, path) {
-        Found::Route(matched) => {
+        RouteMatch::Route(matched) => {
             let takes = matched.route().session.as_ref();
             takes.is_some_and(|takes| takes.signs_in && takes.client == client.name)
         }

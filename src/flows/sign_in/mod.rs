@@ -34,12 +34,12 @@ pub struct SignInRefusal {
     pub again: Option<String>,
     pub set_cookies: Vec<HeaderValue>,
     /// Who is signed in all the same, only not as was asked.
-    pub signed_in: Option<Box<Whose>>,
+    pub signed_in: Option<Box<NewSession>>,
 }
 
 /// Whose a new session is, for the log.
 #[derive(Debug)]
-pub struct Whose {
+pub struct NewSession {
     pub subject: Option<String>,
     pub family: FamilyId,
 }

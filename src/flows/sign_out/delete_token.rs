@@ -15,7 +15,7 @@ use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
 use crate::core::token::bearer;
 use crate::flows::Gate;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::family::session_cookie;
 use crate::flows::oauth_answer::OAuthAnswer;
 use crate::flows::oauth_answer::OAuthRefusal;
@@ -65,6 +65,6 @@ async fn signed_out(
     let Some(grant) = session_cookie::read(live, client, head.headers)? else {
         return if everywhere { Err(Denial::NoSession) } else { Ok(None) };
     };
-    end_session(At { gate, live, client, head }, &grant, everywhere).await?;
+    end_session(ClientRequest { gate, live, client, head }, &grant, everywhere).await?;
     Ok(Some(grant))
 }

@@ -24,7 +24,7 @@ use crate::core::session::origin::may_sign_out;
 use crate::core::session::return_to::Places;
 use crate::core::token::bearer;
 use crate::flows::Gate;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::family::session_cookie;
 use crate::flows::family::tokens;
 use crate::flows::keep_keys_fresh::endpoints;
@@ -33,7 +33,7 @@ use crate::state::live::Live;
 
 /// Who asks to sign out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum SignOutBy {
     /// A browser that goes where it is told.
     Navigation,
     /// A script, which is told where to go.
@@ -62,7 +62,7 @@ pub async fn log_out(
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     query: Option<&str>,
-    by: By,
+    by: SignOutBy,
 ) -> Result<SignedOut, OAuthRefusal> {
     const BY_PAGE: Denial = Denial::InvalidRequest(
         "This client's own page signs people in and out (login: page): use DELETE /oauth/token.",
@@ -86,11 +86,11 @@ pub async fn log_out(
     }
     let mut hint = None;
     if let Some(grant) = &grant {
-        if client.session.is_some() && by == By::Navigation {
+        if client.session.is_some() && by == SignOutBy::Navigation {
             // Without a hint the authorization server asks the person.
             hint = tokens::of(gate, grant).await.ok().flatten().and_then(|tokens| tokens.id_token);
         }
-        end_session(At { gate, live, client, head }, grant, everywhere).await.map_err(refusal)?;
+        end_session(ClientRequest { gate, live, client, head }, grant, everywhere).await.map_err(refusal)?;
     }
     let family = grant.as_ref().map(|grant| grant.family);
     Ok(SignedOut {

@@ -14,11 +14,11 @@ pub mod logout;
 use std::sync::Arc;
 
 use crate::core::denial::{Denial, SessionEnd};
-use crate::core::revocation::{GrantFacts, Revocation};
+use crate::core::revocation::{GrantIdentity, Revocation};
 use crate::core::session::grant::Grant;
 use crate::core::session::oauth::request::Parameters;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::refresh;
 use crate::flows::family::session_cookie;
 use crate::flows::revoke::session_end::{Ended, end_family};
@@ -38,11 +38,15 @@ pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, D
 /// # Errors
 /// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`]: it was over
 /// before, and signs nobody out elsewhere; and what [`everything_of`] says.
-pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere: bool) -> Result<(), Denial> {
-    let At { gate, live, client, .. } = at;
+pub(in crate::flows) async fn end_session(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    everywhere: bool,
+) -> Result<(), Denial> {
+    let ClientRequest { gate, live, client, .. } = request;
     let timeouts = session_cookie::timeouts(client);
     // Before the session ends: whoever could not be signed out elsewhere may ask again.
-    let everything = if everywhere { everything_of(at, grant).await? } else { Vec::new() };
+    let everything = if everywhere { everything_of(request, grant).await? } else { Vec::new() };
     // Also where this comes to nothing, or its browser leaves.
     end_later(gate, &everything);
     let Ended { revoke, issued, is_stored } = end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
@@ -56,7 +60,7 @@ pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere:
     end_now(gate, &everything).await.map_err(|_| Denial::StoreUnavailable)
 }
 
-/// Names everything of the person whose session it is, up to now, and gives the entries that say so. Where that was done
+/// Names everything of the person whose session it is, up to now, and returns the entries that say so. Where that was done
 /// before, those entries as they stand: they reach no further than they did, and whoever asks again may do so because not
 /// all of it was carried out. A session that was over is ended as an exchange would end it: the cookie goes, and with it
 /// what shows that it was stolen.
@@ -66,15 +70,15 @@ pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere:
 /// # Errors
 /// [`Denial::InvalidRequest`]: nobody knows whose it is. [`Denial::SessionEnded`]. [`Denial::StoreUnavailable`], or
 /// [`Denial::RevocationsUnavailable`]: it cannot be said now.
-async fn everything_of(at: At<'_>, grant: &Grant) -> Result<Vec<Revocation>, Denial> {
+async fn everything_of(request: ClientRequest<'_>, grant: &Grant) -> Result<Vec<Revocation>, Denial> {
     const WHOSE: Denial = Denial::InvalidRequest(
         "Nobody knows whose session this is: it can only be ended alone, without everywhere.",
     );
-    let GrantFacts { iss, sub, signed_in_at, .. } = GrantFacts::of(grant);
+    let GrantIdentity { iss, sub, signed_in_at, .. } = GrantIdentity::of(grant);
     let subject = sub.ok_or(WHOSE)?;
-    let gate = at.gate;
+    let gate = request.gate;
     // What is said of the session itself, not of its person.
-    let session = GrantFacts { sub: None, ..GrantFacts::of(grant) };
+    let session = GrantIdentity { sub: None, ..GrantIdentity::of(grant) };
     let admits = || gate.revocations.admits_grant(&session, gate.clock.now());
     // Nothing is done while nobody can say.
     let _ = admits()?;
@@ -87,13 +91,13 @@ async fn everything_of(at: At<'_>, grant: &Grant) -> Result<Vec<Revocation>, Den
     if !everything.is_empty() {
         return Ok(everything);
     }
-    if let Some(end) = refresh::end_where_over(at, grant).await? {
+    if let Some(end) = refresh::end_where_over(request, grant).await? {
         return Err(Denial::SessionEnded(end));
     }
     if !some.is_empty() || !admits()? {
-        refresh::end_taken_back(at, grant).await;
+        refresh::end_taken_back(request, grant).await;
         return Err(Denial::SessionEnded(SessionEnd::Revoked));
     }
-    let named = name_everything(gate, at.live, iss, subject).await;
+    let named = name_everything(gate, request.live, iss, subject).await;
     named.map(|named| vec![named]).map_err(|_| Denial::StoreUnavailable)
 }

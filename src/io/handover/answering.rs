@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::questions::{Answer, Changed, Question};
 use super::{AT_ONCE, Channel, Hears, Message, QUEUED, Says, line, unexpected};
 use crate::core::revocation::Change;
-use crate::flows::ports::{HandedTo, Keep, Part, Seen, StoreFault, Value, Version};
+use crate::flows::ports::{EntryAsSeen, HandedTo, Keep, ListQuery, StoreFault, Value, Version};
 
 /// Answers until the other process is gone, is not understood, or `changes` end: then it must not go on by what it
 /// knows. `own`: where this process's own requests find their store.
@@ -29,7 +29,7 @@ pub async fn answer(channel: Channel, changes: mpsc::Receiver<Change>, own: Hand
     {
         tracing::error!(%error, "what the process before says is not understood; it gets no answers any more");
     }
-    says.ends().await;
+    says.end().await;
 }
 
 /// What is asked; no more at once than there is room for.
@@ -105,13 +105,13 @@ async fn answer_to(own: &HandedTo, what: Question) -> Result<Answer, StoreFault>
             Answer::Put { version: put.map(|version| version.0) }
         }
         Question::AppendIf { found, changes } => {
-            let found: Vec<_> = found.into_iter().map(Seen::from).collect();
+            let found: Vec<_> = found.into_iter().map(EntryAsSeen::from).collect();
             let changes: Vec<_> = changes.into_iter().map(Change::from).collect();
             Answer::Appended { made: revocations.append_if(&found, &changes).await? }
         }
         Question::Find { id } => Answer::Entry { revocation: revocations.find(id.0).await? },
         Question::List { kind, value, iss, or_called, after, limit } => {
-            let part = Part { kind, value, iss, or_called, after: after.map(|after| after.0), limit };
+            let part = ListQuery { kind, value, iss, or_called, after: after.map(|after| after.0), limit };
             revocations.list(&part).await?.into()
         }
     })

@@ -18,8 +18,8 @@ use super::{AT_ONCE, Channel, Hears, Message, QUEUED, Says, line, unexpected};
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock, Found, HandedTo, Listed, Part, RevocationLog, Seen, Store, StoreFault, StoreHealth, StoreKey,
-    Value, Version,
+    Clock, EntryAsSeen, HandedTo, ListQuery, Listed, RevocationLog, Store, StoreFault, StoreHealth, StoreKey,
+    Stored, Value, Version,
 };
 use crate::state::revocations::Revocations;
 
@@ -38,12 +38,12 @@ struct Shared {
     to: mpsc::Sender<Vec<u8>>,
     /// For as many as the other process works on at once.
     room: Semaphore,
-    asked: Mutex<Asked>,
+    asked: Mutex<Pending>,
 }
 
 /// Who waits for which answer.
 #[derive(Debug, Default)]
-struct Asked {
+struct Pending {
     next: u64,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
     gone_since: Option<Timestamp>,
@@ -103,7 +103,7 @@ impl Conversation {
         if let Some(tables) = tables {
             tables.nobody_follows();
         }
-        self.says.ends().await;
+        self.says.end().await;
     }
 }
 
@@ -135,7 +135,7 @@ impl Drop for Conversation {
 }
 
 impl Shared {
-    fn asked(&self) -> MutexGuard<'_, Asked> {
+    fn asked(&self) -> MutexGuard<'_, Pending> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -150,7 +150,7 @@ impl Shared {
     async fn ask(&self, what: Question) -> Result<Answer, StoreFault> {
         let _room = self.room.acquire().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        let waiting = self.waits(answer)?;
+        let waiting = self.register(answer)?;
         let question = line(&Message::Ask { id: waiting.id, what });
         let question = question.map_err(|error| unavailable(error.to_string()))?;
         self.to.send(question).await.map_err(|_| gone())?;
@@ -160,7 +160,7 @@ impl Shared {
         }
     }
 
-    fn waits(&self, answer: oneshot::Sender<Answer>) -> Result<Waiting<'_>, StoreFault> {
+    fn register(&self, answer: oneshot::Sender<Answer>) -> Result<Waiting<'_>, StoreFault> {
         let mut asked = self.asked();
         if asked.gone_since.is_some() {
             return Err(gone());
@@ -222,12 +222,12 @@ impl Asking {
 }
 
 impl Store for Asking {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         async {
             let Answer::Found { value, now } = self.ask(Question::get(key)).await? else {
                 return Err(no_answer());
             };
-            Ok(Found { value: value.map(|(version, bytes)| (Version(version), bytes.0)), now })
+            Ok(Stored { value: value.map(|(version, bytes)| (Version(version), bytes.0)), now })
         }
         .boxed()
     }
@@ -259,7 +259,7 @@ impl RevocationLog for Asking {
 
     fn append_if<'a>(
         &'a self,
-        found: &'a [Seen],
+        found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         async move {
@@ -281,7 +281,7 @@ impl RevocationLog for Asking {
         .boxed()
     }
 
-    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+    fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         async move {
             match self.ask(Question::list(part)).await? {
                 Answer::Listed { revocations, next } => {

@@ -282,7 +282,7 @@ impl Says {
     }
 
     /// Nothing more is said. The other process hears that, also while a copy of this end is open.
-    async fn ends(&mut self) {
+    async fn end(&mut self) {
         let _ = self.0.shutdown().await;
     }
 }

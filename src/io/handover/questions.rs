@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::revocation::{Change, Kind, Revocation, RevocationId};
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Found, Keep, Listed, Part, Seen, StoreFault, StoreKey, Value, Version};
+use crate::flows::ports::{
+    EntryAsSeen, Keep, ListQuery, Listed, StoreFault, StoreKey, Stored, Value, Version,
+};
 
 /// Names these questions and their answers.
 const WORD: &str = "store/1";
@@ -182,13 +184,13 @@ impl From<Changed> for Change {
     }
 }
 
-impl From<&Seen> for Block {
-    fn from(seen: &Seen) -> Self {
+impl From<&EntryAsSeen> for Block {
+    fn from(seen: &EntryAsSeen) -> Self {
         Self { id: Id(seen.id), entry: seen.entry.clone() }
     }
 }
 
-impl From<Block> for Seen {
+impl From<Block> for EntryAsSeen {
     fn from(Block { id, entry }: Block) -> Self {
         Self { id: id.0, entry }
     }
@@ -222,15 +224,15 @@ impl Question {
         }
     }
 
-    pub fn append_if(found: &[Seen], changes: &[Change]) -> Self {
+    pub fn append_if(found: &[EntryAsSeen], changes: &[Change]) -> Self {
         Self::AppendIf {
             found: found.iter().map(Block::from).collect(),
             changes: changes.iter().map(Changed::from).collect(),
         }
     }
 
-    pub fn list(part: &Part) -> Self {
-        let Part { kind, value, iss, or_called, after, limit } = part.clone();
+    pub fn list(part: &ListQuery) -> Self {
+        let ListQuery { kind, value, iss, or_called, after, limit } = part.clone();
         Self::List { kind, value, iss, or_called, after: after.map(Id), limit }
     }
 
@@ -242,8 +244,8 @@ impl Question {
     }
 }
 
-impl From<Found> for Answer {
-    fn from(Found { value, now }: Found) -> Self {
+impl From<Stored> for Answer {
+    fn from(Stored { value, now }: Stored) -> Self {
         Self::Found { value: value.map(|(version, bytes)| (version.0, Base64(bytes))), now }
     }
 }

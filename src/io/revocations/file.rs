@@ -12,7 +12,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefi
 use crate::core::clock_watch::SureTime;
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Listed, Part};
+use crate::flows::ports::{ListQuery, Listed};
 use crate::io::store_file::{Backend, Kind, Place, StoreFileError};
 
 pub(super) const LIST: Kind = Kind {
@@ -201,7 +201,7 @@ impl ListFile {
         write().map_err(|error| self.place.told(error))
     }
 
-    /// Takes out what has ended, at most `limit` of it. Gives how many that were.
+    /// Takes out what has ended, at most `limit` of it. Returns how many that were.
     pub(super) fn take_out_ended(&self, now: SureTime, limit: usize) -> Result<usize, StoreFileError> {
         let ended = self.ended(now.at(), limit)?;
         if !ended.is_empty() {
@@ -261,7 +261,7 @@ impl ListFile {
         self.place.damaged("a revocation in it cannot be read")
     }
 
-    /// Calls `each` with at most `scanned` of these records, until it says that it is enough. Gives where the next
+    /// Calls `each` with at most `scanned` of these records, until it says that it is enough. Returns where the next
     /// part begins.
     fn scan(
         &self,
@@ -293,7 +293,7 @@ impl ListFile {
         Ok(if records.next().is_some() { last } else { None })
     }
 
-    pub(super) fn list(&self, part: &Part) -> Result<Listed, StoreFileError> {
+    pub(super) fn list(&self, part: &ListQuery) -> Result<Listed, StoreFileError> {
         let mut revocations = Vec::new();
         let limit = part.limit.max(1);
         let next = self.scan(Stretch { after: part.after, last: None }, SCANNED, |revocation| {

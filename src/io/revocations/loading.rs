@@ -31,7 +31,7 @@ impl Loading {
         Self(stretches)
     }
 
-    /// Loads a piece of each stretch. Gives whether there is more.
+    /// Loads a piece of each stretch. Returns whether there is more.
     pub(super) fn go_on(
         &mut self,
         file: &ListFile,

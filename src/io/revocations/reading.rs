@@ -29,7 +29,7 @@ impl Shelf {
         self.file.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(what)
     }
 
-    /// Puts a file there, or none, and gives what was there, once nobody reads it any more.
+    /// Puts a file there, or none, and returns what was there, once nobody reads it any more.
     pub(super) fn replace(&self, file: Option<ListFile>) -> Option<ListFile> {
         std::mem::replace(&mut *self.file.write().unwrap_or_else(PoisonError::into_inner), file)
     }

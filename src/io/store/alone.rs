@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::memory::MemoryStore;
 use super::redis::RedisStore;
-use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreHealth, StoreKey, Value, Version};
+use crate::flows::ports::{Clock, Store, StoreFault, StoreHealth, StoreKey, Stored, Value, Version};
 
 /// The port [`Store`] over Redis, or over memory while Redis is away.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl RedisOrAlone {
 }
 
 impl Store for RedisOrAlone {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         async {
             let reached = self.redis.times_reached();
             match self.redis.get(key).await {

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::new_version;
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreKey, Value, Version};
+use crate::flows::ports::{Clock, Store, StoreFault, StoreKey, Stored, Value, Version};
 use crate::io::watched_clock::WatchedClock;
 
 /// How often what has ended is taken out, by the calls that pass.
@@ -47,10 +47,10 @@ impl MemoryStore {
         self.values.len()
     }
 
-    fn get_now(&self, key: &StoreKey) -> Found {
+    fn get_now(&self, key: &StoreKey) -> Stored {
         let now = self.clock.now();
         let held = self.values.get(key).filter(|held| now < held.ends);
-        Found { value: held.map(|held| (held.version, held.bytes.clone())), now }
+        Stored { value: held.map(|held| (held.version, held.bytes.clone())), now }
     }
 
     fn put_now(&self, key: &StoreKey, expected: Option<Version>, value: Value) -> Option<Version> {
@@ -85,7 +85,7 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         ready(Ok(self.get_now(key))).boxed()
     }
 

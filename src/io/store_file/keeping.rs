@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
-use super::{At, Phase, StoreFileError};
+use super::{Phase, ReachedAt, StoreFileError};
 use crate::flows::ports::{Clock, HandedTo, StoreFault, StoreHealth};
 
 /// A file's phase and health.
@@ -48,11 +48,11 @@ impl Keeping {
     pub(in crate::io) async fn when_open<T>(
         &self,
         mut what: impl FnMut() -> Result<T, StoreFault>,
-    ) -> Result<At<T>, StoreFault> {
+    ) -> Result<ReachedAt<T>, StoreFault> {
         loop {
             match &*self.phase.borrow() {
-                Phase::Open => return what().map(At::Here),
-                Phase::HandedOver(Some(to)) => return Ok(At::There(to.clone())),
+                Phase::Open => return what().map(ReachedAt::Here),
+                Phase::HandedOver(Some(to)) => return Ok(ReachedAt::There(to.clone())),
                 Phase::HandedOver(None) => {
                     return Err(StoreFault::Unavailable("another process has taken over".to_owned()));
                 }

@@ -88,7 +88,7 @@ impl Place {
         StoreFileError::Folder { path: self.folder.clone(), source }
     }
 
-    /// Opens the file, which is checked whole, and made by `begin` now when there is none. Gives its length too.
+    /// Opens the file, which is checked whole, and made by `begin` now when there is none. Returns its length too.
     pub(in crate::io) fn open(
         &self,
         how: &Backend,
@@ -228,7 +228,7 @@ pub(in crate::io) enum Phase {
 }
 
 /// Where a call finds what it needs of a file.
-pub(in crate::io) enum At<T> {
+pub(in crate::io) enum ReachedAt<T> {
     /// In the file: it was open, and this came of it.
     Here(T),
     /// At the process that took over.

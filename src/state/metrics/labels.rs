@@ -48,7 +48,7 @@ impl ExchangeOutcome {
 
 /// Which endpoint of an AS was called: the label `endpoint` of `as_request_duration_seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AsEndpoint {
+pub enum ServerEndpoint {
     Metadata,
     Jwks,
     Token,
@@ -124,7 +124,7 @@ impl Log {
     }
 }
 
-impl AsEndpoint {
+impl ServerEndpoint {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",

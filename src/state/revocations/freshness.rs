@@ -71,7 +71,7 @@ impl Freshness {
         }
     }
 
-    pub(super) fn ends(&self) {
+    pub(super) fn close_gate(&self) {
         self.until.store(1, Ordering::Release);
     }
 

@@ -22,7 +22,7 @@ use crate::core::clock_watch::SureTime;
 use crate::core::denial::Denial;
 use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, SignerMarks, TokenMarks};
 use crate::core::revocation::standing::{End, Standing};
-use crate::core::revocation::{Change, GrantFacts, Kind, Target, TokenFacts, Whose};
+use crate::core::revocation::{Change, GrantIdentity, Kind, Target, TokenIdentity, Whose};
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 use crate::core::token::id::TokenId;
@@ -80,22 +80,22 @@ impl Revocations {
 
     /// What these issuers are called. What is made of a token or grant from here on is looked up by each of its issuer's names:
     /// an entry that was made under one of them stands when another becomes the `url`.
-    pub fn issuers_are<'r>(&self, rules: impl Iterator<Item = &'r TokenRules>) {
+    pub fn set_issuers<'r>(&self, rules: impl Iterator<Item = &'r TokenRules>) {
         self.names.store(Arc::new(Names::of(rules)));
     }
 
     /// What a token is looked up by, as of an issuer that has no other name.
-    pub fn marks_of(&self, token: &TokenFacts<'_>) -> TokenMarks {
+    pub fn marks_of(&self, token: &TokenIdentity<'_>) -> TokenMarks {
         TokenMarks::of(&self.key, token)
     }
 
     /// What a token with this text is looked up by; to be made once for each.
-    pub fn marks_by_each_name(&self, token: &TokenFacts<'_>, text: &str) -> TokenMarks {
+    pub fn marks_by_each_name(&self, token: &TokenIdentity<'_>, text: &str) -> TokenMarks {
         self.each_name(token, text, |facts| self.marks_of(facts))
     }
 
     /// The same for a token that may have been noted by its text.
-    pub fn marks_by_text_too(&self, token: &TokenFacts<'_>, text: &str) -> TokenMarks {
+    pub fn marks_by_text_too(&self, token: &TokenIdentity<'_>, text: &str) -> TokenMarks {
         self.each_name(token, text, |facts| {
             self.marks_of(facts).or_by_text(&self.key, TokenId::of(facts.iss, None, text))
         })
@@ -103,14 +103,14 @@ impl Revocations {
 
     fn each_name(
         &self,
-        token: &TokenFacts<'_>,
+        token: &TokenIdentity<'_>,
         text: &str,
-        marks: impl Fn(&TokenFacts<'_>) -> TokenMarks,
+        marks: impl Fn(&TokenIdentity<'_>) -> TokenMarks,
     ) -> TokenMarks {
         let names = self.names.load();
         let others = names.others(token.iss).map(|iss| {
             let id = TokenId::of(iss, token.jti, text);
-            marks(&TokenFacts { id, iss, ..token.clone() })
+            marks(&TokenIdentity { id, iss, ..token.clone() })
         });
         marks(token).or_by_names(others)
     }
@@ -150,10 +150,10 @@ impl Revocations {
     }
 
     /// What a grant is looked up by.
-    pub fn marks_of_grant(&self, grant: &GrantFacts<'_>) -> GrantMarks {
+    pub fn marks_of_grant(&self, grant: &GrantIdentity<'_>) -> GrantMarks {
         let names = self.names.load();
         let others = names.others(grant.iss);
-        let others = others.map(|iss| GrantMarks::of(&self.key, &GrantFacts { iss, ..grant.clone() }));
+        let others = others.map(|iss| GrantMarks::of(&self.key, &GrantIdentity { iss, ..grant.clone() }));
         GrantMarks::of(&self.key, grant).or_by_names(others)
     }
 
@@ -161,7 +161,7 @@ impl Revocations {
     ///
     /// # Errors
     /// [`Denial::RevocationsUnavailable`] while the list is not known or too old.
-    pub fn admits_grant(&self, grant: &GrantFacts<'_>, now: Timestamp) -> Result<bool, Denial> {
+    pub fn admits_grant(&self, grant: &GrantIdentity<'_>, now: Timestamp) -> Result<bool, Denial> {
         self.admits_marked_grant(&self.marks_of_grant(grant), grant.signed_in_at, now)
     }
 
@@ -229,7 +229,7 @@ impl Revocations {
     /// Nobody says any more what is taken back: nothing passes from here on, until somebody does again. Nor does it at
     /// whoever listens.
     pub fn nobody_follows(&self) {
-        self.freshness.ends();
+        self.freshness.close_gate();
         self.listener.store(None);
     }
 
@@ -354,7 +354,7 @@ mod tests {
 
     /// What becomes of a token of nobody in particular at `now`.
     fn admits(revocations: &Revocations, now: Timestamp) -> Result<(), Denial> {
-        let token = TokenFacts {
+        let token = TokenIdentity {
             id: TokenId::from_bytes([1; 32]),
             iss: "https://as",
             jti: None,

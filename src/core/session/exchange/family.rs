@@ -148,7 +148,7 @@ impl Family {
         }
         self.drop_stale(windows, now);
         let lost_before = self.lost;
-        self.receipt_proven(presented);
+        self.prove_receipt(presented);
         if self.given_up.is_some_and(|(first, last)| (first..=last).contains(&presented)) {
             self.lost = lost_before;
         }
@@ -185,7 +185,7 @@ impl Family {
 
     /// What comes of presenting a grant that would get nothing now. For any other: `None`, and nothing comes of having
     /// asked.
-    pub fn ends_for(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
+    pub fn end_if_over(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
         let mut presented = self.clone();
         let decision = presented.present(grant, &Shape::default(), false, windows, now, FlightId(0));
         matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
@@ -280,7 +280,7 @@ impl Family {
     }
 
     /// Its request is about to leave for the AS. Whether it is still the one under way: else nothing may be sent.
-    pub fn sends(&mut self, flight: FlightId) -> bool {
+    pub fn begin_sending(&mut self, flight: FlightId) -> bool {
         let under_way = self.flight.as_mut().filter(|under_way| under_way.id == flight);
         under_way.map(|flight| flight.sent = true).is_some() && self.beat(flight)
     }
@@ -297,7 +297,7 @@ impl Family {
 
     /// The AS answered. A flight that was declared failed may land all the same, unless a later generation is
     /// known: what it brought is then the newest, and another flight of the same grant can bring nothing.
-    pub fn landed(&mut self, arrival: Arrival, now: Now) -> Landed {
+    pub fn land(&mut self, arrival: Arrival, now: Now) -> Landed {
         let Arrival { flight, from, of, shape, recovers, successor, answer, links, worth_for, issued } =
             arrival;
         if self.landings.iter().any(|landing| landing.flight == flight) {
@@ -339,7 +339,7 @@ impl Family {
         Landed::Kept { pushed_out }
     }
 
-    /// Notes an access token that is handed out. Gives one that still lives and for which there is no room any more.
+    /// Notes an access token that is handed out. Returns one that still lives and for which there is no room any more.
     pub fn issue(&mut self, issued: Option<Issued>, now: Now) -> Option<Issued> {
         self.issued.retain(|token| now.here < token.known_until());
         self.issued.extend(issued);
@@ -369,23 +369,23 @@ impl Family {
 
     /// The flight brought nothing: it is forgotten, and the next request begins another.
     /// Whether it was still the one under way.
-    pub fn failed(&mut self, flight: FlightId) -> bool {
+    pub fn forget_flight(&mut self, flight: FlightId) -> bool {
         self.flight.take_if(|under_way| under_way.id == flight).is_some()
     }
 
     /// An access token was seen that an exchange brought together with this generation. Whether it shows that the
     /// cookie arrived too: an answer that is given while a later generation is known goes without its cookie. A
     /// family that is over needs no proof, and one that knows of no such generation had its record lost.
-    pub fn token_seen(&mut self, generation: Generation) -> bool {
+    pub fn note_token_use(&mut self, generation: Generation) -> bool {
         let is_proof = self.over.is_none() && generation == self.latest;
         if is_proof {
-            self.receipt_proven(generation);
+            self.prove_receipt(generation);
         }
         is_proof
     }
 
     /// A generation, or the newest access token, was seen: it reached its browser.
-    pub fn receipt_proven(&mut self, generation: Generation) {
+    pub fn prove_receipt(&mut self, generation: Generation) {
         if generation > self.latest {
             // Sealed by us, so given out by us, before this memory began.
             self.latest = generation;

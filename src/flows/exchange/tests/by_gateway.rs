@@ -18,7 +18,7 @@ use crate::flows::family::record;
 use crate::flows::sign_in::SignInRefusal;
 use crate::flows::sign_in::callback::{self, Arrived, SignedIn};
 use crate::flows::sign_in::login::{self, Begun};
-use crate::flows::sign_out::logout::{By, SignedOut, log_out};
+use crate::flows::sign_out::logout::{SignOutBy, SignedOut, log_out};
 use crate::flows::testing::lines::Lines;
 
 const SESSION: &str = "__Host-Http-tollgate-web";
@@ -189,7 +189,12 @@ impl Scene {
         });
     }
 
-    async fn log_out(&self, headers: &HeaderMap, query: &str, by: By) -> Result<SignedOut, OAuthRefusal> {
+    async fn log_out(
+        &self,
+        headers: &HeaderMap,
+        query: &str,
+        by: SignOutBy,
+    ) -> Result<SignedOut, OAuthRefusal> {
         log_out(&self.gate, &self.live, &head(&Method::POST, headers), Some(query), by).await
     }
 }

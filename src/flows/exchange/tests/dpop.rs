@@ -17,7 +17,7 @@ use crate::core::token::dpop::{DPOP, Proof, Proven};
 use crate::core::token::testing::TestKey;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
-use crate::flows::prove_possession::By;
+use crate::flows::prove_possession::Presentation;
 use crate::state::used_proofs::{Holder, Use, UsedProofs};
 
 const REFRESH: &str = "grant_type=refresh_token&client_id=web-app";
@@ -349,11 +349,15 @@ async fn a_cookie_that_was_exchanged_too_often_has_no_proof_judged() {
     for number in 0..64 {
         let key = Some(Thumbprint::from_digest(of_parts(&[&[number]])));
         let shape = Shape { resource: client().resource, key, scope: None };
-        let asked = refresh::Asked { shape, proof: None, used: true };
+        let asked = refresh::ExchangeRequest { shape, proof: None, used: true };
         let headers = headers(Some(&cookie));
         let head = head(&Method::POST, &headers);
-        let at =
-            At { gate: &scene.gate, live: &scene.live, client: &scene.live.settings.clients[0], head: &head };
+        let at = ClientRequest {
+            gate: &scene.gate,
+            live: &scene.live,
+            client: &scene.live.settings.clients[0],
+            head: &head,
+        };
         let found = refresh::answer_for(at, &grant, &asked, Instant::now() + at.patience()).await;
         assert!(found.result.is_ok(), "{number}: {found:?}");
     }
@@ -384,7 +388,7 @@ async fn a_full_memory_of_pages_proofs_keeps_no_route_from_taking_one() {
         to: &Access::Public,
         from: head.client_address,
         tally: Tally::Everybody,
-        by: By::Proof { head: &head, path: &path },
+        by: Presentation::Proof { head: &head, path: &path },
     };
     let now = scene.clock.now();
     authenticate(&scene.gate, &scene.live, token.as_str(), brought, now).await.unwrap();
@@ -475,7 +479,7 @@ async fn a_person_who_floods_a_route_with_tokens_of_many_keys_leaves_room_to_all
             to: &Access::Public,
             from: head.client_address,
             tally: Tally::Everybody,
-            by: By::Proof { head: &head, path: &path },
+            by: Presentation::Proof { head: &head, path: &path },
         };
         authenticate(&scene.gate, &scene.live, token.as_str(), brought, scene.clock.now()).await.map(drop)
     };

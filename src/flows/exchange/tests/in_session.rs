@@ -109,7 +109,7 @@ impl Scene {
             &self.live,
             self.client(),
             &answered(&token, id_token),
-            judge::For::RefreshToken(None),
+            judge::Exchanged::RefreshToken(None),
         )
         .await
         .unwrap();
@@ -125,8 +125,9 @@ impl Scene {
 
     async fn ask_with(&self, headers: &HeaderMap, wants: Wants) -> Result<InSession, NotInSession> {
         let head = head(&Method::GET, headers);
-        let at = At { gate: &self.gate, live: &self.live, client: self.client(), head: &head };
-        let asked = session::of_request(at, wants).await;
+        let request =
+            ClientRequest { gate: &self.gate, live: &self.live, client: self.client(), head: &head };
+        let asked = session::of_request(request, wants).await;
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
         asked.map_err(|not| *not)
     }

@@ -10,19 +10,19 @@ use crate::core::caller::Caller;
 use crate::core::cors::Sharing;
 use crate::core::ids::{RouteName, UpstreamName};
 use crate::core::path::{CanonicalPath, PathPattern};
-use crate::core::revocation::{Change, GrantFacts, Kind, Revocation, Rule, Target, Whose};
+use crate::core::revocation::{Change, GrantIdentity, Kind, Revocation, Rule, Target, Whose};
 use crate::core::route::forwarding::Forwarding;
 use crate::core::route::permit::Permit;
 use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
-use crate::core::route::table::Found;
+use crate::core::route::table::RouteMatch;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::exchange::Family;
 use crate::core::token::binding::Thumbprint;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::family::record;
-use crate::flows::open_requests::{lasts, look, watch_open_requests};
+use crate::flows::open_requests::{look, mark_lasting, watch_open_requests};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 use crate::state::transmitters::Transmitters;
 
@@ -48,7 +48,7 @@ pub(super) fn route() -> Arc<Route> {
 pub(super) fn permit(caller: Arc<Caller>, now: Timestamp) -> Permit {
     let table = RouteTable::build(&[route()]).unwrap();
     let path = CanonicalPath::parse(b"/chat").unwrap();
-    let Found::Route(matched) = table.find("gate.example", &Method::GET, path) else { panic!() };
+    let RouteMatch::Route(matched) = table.find("gate.example", &Method::GET, path) else { panic!() };
     Permit::grant(matched, None, Some(caller), false, now).unwrap()
 }
 
@@ -119,7 +119,7 @@ impl Scene {
     async fn opens(&self, token: &str) -> Arc<OpenRequest> {
         let caller = self.brings(token).await;
         let open = self.gate.open_requests.enter(caller.clone(), None);
-        lasts(&self.gate, &open, &permit(caller, self.clock.now()));
+        mark_lasting(&self.gate, &open, &permit(caller, self.clock.now()));
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
         open
     }
@@ -222,7 +222,7 @@ async fn a_token_that_is_bound_to_another_key_or_to_none_keeps_nothing() {
         };
         let first = caller("first", before).await;
         let open = scene.gate.open_requests.enter(first.clone(), None);
-        lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+        mark_lasting(&scene.gate, &open, &permit(first, scene.clock.now()));
         assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
         scene.pass(30);
         let second = caller("second", after).await;
@@ -257,7 +257,7 @@ async fn a_token_that_came_before_the_answer_began_keeps_it_once_it_is_used_agai
     let (cookie, second) = scene.refreshed(&cookie, "second", json!({})).await;
     scene.brings(&second).await;
     scene.pass(30);
-    lasts(&scene.gate, &open, &permit(caller, scene.clock.now()));
+    mark_lasting(&scene.gate, &open, &permit(caller, scene.clock.now()));
     scene.refreshed(&cookie, "third", json!({})).await;
     scene.brings(&second).await;
     scene.pass(29);
@@ -290,7 +290,7 @@ pub(super) fn of_session(scene: &Scene, cookie: &str, token: &Arc<Caller>) -> Bo
     let (grant, client) = (scene.grant_of(cookie), &scene.live.settings.clients[0]);
     Box::new(OfSession {
         family: grant.family,
-        marks: scene.gate.revocations.marks_of_grant(&GrantFacts::of(&grant)),
+        marks: scene.gate.revocations.marks_of_grant(&GrantIdentity::of(&grant)),
         signed_in_at: grant.signed_in_at,
         last_used_at: grant.last_used_at,
         timeouts: session_cookie::timeouts(client),
@@ -313,7 +313,7 @@ async fn a_token_that_does_not_name_its_client_is_its_sessions() {
     let cookie = cookie_of(&answer);
     let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
     let open = scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, &first)));
-    lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+    mark_lasting(&scene.gate, &open, &permit(first, scene.clock.now()));
     scene.pass(30);
     scene.refreshed(&cookie, "second", nameless).await;
     scene.pass(31);
@@ -329,7 +329,7 @@ async fn a_session_that_is_used_at_another_replica_is_not_idle() {
     let cookie = cookie_of(&answer);
     let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
     let open = scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, &first)));
-    lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+    mark_lasting(&scene.gate, &open, &permit(first, scene.clock.now()));
     scene.pass(3000);
     let there = scene.replica();
     let (second, _) = there.refreshed(&cookie, "second", day).await;
@@ -360,7 +360,7 @@ async fn a_session_that_the_store_says_is_over_is_over_here() {
     let session = of_session(&scene, &cookie, &first);
     let family = session.family;
     let open = scene.gate.open_requests.enter(first.clone(), Some(session));
-    lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+    mark_lasting(&scene.gate, &open, &permit(first, scene.clock.now()));
     scene.pass(3000);
     let there = scene.replica();
     let (second, _) = there.refreshed(&cookie, "second", day).await;
@@ -404,7 +404,7 @@ async fn a_list_that_is_too_old_ends_what_lasts_and_nothing_else() {
     let moved = [&lasting, &download].map(|open| {
         let again = stale.gate.open_requests.enter(open.token(), None);
         if open.lasting().is_some() {
-            lasts(&stale.gate, &again, &permit(open.token(), stale.clock.now()));
+            mark_lasting(&stale.gate, &again, &permit(open.token(), stale.clock.now()));
         }
         again
     });

@@ -10,7 +10,7 @@ use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::family::record;
 use crate::flows::family::record::key;
-use crate::flows::ports::{Found, Store, StoreFault, StoreKey, Value as Kept, Version};
+use crate::flows::ports::{Store, StoreFault, StoreKey, Stored, Value as Kept, Version};
 
 /// Waits until something holds; the tests' own deadline ends it otherwise.
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -211,7 +211,7 @@ struct FailsOnce {
 }
 
 impl Store for FailsOnce {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         self.store.get(key)
     }
 
@@ -267,7 +267,7 @@ async fn nobody_flies(scene: &Scene, cookie: &str, sent: bool) {
     let windows = windows(&scene.live, &scene.live.settings.clients[0]);
     let noted = record::change(&scene.gate, &grant, windows.timeouts, |family, now| {
         family.present(&grant, &shape, true, windows, now, FlightId(7));
-        sent && family.sends(FlightId(7))
+        sent && family.begin_sending(FlightId(7))
     });
     assert_eq!(noted.await, Ok(sent));
 }

@@ -16,7 +16,7 @@ use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::core::token::LARGEST_CLOCK_SKEW;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
-use crate::flows::ports::{Found, RevocationLog as _, Store, StoreFault, StoreKey, Value as Kept, Version};
+use crate::flows::ports::{RevocationLog as _, Store, StoreFault, StoreKey, Stored, Value as Kept, Version};
 use crate::flows::revoke::{RevokeError, lift, revoke};
 use crate::state::revocations::Revocations;
 
@@ -256,7 +256,7 @@ struct RevokedWhileNoted {
 }
 
 impl Store for RevokedWhileNoted {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         self.store.get(key)
     }
 

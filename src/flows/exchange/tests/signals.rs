@@ -16,7 +16,7 @@ use crate::core::revocation::{Kind, Revocation, Rule};
 use crate::core::token::security_event::event::EventType;
 use crate::core::token::security_event::{Code, MEMORY, SignalRules};
 use crate::core::token::testing::{TestKey, jwks, new_p256};
-use crate::flows::hear_signal::{Heard, hear_signal};
+use crate::flows::hear_signal::{HeardSignal, hear_signal};
 use crate::flows::revoke::{lift, revoke};
 
 const TRANSMITTER: &str = "https://transmitter.example";
@@ -117,16 +117,16 @@ impl Listening {
         self.set_of(TRANSMITTER, event, json!({}), changes)
     }
 
-    async fn is_told(&self, set: &str) -> Result<Heard, Denial> {
+    async fn is_told(&self, set: &str) -> Result<HeardSignal, Denial> {
         self.is_told_with(&from_transmitter(Some(TOKEN)), set.as_bytes()).await
     }
 
-    async fn is_told_with(&self, headers: &HeaderMap, body: &[u8]) -> Result<Heard, Denial> {
+    async fn is_told_with(&self, headers: &HeaderMap, body: &[u8]) -> Result<HeardSignal, Denial> {
         hear_signal(&self.gate, &self.live, &head(&Method::POST, headers), body).await
     }
 
     /// Another replica, which shares store and list.
-    async fn other_is_told(&self, set: &str) -> Result<Heard, Denial> {
+    async fn other_is_told(&self, set: &str) -> Result<HeardSignal, Denial> {
         let replica = self.replica();
         let headers = from_transmitter(Some(TOKEN));
         hear_signal(&replica.gate, &replica.live, &head(&Method::POST, &headers), set.as_bytes()).await
@@ -160,7 +160,7 @@ fn from_transmitter(token: Option<&str>) -> HeaderMap {
 }
 
 #[track_caller]
-fn refused(told: Result<Heard, Denial>, code: Code) {
+fn refused(told: Result<HeardSignal, Denial>, code: Code) {
     match told {
         Err(Denial::SecurityEventRefused(refused)) => assert_eq!(refused.code, code, "{refused:?}"),
         other => panic!("refused as {code:?}: {other:?}"),

@@ -140,7 +140,7 @@ async fn among_several_issuers_only_the_one_of_the_route_is_shown_a_token() {
         to: &Access::Public,
         from: IpAddr::V4(Ipv4Addr::LOCALHOST),
         tally: Tally::Everybody,
-        by: crate::flows::prove_possession::By::Having,
+        by: crate::flows::prove_possession::Presentation::Having,
     };
     let refused = authenticate(&scene.gate, &live, "new", anywhere, scene.clock.now()).await;
     assert!(matches!(refused, Err(Denial::TokenMalformed(_))));

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Rule, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock as _, HandedTo, Keep, Listed, Part, RevocationLog, Seen, Store as _, StoreFault, StoreHealth,
-    StoreKey, Value,
+    Clock as _, EntryAsSeen, HandedTo, Keep, ListQuery, Listed, RevocationLog, Store as _, StoreFault,
+    StoreHealth, StoreKey, Value,
 };
 use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::io::handover::answering::answer;
@@ -92,11 +92,11 @@ fn is_gone_unanswered(fault: &StoreFault) -> bool {
 #[tokio::test]
 async fn what_is_asked_and_answered_looks_like_this() {
     let (asking, mut hears, mut says) = asking(&tables());
-    let seen = [Seen { id: jti("a").id(), entry: None }];
+    let seen = [EntryAsSeen { id: jti("a").id(), entry: None }];
     let changes = [Change::Add(jti("a"))];
     let (id, put) = (jti("a").id().to_string(), Value { keep: Keep::WhileRunning, ..value("x") });
     let entry = json!({ "target": { "kind": "jti", "whose": "All", "value": "a" }, "rule": "Outright", "until": null, "made_at": 1000, "made_by": null, "reason": null });
-    let part = Part { kind: Some(Kind::Sid), limit: 5, ..Part::default() };
+    let part = ListQuery { kind: Some(Kind::Sid), limit: 5, ..ListQuery::default() };
     let questions = async {
         asking.get(&key("a")).await.unwrap();
         asking.put_if(&key("a"), None, put).await.unwrap();
@@ -248,7 +248,7 @@ impl RevocationLog for Telling {
 
     fn append_if<'a>(
         &'a self,
-        _found: &'a [Seen],
+        _found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         changes.iter().for_each(|change| self.0.try_send(change.clone()).unwrap());
@@ -259,7 +259,7 @@ impl RevocationLog for Telling {
         ready(Ok(None)).boxed()
     }
 
-    fn list<'a>(&'a self, _part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+    fn list<'a>(&'a self, _part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         ready(Ok(Listed::default())).boxed()
     }
 
@@ -325,7 +325,7 @@ async fn what_is_too_large_is_refused_alone_and_of_a_list_the_first_part_comes()
     for n in 0..30 {
         log.append(&[Change::Add(long(n))]).await.unwrap();
     }
-    let (mut part, mut came) = (Part { limit: 100, ..Part::default() }, Vec::new());
+    let (mut part, mut came) = (ListQuery { limit: 100, ..ListQuery::default() }, Vec::new());
     loop {
         let listed = asking.list(&part).await.unwrap();
         came.extend(listed.revocations);

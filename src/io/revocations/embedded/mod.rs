@@ -22,10 +22,10 @@ use super::file::ListFile;
 use super::reading::Shelf;
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::flows::ports::{
-    Clock, Exclusive, HandedTo, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth,
+    Clock, EntryAsSeen, Exclusive, HandedTo, ListQuery, Listed, RevocationLog, StoreFault, StoreHealth,
 };
 use crate::io::store_file::keeping::{Errands, Keeping};
-use crate::io::store_file::{At, Backend, Phase, StoreFileError};
+use crate::io::store_file::{Backend, Phase, ReachedAt, StoreFileError};
 use crate::io::watched_clock::WatchedClock;
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
@@ -128,20 +128,25 @@ impl EmbeddedLog {
         is_whole
     }
 
-    async fn write(&self, found: &[Seen], changes: &[Change], until: Instant) -> Result<bool, StoreFault> {
+    async fn write(
+        &self,
+        found: &[EntryAsSeen],
+        changes: &[Change],
+        until: Instant,
+    ) -> Result<bool, StoreFault> {
         if changes.is_empty() {
             return Ok(true);
         }
         match self.shared.keeping.when_open(|| self.send(found, changes, until)).await? {
             // It may have ended in the midst of it.
-            At::Here(answer) => answer.await.map_err(|_| StoreFault::Unfinished(ENDED.to_owned()))?,
-            At::There(to) => to.revocations.append_if(found, changes).await,
+            ReachedAt::Here(answer) => answer.await.map_err(|_| StoreFault::Unfinished(ENDED.to_owned()))?,
+            ReachedAt::There(to) => to.revocations.append_if(found, changes).await,
         }
     }
 
     fn send(
         &self,
-        found: &[Seen],
+        found: &[EntryAsSeen],
         changes: &[Change],
         until: Instant,
     ) -> Result<oneshot::Receiver<Result<bool, StoreFault>>, StoreFault> {
@@ -152,28 +157,28 @@ impl EmbeddedLog {
     }
 
     /// Waits for all that the writer was asked before.
-    async fn behind_the_writer(&self) -> Result<At<()>, StoreFault> {
+    async fn behind_the_writer(&self) -> Result<ReachedAt<()>, StoreFault> {
         let pass = || {
             let (passes, passed) = oneshot::channel();
             self.writer.send(Errand::Pass(passes)).map_err(|_| writer_ended())?;
             Ok(passed)
         };
         match self.shared.keeping.when_open(pass).await? {
-            At::Here(passed) => passed.await.map(At::Here).map_err(|_| writer_ended()),
-            At::There(to) => Ok(At::There(to)),
+            ReachedAt::Here(passed) => passed.await.map(ReachedAt::Here).map_err(|_| writer_ended()),
+            ReachedAt::There(to) => Ok(ReachedAt::There(to)),
         }
     }
 
     async fn read<T: Send + 'static>(
         &self,
         what: impl Fn(&ListFile) -> Result<T, StoreFileError> + Clone + Send + 'static,
-    ) -> Result<At<T>, StoreFault> {
+    ) -> Result<ReachedAt<T>, StoreFault> {
         loop {
-            if let At::There(to) = self.shared.keeping.when_open(|| Ok(())).await? {
-                return Ok(At::There(to));
+            if let ReachedAt::There(to) = self.shared.keeping.when_open(|| Ok(())).await? {
+                return Ok(ReachedAt::There(to));
             }
             if let Some(read) = self.shared.shelf.read(what.clone()).await {
-                return read.map(At::Here);
+                return read.map(ReachedAt::Here);
             }
             // It was closed just now, or it has failed.
             if self.shared.keeping.why_away().is_some() {
@@ -213,7 +218,7 @@ impl RevocationLog for EmbeddedLog {
 
     fn append_if<'a>(
         &'a self,
-        found: &'a [Seen],
+        found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         let until = Instant::now() + self.tuning.patience;
@@ -223,23 +228,23 @@ impl RevocationLog for EmbeddedLog {
     /// Behind what is being written: that it is not there yet says nothing while a disk hangs.
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
         let find = async move {
-            if let At::There(to) = self.behind_the_writer().await? {
+            if let ReachedAt::There(to) = self.behind_the_writer().await? {
                 return to.revocations.find(id).await;
             }
             match self.read(move |file| file.find(id)).await? {
-                At::Here(found) => Ok(found),
-                At::There(to) => to.revocations.find(id).await,
+                ReachedAt::Here(found) => Ok(found),
+                ReachedAt::There(to) => to.revocations.find(id).await,
             }
         };
         self.in_time(find).boxed()
     }
 
-    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+    fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         let list = async {
             let here = part.clone();
             match self.read(move |file| file.list(&here)).await? {
-                At::Here(listed) => Ok(listed),
-                At::There(to) => to.revocations.list(part).await,
+                ReachedAt::Here(listed) => Ok(listed),
+                ReachedAt::There(to) => to.revocations.list(part).await,
             }
         };
         self.in_time(list).boxed()

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{ENDED, Shared, Tuning};
 use crate::core::revocation::Change;
-use crate::flows::ports::{Seen, StoreFault};
+use crate::flows::ports::{EntryAsSeen, StoreFault};
 use crate::io::revocations::file::ListFile;
 use crate::io::revocations::loading::Loading;
 use crate::io::store_file::StoreFileError;
@@ -38,7 +38,7 @@ pub(super) enum Errand {
 /// Changes that belong together.
 pub(super) struct Append {
     /// They are made only if this is what the list has.
-    pub(super) found: Vec<Seen>,
+    pub(super) found: Vec<EntryAsSeen>,
     pub(super) changes: Vec<Change>,
     /// Whether they were made.
     pub(super) answer: oneshot::Sender<Result<bool, StoreFault>>,
@@ -54,7 +54,7 @@ impl Append {
 }
 
 /// What becomes of the file, which is on the shelf while it is open.
-enum At {
+enum FileState {
     Open,
     /// It failed at this time; these changes are in doubt.
     Failed {
@@ -82,7 +82,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     errands: Receiver<Errand>,
     tuning: Tuning,
-    at: At,
+    at: FileState,
     followed: Option<(Arc<Revocations>, Loaded)>,
     next_sweep: Instant,
 }
@@ -113,7 +113,7 @@ impl Writer {
         let (tell, told) = sync_channel(1);
         let run = move || {
             let (at, next_sweep) =
-                (At::GivenUp { commits: None, anew: false }, Instant::now() + tuning.sweep);
+                (FileState::GivenUp { commits: None, anew: false }, Instant::now() + tuning.sweep);
             let mut writer = Self { folder, shared, errands, tuning, at, followed: None, next_sweep };
             let opens = writer.shared.keeping.is_open();
             let opened = if opens { writer.take_back() } else { Ok(()) };
@@ -155,10 +155,10 @@ impl Writer {
     fn pause(&self) -> Duration {
         let is_loading = matches!(self.followed, Some((_, Loaded::InPart(..))));
         match self.at {
-            At::Open if is_loading => Duration::ZERO,
-            At::Failed { .. } => AGAIN,
-            At::GivenUp { .. } => self.tuning.sweep,
-            At::Open => {
+            FileState::Open if is_loading => Duration::ZERO,
+            FileState::Failed { .. } => AGAIN,
+            FileState::GivenUp { .. } => self.tuning.sweep,
+            FileState::Open => {
                 self.next_sweep.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
             }
         }
@@ -181,7 +181,7 @@ impl Writer {
         }
     }
 
-    /// Writes these changes and those that wait behind them. Gives the errand that ended the row. What depends on the list is
+    /// Writes these changes and those that wait behind them. Returns the errand that ended the row. What depends on the list is
     /// written alone: what comes before it in the row is not there yet. What was given up is not made when a disk that hung goes on,
     /// however much later: nobody counts on it any more.
     fn write_together(&mut self, first: Append) -> Option<Errand> {
@@ -215,8 +215,8 @@ impl Writer {
         next
     }
 
-    fn write_if(&mut self, found: &[Seen], changes: Vec<Change>) -> Result<bool, StoreFault> {
-        for Seen { id, entry } in found {
+    fn write_if(&mut self, found: &[EntryAsSeen], changes: Vec<Change>) -> Result<bool, StoreFault> {
+        for EntryAsSeen { id, entry } in found {
             let there = match self.shared.shelf.with(|file| file.find(*id)) {
                 Some(Ok(there)) => there,
                 Some(Err(_)) | None => return Err(self.shared.fault()),
@@ -229,7 +229,7 @@ impl Writer {
     }
 
     fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreFault> {
-        if !matches!(self.at, At::Open) {
+        if !matches!(self.at, FileState::Open) {
             return Err(self.shared.fault());
         }
         match self.shared.shelf.with(|file| file.write(&changes)) {
@@ -256,7 +256,7 @@ impl Writer {
         // What is left of the file is closed here.
         drop(self.shared.shelf.replace(None));
         let anew = error.leaves_doubt();
-        self.at = At::Failed { tried: Instant::now(), doubtful, anew };
+        self.at = FileState::Failed { tried: Instant::now(), doubtful, anew };
     }
 
     fn goes_away(&self, error: &StoreFileError) {
@@ -270,23 +270,23 @@ impl Writer {
     /// What is due: to open a file that failed, to load a piece, to take out what has ended.
     fn look_after(&mut self) {
         match &mut self.at {
-            At::Failed { tried, .. } if tried.elapsed() >= AGAIN => {
+            FileState::Failed { tried, .. } if tried.elapsed() >= AGAIN => {
                 *tried = Instant::now();
                 self.open_again();
             }
-            At::Open => {
+            FileState::Open => {
                 let loaded = self.load_piece().map(drop);
                 let swept = loaded.and_then(|()| self.take_out_ended());
                 if let Err(error) = swept {
                     self.fail(&error, Vec::new());
                 }
             }
-            At::Failed { .. } | At::GivenUp { .. } => {}
+            FileState::Failed { .. } | FileState::GivenUp { .. } => {}
         }
     }
 
     fn open_again(&mut self) {
-        let At::Failed { doubtful, anew, .. } = &mut self.at else { return };
+        let FileState::Failed { doubtful, anew, .. } = &mut self.at else { return };
         let opened = ListFile::open_again(&self.folder, &self.tuning.backend, *anew).and_then(|file| {
             let read = |change: &Change| {
                 let there = file.find(change.id())?;
@@ -299,7 +299,7 @@ impl Writer {
             Ok((file, there)) => {
                 self.apply(&there);
                 drop(self.shared.shelf.replace(Some(file)));
-                self.at = At::Open;
+                self.at = FileState::Open;
                 self.shared.keeping.set_away(None);
                 tracing::warn!("the list of revocations can be written again");
             }
@@ -311,7 +311,7 @@ impl Writer {
         }
     }
 
-    /// Loads a piece of the list, where not all of it is in the tables yet. Gives whether there is more.
+    /// Loads a piece of the list, where not all of it is in the tables yet. Returns whether there is more.
     fn load_piece(&mut self) -> Result<bool, StoreFileError> {
         let Some((tables, loaded)) = &mut self.followed else { return Ok(false) };
         let Loaded::InPart(loading, _) = loaded else { return Ok(false) };
@@ -345,18 +345,18 @@ impl Writer {
         self.shared.keeping.closes();
         self.open_again();
         match self.at {
-            At::GivenUp { .. } => Ok(()),
-            At::Open => {
+            FileState::GivenUp { .. } => Ok(()),
+            FileState::Open => {
                 let file = self.shared.shelf.replace(None);
                 let commits = file.as_ref().map_or(Ok(0), ListFile::commits);
                 let before = Some(*commits.as_ref().unwrap_or(&0));
                 let given_up = commits.and(file.map_or(Ok(()), ListFile::close));
                 let anew = given_up.as_ref().is_err_and(StoreFileError::leaves_doubt);
-                self.at = At::GivenUp { commits: before, anew };
+                self.at = FileState::GivenUp { commits: before, anew };
                 given_up
             }
-            At::Failed { anew, .. } => {
-                self.at = At::GivenUp { commits: Some(0), anew };
+            FileState::Failed { anew, .. } => {
+                self.at = FileState::GivenUp { commits: Some(0), anew };
                 let why = self.shared.keeping.why_away().unwrap_or_default();
                 Err(ListFile::place(&self.folder).other(why))
             }
@@ -366,7 +366,7 @@ impl Writer {
     /// Opens the file that was given up. What another process wrote meanwhile counts: whoever follows has all of it
     /// when this returns.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
-        let At::GivenUp { commits: before, anew } = self.at else { return Ok(()) };
+        let FileState::GivenUp { commits: before, anew } = self.at else { return Ok(()) };
         if anew {
             ListFile::open_again(&self.folder, &self.tuning.backend, true)?.close()?;
         }
@@ -386,14 +386,14 @@ impl Writer {
             }
         }
         drop(self.shared.shelf.replace(Some(file)));
-        self.at = At::Open;
+        self.at = FileState::Open;
         loop {
             match self.load_piece() {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
                     drop(self.shared.shelf.replace(None));
-                    self.at = At::GivenUp { commits: before, anew };
+                    self.at = FileState::GivenUp { commits: before, anew };
                     return Err(error);
                 }
             }

@@ -113,7 +113,7 @@ impl Follower {
         }
     }
 
-    /// Reads on in the log, unless what it met is waited for. Gives whether there is more.
+    /// Reads on in the log, unless what it met is waited for. Returns whether there is more.
     async fn try_step(&mut self) -> bool {
         if self.hindrance.rests(self.shared.link.times_reached()) {
             return false;
@@ -137,7 +137,7 @@ impl Follower {
             // An outage, which the link tells, or another server: then it goes on as soon as it can.
             _ => return,
         };
-        if self.hindrance.met(why, tuning.poll, link.times_reached()) && !is_told {
+        if self.hindrance.record(why, tuning.poll, link.times_reached()) && !is_told {
             tracing::error!(
                 why,
                 "the list of revocations in Redis is not followed; this process lets in nobody once what it knows is too old"
@@ -147,13 +147,13 @@ impl Follower {
     }
 
     fn report_followed(&mut self) {
-        if self.hindrance.is_over() {
+        if self.hindrance.clear() {
             *self.shared.hindered() = StoreHealth::Up;
             tracing::warn!("the list of revocations in Redis is followed again");
         }
     }
 
-    /// Reads on in the log. Gives whether there is more.
+    /// Reads on in the log. Returns whether there is more.
     async fn step(&mut self) -> Result<bool, StoreFault> {
         // Where there was no connection yet, the first is waited for.
         let reached = self.shared.link.times_reached().max(1);

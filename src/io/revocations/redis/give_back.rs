@@ -20,7 +20,7 @@ use crate::core::clock_watch::SureTime;
 use crate::core::revocation::holders::Holder;
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Seen, StoreFault};
+use crate::flows::ports::{EntryAsSeen, StoreFault};
 
 /// How often somebody else may change a block in between.
 const TRIES: usize = 16;
@@ -33,7 +33,7 @@ impl Follower {
         &mut self,
         less: Vec<Revocation>,
         lacking: Vec<Revocation>,
-        told: &mut Told,
+        told: &mut LogView,
         hearing: &Hearing,
     ) -> Result<(), StoreFault> {
         let shared = self.shared.clone();
@@ -109,15 +109,19 @@ enum Given {
     NoMore,
 }
 
-/// Puts them there if nothing is there of any: somebody may make one anew at the same moment. Gives whether it did.
+/// Puts them there if nothing is there of any: somebody may make one anew at the same moment. Returns whether it did.
 async fn put_where_nothing_is(shared: &Shared, lost: &[Revocation]) -> Result<bool, StoreFault> {
-    let nothing: Vec<_> = lost.iter().map(|lost| Seen { id: lost.id(), entry: None }).collect();
+    let nothing: Vec<_> = lost.iter().map(|lost| EntryAsSeen { id: lost.id(), entry: None }).collect();
     let again: Vec<_> = lost.iter().cloned().map(Change::Add).collect();
     if again.is_empty() { Ok(true) } else { append(shared, &nothing, &again).await }
 }
 
 /// Puts an entry that is no block there, beside what is there of it: of two moments the later.
-async fn give_back_entry(shared: &Shared, here: &Revocation, told: &mut Told) -> Result<Given, StoreFault> {
+async fn give_back_entry(
+    shared: &Shared,
+    here: &Revocation,
+    told: &mut LogView,
+) -> Result<Given, StoreFault> {
     let (Shared { link, names, .. }, id) = (shared, here.id());
     for _ in 0..TRIES {
         let there = link.ask(async |line| scripts::find(line, names, id).await).await?;
@@ -134,7 +138,7 @@ async fn give_back_entry(shared: &Shared, here: &Revocation, told: &mut Told) ->
             }
             here.clone()
         };
-        if append(shared, &[Seen { id, entry: there }], &[Change::Add(both)]).await? {
+        if append(shared, &[EntryAsSeen { id, entry: there }], &[Change::Add(both)]).await? {
             return Ok(Given::Back);
         }
     }
@@ -153,7 +157,7 @@ fn later_of(there: &Revocation, here: &Revocation) -> Revocation {
 async fn give_back_block(
     shared: &Shared,
     here: &Revocation,
-    told: &mut Told,
+    told: &mut LogView,
     now: Timestamp,
 ) -> Result<Given, StoreFault> {
     let (Shared { link, names, .. }, id) = (shared, here.id());
@@ -172,7 +176,7 @@ async fn give_back_block(
             return Ok(Given::Already);
         }
         // One that another release wrote may never be what was read of it: then by whoever is known to hold it.
-        let found = if tried < TRIES { vec![Seen { id, entry: there }] } else { Vec::new() };
+        let found = if tried < TRIES { vec![EntryAsSeen { id, entry: there }] } else { Vec::new() };
         if append(shared, &found, &[Change::Add(all)]).await? {
             return Ok(Given::Back);
         }
@@ -180,15 +184,15 @@ async fn give_back_block(
     Ok(Given::Already)
 }
 
-async fn append(shared: &Shared, found: &[Seen], changes: &[Change]) -> Result<bool, StoreFault> {
+async fn append(shared: &Shared, found: &[EntryAsSeen], changes: &[Change]) -> Result<bool, StoreFault> {
     let Shared { link, names, .. } = shared;
     link.ask(async |line| scripts::append(line, names, found, changes, scripts::nonce()).await).await
 }
 
 /// What the log in Redis says, as far as it was read.
 #[derive(Default)]
-pub(super) struct Told {
-    entries: HashMap<RevocationId, Heard>,
+pub(super) struct LogView {
+    entries: HashMap<RevocationId, LoggedEntry>,
     /// Who held each block at any time.
     holders: HashMap<RevocationId, Vec<Holder>>,
     /// Who let go of one of which the log does not say that they held it, as they held it then: of a Redis that had lost
@@ -200,7 +204,7 @@ pub(super) struct Told {
 }
 
 /// What the log says of one entry.
-struct Heard {
+struct LoggedEntry {
     /// Whether that it was lifted came last.
     is_lifted: bool,
     /// The latest that it ever was.
@@ -232,7 +236,7 @@ impl Made {
     }
 }
 
-impl Told {
+impl LogView {
     fn is_lifted(&self, id: RevocationId) -> bool {
         self.entries.get(&id).is_some_and(|heard| heard.is_lifted)
     }
@@ -279,8 +283,8 @@ impl Told {
     fn takes(&mut self, change: &Change) {
         let (revocation, id) = (change.revocation(), change.id());
         let (is_lifted, made) = (matches!(change, Change::Lift(_)), Made::of(revocation));
-        let heard = self.entries.entry(id).or_insert(Heard { is_lifted, latest: made });
-        *heard = Heard { is_lifted, latest: heard.latest.or_later(made) };
+        let heard = self.entries.entry(id).or_insert(LoggedEntry { is_lifted, latest: made });
+        *heard = LoggedEntry { is_lifted, latest: heard.latest.or_later(made) };
         if revocation.rule == Rule::Block {
             let known = self.holders.entry(id).or_default();
             for holder in revocation.holders() {
@@ -377,7 +381,7 @@ mod tests {
                 let [less, lacking] = [is_less, !is_less].map(|is| Vec::from_iter(is.then(|| here.clone())));
                 let begin = Position { epoch: 0, seq: 0, nonce: 0 };
                 let hearing = Hearing::new(&follower.shared, &follower.tables, begin, None);
-                follower.give_back(less, lacking, &mut Told::default(), &hearing).await.unwrap();
+                follower.give_back(less, lacking, &mut LogView::default(), &hearing).await.unwrap();
                 let there = log.find(both.id()).await.unwrap();
                 assert_eq!(there, Some(both.clone()), "{is_less} {here:?} {meanwhile:?}");
             }
@@ -400,7 +404,7 @@ mod tests {
             (vec![lift(&[(ONE, 9)])], vec![(ONE, 12)], vec![(ONE, 12)]),
             (vec![lift(&[(ONE, 9)])], vec![(ONE, 9)], vec![]),
         ] {
-            let mut told = Told::default();
+            let mut told = LogView::default();
             log.iter().for_each(|change| told.takes(change));
             let lost = (!lost.is_empty()).then(|| held(&lost));
             assert_eq!(told.lost_of(&held(&here)), lost, "{log:?}");
@@ -438,7 +442,7 @@ mod tests {
             // Another rule is another entry.
             (vec![lift(outright(9))], watermark(5, 5), false),
         ] {
-            let mut told = Told::default();
+            let mut told = LogView::default();
             log.iter().for_each(|change| told.takes(change));
             assert_eq!(told.has_lifted(&here), has_lifted, "{log:?} {here:?}");
         }

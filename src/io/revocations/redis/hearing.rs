@@ -151,7 +151,7 @@ impl Hearing {
         self.shared.awaited.came(nonces);
     }
 
-    /// Reads on in the log. Gives whether there is more.
+    /// Reads on in the log. Returns whether there is more.
     async fn hear(&self) -> Result<bool, StoreFault> {
         let at = self.up_to();
         // An outage ends what is taken in, too.

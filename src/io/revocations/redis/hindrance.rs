@@ -20,8 +20,8 @@ pub(super) struct Hindrance {
 }
 
 impl Hindrance {
-    /// There is one. `shortest`: the first pause. Gives whether it is to be told.
-    pub(super) fn met(&mut self, why: &str, shortest: Duration, reached: u64) -> bool {
+    /// There is one. `shortest`: the first pause. Returns whether it is to be told.
+    pub(super) fn record(&mut self, why: &str, shortest: Duration, reached: u64) -> bool {
         self.pause = self.pause.saturating_mul(2).clamp(shortest.min(LONGEST), LONGEST);
         self.rests = Some((Instant::now() + self.pause, reached));
         self.told.len() < REASONS && self.told.insert(why.to_owned())
@@ -36,8 +36,8 @@ impl Hindrance {
         self.rests.is_some()
     }
 
-    /// The list is followed. Gives whether anything kept it from that.
-    pub(super) fn is_over(&mut self) -> bool {
+    /// The list is followed. Returns whether anything kept it from that.
+    pub(super) fn clear(&mut self) -> bool {
         self.is_there() && std::mem::take(self).is_there()
     }
 }
@@ -49,17 +49,17 @@ mod tests {
     #[test]
     fn each_reason_is_told_once_until_it_is_over_and_pauses_grow_to_ten_seconds() {
         let (mut hindrance, shortest) = (Hindrance::default(), Duration::from_millis(200));
-        assert!(!hindrance.rests(1) && !hindrance.is_over());
+        assert!(!hindrance.rests(1) && !hindrance.clear());
         for round in 0..2 {
             let mut pauses = Vec::new();
             for n in 0..8 {
-                assert_eq!(hindrance.met("a", shortest, 1), n == 0, "{round}");
-                assert_eq!(hindrance.met("b", shortest, 1), n == 0, "{round}");
+                assert_eq!(hindrance.record("a", shortest, 1), n == 0, "{round}");
+                assert_eq!(hindrance.record("b", shortest, 1), n == 0, "{round}");
                 assert!(hindrance.rests(1) && !hindrance.rests(2), "another connection is another matter");
                 pauses.push(hindrance.pause);
             }
             assert!(pauses.is_sorted() && pauses[0] == shortest * 2 && pauses[7] == LONGEST, "{pauses:?}");
-            assert!(hindrance.is_over() && !hindrance.is_over() && !hindrance.rests(1));
+            assert!(hindrance.clear() && !hindrance.clear() && !hindrance.rests(1));
         }
     }
 }

@@ -84,7 +84,7 @@ impl Local {
         self.health().why_away()
     }
 
-    /// `None`: it is not. Gives why it was.
+    /// `None`: it is not. Returns why it was.
     fn set_away(&self, why: Option<String>) -> Option<String> {
         let now = self.clock.now();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +114,7 @@ impl Local {
         }
     }
 
-    /// Opens the file, and gives what it says of itself. `None`: it cannot be used yet, or is not this process's now. What takes
+    /// Opens the file, and returns what it says of itself. `None`: it cannot be used yet, or is not this process's now. What takes
     /// longer than the disk may is waited for the next time: to begin anew would take as long again.
     pub(super) async fn open(self: &Arc<Self>) -> Option<Mark> {
         let mut opener = self.opener.lock().await;
@@ -180,7 +180,7 @@ impl Local {
         None
     }
 
-    /// Loads the whole file into `tables`. Gives whether that went well.
+    /// Loads the whole file into `tables`. Returns whether that went well.
     pub(super) async fn load(&self, tables: &Arc<Revocations>) -> bool {
         let mut loading = Loading::begin();
         loop {
@@ -214,7 +214,7 @@ impl Local {
         false
     }
 
-    /// Begins to write. Gives whether it is on the disk; otherwise the file is shut.
+    /// Begins to write. Returns whether it is on the disk; otherwise the file is shut.
     pub(super) fn write(self: &Arc<Self>, changes: Vec<Change>, mark: Mark) -> JoinHandle<bool> {
         let local = self.clone();
         spawn_blocking(move || match local.shelf.with(|file| file.write_marked(&changes, &mark)) {

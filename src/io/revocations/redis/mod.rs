@@ -42,7 +42,7 @@ use tokio::time::{sleep, timeout};
 use super::embedded::sweep;
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::flows::ports::{
-    Clock, Exclusive, HandedTo, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth,
+    Clock, EntryAsSeen, Exclusive, HandedTo, ListQuery, Listed, RevocationLog, StoreFault, StoreHealth,
 };
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store_file::Backend;
@@ -166,7 +166,7 @@ impl RedisLog {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Waits until the follower is so far, but not for long. Gives whether it is; nobody waits for one that does not run.
+    /// Waits until the follower is so far, but not for long. Returns whether it is; nobody waits for one that does not run.
     async fn follower_is(&self, within: Duration, so_far: impl FnMut(&Progress) -> bool) -> bool {
         if !self.shared.is_followed.load(Ordering::Acquire) {
             return true;
@@ -214,7 +214,7 @@ impl RevocationLog for RedisLog {
 
     fn append_if<'a>(
         &'a self,
-        found: &'a [Seen],
+        found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         async move {
@@ -253,7 +253,7 @@ impl RevocationLog for RedisLog {
     }
 
     /// Reads the file, here or where it was handed to: Redis knows no order.
-    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+    fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         async move {
             if let Some(to) = self.shared.handed_to.get() {
                 return to.revocations.list(part).await;

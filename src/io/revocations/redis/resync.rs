@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::follower::{File, Follower};
-use super::give_back::Told;
+use super::give_back::LogView;
 use super::hearing::{Gap, Hearing};
 use super::local::PIECE;
 use super::page::PAGE;
@@ -131,7 +131,7 @@ impl Follower {
         server: Option<&str>,
         hearing: &Hearing,
     ) -> Result<(), StoreFault> {
-        let (local, mut after, mut told) = (self.shared.local.clone(), None, Told::default());
+        let (local, mut after, mut told) = (self.shared.local.clone(), None, LogView::default());
         if matches!(self.file, File::Open) {
             // Else what the file still has and was lifted since would be given back.
             for piece in self.unwritten.changes().chunks(PIECE) {
@@ -166,7 +166,7 @@ impl Follower {
         reached: u64,
         server: Option<&str>,
         hearing: &Hearing,
-        told: &mut Told,
+        told: &mut LogView,
     ) -> Result<(), StoreFault> {
         let Shared { link, names, .. } = &*self.shared.clone();
         let behind = async |line: &_| scripts::behind(line, names, changes, server).await;

@@ -13,7 +13,7 @@ use redis::{Cmd, RedisResult};
 
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Seen, StoreFault, random};
+use crate::flows::ports::{EntryAsSeen, StoreFault, random};
 use crate::io::revocations::file::Position;
 use crate::io::store::redis::link::{Line, Link};
 use crate::io::system::SystemRandomness;
@@ -46,7 +46,7 @@ if #ended > 0 then note() end
 ";
 
 /// ARGV: the latest moment, in ms, or 0; how many conditions; of each an id, what the record there must begin with (empty: there is none), and how much of it
-/// that says (-1: the whole). Then of each change: `A` or `L`, id, nonce, before, until, bytes. Gives whether they were made (1)
+/// that says (-1: the whole). Then of each change: `A` or `L`, id, nonce, before, until, bytes. Returns whether they were made (1)
 /// or not (0); 2: it is too late, as it is for a put (`io::store::redis`).
 ///
 /// In a cluster the library sends a call again whose connection broke: the nonce of its last change says that it was made, and
@@ -88,13 +88,13 @@ note()
 return 1
 ";
 
-/// ARGV: from which number, how many. Gives epoch, number of the last change, and a part of the log.
+/// ARGV: from which number, how many. Returns epoch, number of the last change, and a part of the log.
 const READ: &str = "
 return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, 'seq')),
   redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
 ";
 
-/// KEYS: records. Of each record ARGV has: id, before, until, and of a block how it is kept. Gives which of them (from 0) are not
+/// KEYS: records. Of each record ARGV has: id, before, until, and of a block how it is kept. Returns which of them (from 0) are not
 /// there, or with an earlier moment, or are another block, each with whether it is there.
 const BEHIND: &str = "
 local behind = {}
@@ -115,7 +115,7 @@ end
 return {server, behind}
 ";
 
-/// KEYS: records. Gives the run of the server that has them: the slot of a cluster may move to another, and back.
+/// KEYS: records. Returns the run of the server that has them: the slot of a cluster may move to another, and back.
 const SERVER: &str = "
 local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
 ";
@@ -125,7 +125,7 @@ const ALONE: &str = "
 local server = ''
 ";
 
-/// ARGV: a cursor, how many. Gives that, and what HSCAN says.
+/// ARGV: a cursor, how many. Returns that, and what HSCAN says.
 const SCAN: &str = "
 local found = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 return {server, found[1], found[2]}
@@ -174,18 +174,18 @@ pub(super) fn nonce() -> u64 {
     u64::from_be_bytes(random(&SystemRandomness))
 }
 
-/// Makes these changes if these entries are what was found of them, and gives whether they are; the entry of the last has the
+/// Makes these changes if these entries are what was found of them, and returns whether they are; the entry of the last has the
 /// nonce `last`.
 pub(super) async fn append(
     line: &Line,
     names: &Names,
-    found: &[Seen],
+    found: &[EntryAsSeen],
     changes: &[Change],
     last: u64,
 ) -> RedisResult<Result<bool, StoreFault>> {
     let mut command = names.script([BEGIN, APPEND]);
     command.arg(line.latest()).arg(found.len());
-    for Seen { id, entry } in found {
+    for EntryAsSeen { id, entry } in found {
         let expected = entry.as_ref().map(as_found).unwrap_or_default();
         let counts = entry.as_ref().filter(|entry| entry.rule != Rule::Block).map(|_| expected.len());
         command.arg(id.as_bytes()).arg(&expected);
@@ -416,7 +416,7 @@ mod tests {
     async fn what_the_library_sends_twice_is_made_once_and_said_to_be_made() {
         let server = Server::start(&[]);
         let (link, names) = link_to(&server);
-        let append = async |found: &[Seen], change: &Change, nonce| {
+        let append = async |found: &[EntryAsSeen], change: &Change, nonce| {
             let changes = std::slice::from_ref(change);
             let append = async |line: &_| append(line, &names, found, changes, nonce).await;
             link.ask(append).await.unwrap()
@@ -426,7 +426,7 @@ mod tests {
         {
             let nonces = |at: u64| 10 * round as u64 + at;
             let (first, id) = (entry(rule, 1), entry(rule, 1).id());
-            let found = |entry: Option<&Revocation>| [Seen { id, entry: entry.cloned() }];
+            let found = |entry: Option<&Revocation>| [EntryAsSeen { id, entry: entry.cloned() }];
             let (add, lift) = (Change::Add(first.clone()), Change::Lift(first.clone()));
             for made in [true, true] {
                 assert_eq!(append(&found(None), &add, nonces(1)).await, made, "{rule:?}");

@@ -60,7 +60,7 @@ async fn whoever_waited_for_the_list_goes_on_at_the_process_that_has_it() {
     let folder = folder();
     let [old, new] = processes(folder.path()).await;
     let changes = [Change::Add(jti("a"))];
-    let part = Part { limit: 10, ..Part::default() };
+    let part = ListQuery { limit: 10, ..ListQuery::default() };
     let (mut append, mut find, mut list) =
         (old.0.append(&changes), old.0.find(jti("a").id()), old.0.list(&part));
     assert!((&mut append).now_or_never().is_none() && (&mut find).now_or_never().is_none());

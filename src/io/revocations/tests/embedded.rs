@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use super::*;
-use crate::flows::ports::{Clock, Exclusive as _, Seen, StoreFault, StoreHealth};
+use crate::flows::ports::{Clock, EntryAsSeen, Exclusive as _, StoreFault, StoreHealth};
 use crate::io::revocations::embedded::{EmbeddedLog, Tuning};
 use crate::io::store::tests::{DAY, HOUR, TestClock};
 use crate::io::store_file::faults::Faults;
@@ -224,7 +224,7 @@ async fn what_has_ended_leaves_the_file_and_it_does_not_grow_for_ever() {
     }
     let early = sizes[..4].iter().max().copied().unwrap();
     assert!(sizes[11] <= early * 2, "{sizes:?}");
-    let listed = all(&*log, Part { limit: 10, ..Part::default() }).await;
+    let listed = all(&*log, ListQuery { limit: 10, ..ListQuery::default() }).await;
     assert_eq!(listed.len(), 3);
     assert!(refuses_aged(&tables, &jti(7_000_000), 0, clock.now()));
 }
@@ -329,7 +329,7 @@ async fn calls_do_not_wait_for_ever_for_a_list_that_was_given_up() {
     log.close().await.unwrap();
     assert_eq!(log.append(&[Change::Add(jti("a"))]).await.unwrap_err(), StoreFault::Deadline);
     assert_eq!(log.find(jti("a").id()).await.unwrap_err(), StoreFault::Deadline);
-    assert_eq!(log.list(&Part::default()).await.unwrap_err(), StoreFault::Deadline);
+    assert_eq!(log.list(&ListQuery::default()).await.unwrap_err(), StoreFault::Deadline);
 }
 
 #[tokio::test]
@@ -360,7 +360,7 @@ async fn what_was_given_up_before_it_was_begun_is_not_made_when_the_disk_goes_on
     assert!((&mut begun).now_or_never().is_none());
     until("the disk to be asked", async || faults.syncs.load(Ordering::SeqCst) > before).await;
     let named = [block("alice"), block("bob")];
-    let found = [Seen { id: named[1].id(), entry: None }];
+    let found = [EntryAsSeen { id: named[1].id(), entry: None }];
     let [alice, bob] = named.clone().map(|named| [Change::Add(named)]);
     let late = join_all([log.append_if(&[], &alice), log.append_if(&found, &bob)]).await;
     drop(begun);
@@ -523,7 +523,7 @@ async fn a_disk_that_hangs_costs_a_few_threads_however_many_look() {
     let tuning = Tuning { backend, patience: Duration::from_millis(300), ..Tuning::default() };
     let log = open_as(folder.path(), Arc::new(SystemClock), tuning);
     faults.reads_hang.store(true, Ordering::SeqCst);
-    let part = Part::default();
+    let part = ListQuery::default();
     let listed = join_all((0..50).map(|_| log.list(&part))).await;
     let hanging = faults.hanging.load(Ordering::SeqCst);
     faults.reads_hang.store(false, Ordering::SeqCst);

@@ -8,10 +8,10 @@ mod suite;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, TokenFacts, Whose};
+use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, TokenIdentity, Whose};
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
-use crate::flows::ports::{Clock as _, Listed, Part, RevocationLog};
+use crate::flows::ports::{Clock as _, ListQuery, Listed, RevocationLog};
 use crate::flows::testing::MemoryLog;
 use crate::io::store::tests::{LONG, until};
 use crate::io::system::SystemClock;
@@ -51,7 +51,7 @@ fn refuses_aged(tables: &Revocations, named: &Revocation, ago: u64, now: Timesta
     assert!(is_current(tables));
     let of = |kind| (named.target.kind == kind).then_some(named.target.value.as_str());
     let issued_at = now.minus(Duration::from_secs(ago));
-    let token = TokenFacts {
+    let token = TokenIdentity {
         id: TokenId::from_bytes([1; 32]),
         iss: ISS,
         jti: of(Kind::Jti),
@@ -106,7 +106,7 @@ async fn lift(log: &dyn RevocationLog, revocation: &Revocation) {
 }
 
 /// All parts, one behind the other.
-async fn all(log: &dyn RevocationLog, part: Part) -> Vec<Revocation> {
+async fn all(log: &dyn RevocationLog, part: ListQuery) -> Vec<Revocation> {
     let (mut part, mut all, began) = (part, Vec::new(), Instant::now());
     loop {
         let Ok(Listed { revocations, next }) = log.list(&part).await else {

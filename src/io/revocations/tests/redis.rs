@@ -70,7 +70,7 @@ impl Replica {
         replica
     }
 
-    /// As at the end of a process; gives what it leaves on the disk.
+    /// As at the end of a process; returns what it leaves on the disk.
     async fn stop(mut self) -> TempDir {
         self.following.abort();
         let _ = (&mut self.following).await;
@@ -92,7 +92,7 @@ impl Replica {
 
     /// Waits until its file has this.
     async fn has_kept(&self, named: &Revocation) {
-        let part = Part { value: Some(named.target.value.clone()), limit: 10, ..Part::default() };
+        let part = ListQuery { value: Some(named.target.value.clone()), limit: 10, ..ListQuery::default() };
         until("the file", async || !all(&*self.log, part.clone()).await.is_empty()).await;
     }
 }
@@ -290,7 +290,7 @@ async fn a_connection_that_is_cut_in_a_burst_leaves_no_gap() {
     let missing: Vec<_> = (0..10_000).filter(|n| !reader.refuses(&jti(n))).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert_eq!(reader.tables.count(Kind::Jti), 10_000);
-    let part = Part { limit: 5000, ..Part::default() };
+    let part = ListQuery { limit: 5000, ..ListQuery::default() };
     until("the file", async || all(&*reader.log, part.clone()).await.len() == 10_000).await;
 }
 
@@ -310,8 +310,10 @@ async fn what_was_lifted_while_a_replica_was_away_and_the_log_was_cut_is_lifted(
     loaded(&two.tables).await;
     until("the list to be read whole", async || !two.refuses(&block(7)) && two.refuses(&jti("new"))).await;
     assert!(two.refuses(&block(8)) && (9..3000).all(|n| two.refuses(&block(n))));
-    until("the file", async || all(&*two.log, Part { limit: 5000, ..Part::default() }).await.len() == 3000)
-        .await;
+    until("the file", async || {
+        all(&*two.log, ListQuery { limit: 5000, ..ListQuery::default() }).await.len() == 3000
+    })
+    .await;
     assert_eq!(server.ask(&format!("HLEN {KEY}records")), ":3000", "nothing came back");
     let folder = two.stop().await;
     drop((one, server));
@@ -373,12 +375,12 @@ async fn a_file_that_cannot_be_written_or_is_damaged_costs_nothing_while_redis_i
             add(&*replica.log, changes(n * 100)).await;
             assert!(changes(n * 100).all(|named| replica.refuses(&named)));
         }
-        until("the fault", async || replica.log.list(&Part::default()).await.is_err()).await;
+        until("the fault", async || replica.log.list(&ListQuery::default()).await.is_err()).await;
         assert!(matches!(replica.log.health(), StoreHealth::Away { alone: true, .. }));
         lift(&*replica.log, &jti(0)).await;
         fault.store(false, Ordering::SeqCst);
         let count = 500 * (round + 1);
-        let part = Part { limit: 5000, ..Part::default() };
+        let part = ListQuery { limit: 5000, ..ListQuery::default() };
         until("the file to catch up", async || {
             replica.log.list(&part).await.is_ok_and(|listed| listed.revocations.len() == count)
         })
@@ -403,7 +405,7 @@ async fn a_file_that_cannot_be_written_or_is_damaged_costs_nothing_while_redis_i
     std::fs::write(damaged.path().join("revocations.redb"), "not a list").unwrap();
     let other = Replica::start(settings(&[&server]), damaged);
     loaded(&other.tables).await;
-    assert!(other.refuses(&jti("0:0")) && other.log.list(&Part::default()).await.is_err());
+    assert!(other.refuses(&jti("0:0")) && other.log.list(&ListQuery::default()).await.is_err());
     let kept = std::fs::read(other.folder.path().join("revocations.redb")).unwrap();
     assert_eq!(kept, b"not a list", "it is never thrown away");
 }
@@ -423,7 +425,7 @@ async fn the_file_is_handed_over_and_taken_back_while_the_list_goes_on() {
     add(&*old.log, [jti("b")]).await;
     lift(&*old.log, &block("bob")).await;
     new.open().await.unwrap();
-    let part = Part { limit: 10, ..Part::default() };
+    let part = ListQuery { limit: 10, ..ListQuery::default() };
     until("the new one's file", async || {
         new.list(&part).await.is_ok_and(|listed| listed.revocations.len() == 2)
     })

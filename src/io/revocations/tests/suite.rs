@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::core::revocation::holders::{Hand, Holder};
-use crate::flows::ports::Seen;
+use crate::flows::ports::EntryAsSeen;
 
 /// Runs the whole suite against an empty list, which `tables` follow. Values of different parts never meet.
 pub(super) async fn holds_for(log: &dyn RevocationLog, tables: &Revocations) {
@@ -97,7 +97,7 @@ async fn changes_are_made_in_their_order(log: &dyn RevocationLog, tables: &Revoc
 
 async fn a_block_is_changed_while_it_is_what_was_found(log: &dyn RevocationLog, tables: &Revocations) {
     let (bare, ends) = (block("dave"), Revocation { until: Some(now().plus(LONG)), ..block("dave") });
-    let seen = |entry: Option<&Revocation>| [Seen { id: bare.id(), entry: entry.cloned() }];
+    let seen = |entry: Option<&Revocation>| [EntryAsSeen { id: bare.id(), entry: entry.cloned() }];
     let (add, beside) = (|block: &Revocation| Change::Add(block.clone()), jti("beside"));
     assert!(!log.append_if(&seen(Some(&bare)), &[add(&bare)]).await.unwrap(), "there is none");
     assert!(!refuses(tables, &bare) && log.find(bare.id()).await.unwrap().is_none());
@@ -109,7 +109,7 @@ async fn a_block_is_changed_while_it_is_what_was_found(log: &dyn RevocationLog, 
     }
     assert!(refuses(tables, &bare) && refuses(tables, &beside), "all or nothing");
     assert!(log.append_if(&seen(Some(&bare)), &[add(&ends)]).await.unwrap());
-    let both = [seen(Some(&ends)), [Seen { id: beside.id(), entry: None }]].concat();
+    let both = [seen(Some(&ends)), [EntryAsSeen { id: beside.id(), entry: None }]].concat();
     assert!(!log.append_if(&both, &[Change::Lift(ends.clone())]).await.unwrap(), "each of them");
     assert!(log.append_if(&seen(Some(&ends)), &[Change::Lift(ends.clone())]).await.unwrap());
     assert!(!refuses(tables, &bare));
@@ -121,7 +121,7 @@ async fn a_watermark_is_lifted_while_it_is_what_was_found(log: &dyn RevocationLo
     add(log, [late.clone()]).await;
     add(log, [longer]).await;
     let both = log.find(late.id()).await.unwrap().unwrap();
-    let seen = |entry: &Revocation| [Seen { id: late.id(), entry: Some(entry.clone()) }];
+    let seen = |entry: &Revocation| [EntryAsSeen { id: late.id(), entry: Some(entry.clone()) }];
     assert!(!log.append_if(&seen(&early), &[Change::Lift(early.clone())]).await.unwrap());
     assert!(refuses_aged(tables, &late, 199, now()), "somebody moved it");
     assert!(log.append_if(&seen(&both), &[Change::Lift(both.clone())]).await.unwrap());
@@ -136,7 +136,7 @@ async fn of_all_who_change_one_block_at_once_each_sees_what_the_others_made_of_i
         until("its turn", async || {
             let Ok(entry) = log.find(own.id()).await else { return false };
             let joined = own.clone().beside(entry.as_ref(), now());
-            log.append_if(&[Seen { id: own.id(), entry }], &[Change::Add(joined)]).await == Ok(true)
+            log.append_if(&[EntryAsSeen { id: own.id(), entry }], &[Change::Add(joined)]).await == Ok(true)
         })
         .await;
     };
@@ -169,17 +169,17 @@ async fn the_list_is_given_in_parts_in_the_order_of_ids(log: &dyn RevocationLog)
     let mut added: Vec<_> = (0..700).map(sid).chain((0..50).map(of_all)).collect();
     add(log, added.clone()).await;
     added.sort_by_key(Revocation::id);
-    let part = |limit| Part { kind: Some(Kind::Sid), limit, ..Part::default() };
+    let part = |limit| ListQuery { kind: Some(Kind::Sid), limit, ..ListQuery::default() };
     for limit in [7, 100, 10_000] {
         assert_eq!(all(log, part(limit)).await, added, "{limit}");
     }
     let listed = log.list(&part(10)).await.unwrap();
     assert!(listed.next.is_some());
-    let named = Part { value: Some("s7".to_owned()), ..part(10) };
+    let named = ListQuery { value: Some("s7".to_owned()), ..part(10) };
     assert_eq!(all(log, named.clone()).await.len(), 2, "of its issuer and of all");
-    assert_eq!(all(log, Part { iss: Some(ISS.to_owned()), ..named.clone() }).await.len(), 2);
-    let of_another = all(log, Part { iss: Some("https://other".to_owned()), ..named }).await;
+    assert_eq!(all(log, ListQuery { iss: Some(ISS.to_owned()), ..named.clone() }).await.len(), 2);
+    let of_another = all(log, ListQuery { iss: Some("https://other".to_owned()), ..named }).await;
     assert_eq!(of_another.into_iter().map(|found| found.target).collect::<Vec<_>>(), [of_all(7).target]);
-    let whole = all(log, Part { limit: 1000, ..Part::default() }).await;
+    let whole = all(log, ListQuery { limit: 1000, ..ListQuery::default() }).await;
     assert!(whole.is_sorted_by_key(Revocation::id) && whole.len() > added.len());
 }

@@ -65,7 +65,7 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    /// Opens the file in `folder`, made now when there is none, and gives all that is in it: what has ended nobody knows at
+    /// Opens the file in `folder`, made now when there is none, and returns all that is in it: what has ended nobody knows at
     /// a start for sure.
     pub(super) fn open(
         folder: &Path,

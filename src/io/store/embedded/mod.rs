@@ -24,10 +24,10 @@ use super::new_version;
 use crate::core::clock_watch::SureTime;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock, Exclusive, Found, HandedTo, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
+    Clock, Exclusive, HandedTo, Keep, Store, StoreFault, StoreHealth, StoreKey, Stored, Value, Version,
 };
 use crate::io::store_file::keeping::{Errands, Keeping};
-use crate::io::store_file::{At, Backend, Phase, StoreFileError};
+use crate::io::store_file::{Backend, Phase, ReachedAt, StoreFileError};
 use crate::io::watched_clock::WatchedClock;
 use file::Record;
 use writer::{Errand, Put, Writer};
@@ -139,18 +139,18 @@ impl EmbeddedStore {
         Ok(Self { shared, writer: Errands::new(errands, ENDED), patience })
     }
 
-    async fn found(&self, key: &StoreKey) -> Result<Found, StoreFault> {
+    async fn found(&self, key: &StoreKey) -> Result<Stored, StoreFault> {
         match self.shared.keeping.when_open(|| Ok(self.seen(key))).await? {
-            At::Here(found) => Ok(found),
-            At::There(to) => to.store.get(key).await,
+            ReachedAt::Here(found) => Ok(found),
+            ReachedAt::There(to) => to.store.get(key).await,
         }
     }
 
-    fn seen(&self, key: &StoreKey) -> Found {
+    fn seen(&self, key: &StoreKey) -> Stored {
         let now = self.shared.clock.now();
         let slot = self.shared.slots.get(key.as_str());
         let seen = slot.as_ref().and_then(|slot| slot.seen(now));
-        Found { value: seen.map(|held| (held.version, held.bytes.clone())), now }
+        Stored { value: seen.map(|held| (held.version, held.bytes.clone())), now }
     }
 
     async fn put(
@@ -163,8 +163,8 @@ impl EmbeddedStore {
         loop {
             let look = || self.look(key, expected, value, until);
             let step = match self.shared.keeping.when_open(look).await? {
-                At::Here(step) => step,
-                At::There(to) => return to.store.put_if(key, expected, value.clone()).await,
+                ReachedAt::Here(step) => step,
+                ReachedAt::There(to) => return to.store.put_if(key, expected, value.clone()).await,
             };
             match step {
                 Step::Answered(outcome) => return Ok(outcome),
@@ -237,7 +237,7 @@ impl Exclusive for EmbeddedStore {
 }
 
 impl Store for EmbeddedStore {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         async { timeout(self.patience, self.found(key)).await.unwrap_or(Err(StoreFault::Deadline)) }.boxed()
     }
 

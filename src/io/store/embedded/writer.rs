@@ -47,7 +47,7 @@ impl Put {
 }
 
 /// Whether there is a file to write to.
-enum At {
+enum FileState {
     Open(StoreFile),
     /// It failed at this time; these puts are in doubt.
     Failed {
@@ -67,7 +67,7 @@ pub(super) struct Writer {
     backend: Backend,
     shared: Arc<Shared>,
     errands: Receiver<Errand>,
-    at: At,
+    at: FileState,
     sweep: Duration,
     swept: Instant,
 }
@@ -99,8 +99,15 @@ impl Writer {
         let (tell, told) = sync_channel(1);
         let run = move || {
             let swept = Instant::now();
-            let mut writer =
-                Self { folder, backend, shared, errands, at: At::GivenUp { anew: false }, sweep, swept };
+            let mut writer = Self {
+                folder,
+                backend,
+                shared,
+                errands,
+                at: FileState::GivenUp { anew: false },
+                sweep,
+                swept,
+            };
             let opens = writer.shared.keeping.is_open();
             let opened = if opens { writer.take_back() } else { Ok(()) };
             let is_open = opened.is_ok();
@@ -119,7 +126,8 @@ impl Writer {
 
     fn run(mut self) {
         loop {
-            let pause = if matches!(self.at, At::Failed { .. }) { AGAIN.min(self.sweep) } else { self.sweep };
+            let pause =
+                if matches!(self.at, FileState::Failed { .. }) { AGAIN.min(self.sweep) } else { self.sweep };
             match self.errands.recv_timeout(pause) {
                 Ok(Errand::Put(first)) => {
                     if let Some(next) = self.write_together(first) {
@@ -147,7 +155,7 @@ impl Writer {
         }
     }
 
-    /// Writes this put and those that wait behind it. Gives the errand that ended the row.
+    /// Writes this put and those that wait behind it. Returns the errand that ended the row.
     fn write_together(&mut self, first: Put) -> Option<Errand> {
         let (mut puts, mut next) = (vec![first], None);
         while puts.len() < TOGETHER {
@@ -165,7 +173,7 @@ impl Writer {
     }
 
     fn write(&mut self, puts: Vec<Put>) {
-        let At::Open(file) = &self.at else {
+        let FileState::Open(file) = &self.at else {
             for put in puts {
                 self.forget(put);
             }
@@ -216,7 +224,7 @@ impl Writer {
         }
         // What is left of the file is closed here.
         let anew = error.leaves_doubt();
-        self.at = At::Failed { tried: Instant::now(), doubtful, anew };
+        self.at = FileState::Failed { tried: Instant::now(), doubtful, anew };
     }
 
     fn goes_away(&self, error: &StoreFileError) {
@@ -229,7 +237,7 @@ impl Writer {
 
     /// What is due: to open a file that failed, to take out what has ended.
     fn look_after(&mut self) {
-        if let At::Failed { tried, .. } = &mut self.at {
+        if let FileState::Failed { tried, .. } = &mut self.at {
             if tried.elapsed() >= AGAIN {
                 *tried = Instant::now();
                 self.open_again();
@@ -241,7 +249,7 @@ impl Writer {
     }
 
     fn open_again(&mut self) {
-        let At::Failed { doubtful, anew, .. } = &mut self.at else { return };
+        let FileState::Failed { doubtful, anew, .. } = &mut self.at else { return };
         let opened = StoreFile::open_again(&self.folder, &self.backend, *anew).and_then(|file| {
             file.prove()?;
             let read = |put: &Put| file.read(&put.key);
@@ -255,7 +263,7 @@ impl Writer {
                     let written = record.filter(|record| record.version == put.record.version);
                     self.settle(&put.key, written);
                 }
-                self.at = At::Open(file);
+                self.at = FileState::Open(file);
                 self.shared.keeping.set_away(None);
                 tracing::warn!("the store can write again");
             }
@@ -279,7 +287,7 @@ impl Writer {
                 ended.push(slot.key().clone())
             }
         }
-        if let At::Open(file) = &self.at {
+        if let FileState::Open(file) = &self.at {
             for removed in on_file.chunks(TOGETHER) {
                 if let Err(error) = file.write(&[], removed) {
                     return self.fail(error, Vec::new());
@@ -301,14 +309,14 @@ impl Writer {
     fn give_up(&mut self) -> Result<(), StoreFileError> {
         self.shared.keeping.closes();
         self.open_again();
-        let file = match std::mem::replace(&mut self.at, At::GivenUp { anew: false }) {
-            At::Open(file) => file,
-            given_up @ At::GivenUp { .. } => {
+        let file = match std::mem::replace(&mut self.at, FileState::GivenUp { anew: false }) {
+            FileState::Open(file) => file,
+            given_up @ FileState::GivenUp { .. } => {
                 self.at = given_up;
                 return Ok(());
             }
-            At::Failed { anew, .. } => {
-                self.at = At::GivenUp { anew };
+            FileState::Failed { anew, .. } => {
+                self.at = FileState::GivenUp { anew };
                 let why = self.shared.keeping.why_away().unwrap_or_default();
                 return Err(Place::new(&self.folder, &STORE).other(why));
             }
@@ -327,7 +335,7 @@ impl Writer {
         }
         let closed = file.close();
         let given_up = written.and(closed);
-        self.at = At::GivenUp { anew: given_up.as_ref().is_err_and(StoreFileError::leaves_doubt) };
+        self.at = FileState::GivenUp { anew: given_up.as_ref().is_err_and(StoreFileError::leaves_doubt) };
         given_up
     }
 
@@ -340,7 +348,7 @@ impl Writer {
 
     /// Opens the file that was given up. What another process wrote meanwhile counts.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
-        let At::GivenUp { anew } = self.at else { return Ok(()) };
+        let FileState::GivenUp { anew } = self.at else { return Ok(()) };
         if anew {
             StoreFile::open_again(&self.folder, &self.backend, true)?.close()?;
         }
@@ -361,7 +369,7 @@ impl Writer {
                 *slot = Slot { on_file: Some(record.version), held: Some(record), writing: None };
             }
         }
-        self.at = At::Open(file);
+        self.at = FileState::Open(file);
         self.shared.keeping.set_away(None);
         self.shared.keeping.opened();
         Ok(())

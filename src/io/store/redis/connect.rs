@@ -56,7 +56,7 @@ impl Connection {
         }
     }
 
-    /// Asks every server of a cluster that takes writes, and gives the error where one answers with that. One server is asked by
+    /// Asks every server of a cluster that takes writes, and returns the error where one answers with that. One server is asked by
     /// what else is asked of it.
     pub(super) async fn all_answer(&self) -> RedisResult<()> {
         let Self::Cluster(connection) = self else { return Ok(()) };

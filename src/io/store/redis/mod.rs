@@ -25,7 +25,7 @@ use redis::{Cmd, RedisResult};
 use super::new_version;
 use crate::config::settings::Redis;
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreHealth, StoreKey, Value, Version};
+use crate::flows::ports::{Clock, Store, StoreFault, StoreHealth, StoreKey, Stored, Value, Version};
 use link::{KeptLink, Line};
 
 /// How long after its deadline a change may still be made: the server's clock is known as of the latest answer.
@@ -33,11 +33,11 @@ const BEYOND: Duration = Duration::from_secs(1);
 /// The longest lifetime that is asked for.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-/// KEYS: the key. Gives what is there, and the clock.
+/// KEYS: the key. Returns what is there, and the clock.
 const GET: &str = "local t = redis.call('TIME') return {redis.call('GET', KEYS[1]), t[1], t[2]}";
 
 /// KEYS: the key. ARGV: the version that is expected, or nothing; the new one; the bytes; the lifetime, in ms; the
-/// latest moment, in ms, or 0. Gives what became of it, and the clock.
+/// latest moment, in ms, or 0. Returns what became of it, and the clock.
 pub(super) const PUT: &str = "
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -73,7 +73,7 @@ impl RedisStore {
 }
 
 /// What a `get` over this line finds.
-async fn get(line: &Line, key: &str) -> RedisResult<Result<Found, StoreFault>> {
+async fn get(line: &Line, key: &str) -> RedisResult<Result<Stored, StoreFault>> {
     let mut command = script(GET, key);
     let (value, seconds, micros): (Option<Vec<u8>>, i64, i64) = line.query(&mut command).await?;
     let now = Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000));
@@ -90,7 +90,7 @@ async fn get(line: &Line, key: &str) -> RedisResult<Result<Found, StoreFault>> {
             return Ok(Err(StoreFault::Unavailable(why)));
         }
     };
-    Ok(Ok(Found { value, now }))
+    Ok(Ok(Stored { value, now }))
 }
 
 /// What becomes of a put over this line.
@@ -122,7 +122,7 @@ fn script(script: &str, key: &str) -> Cmd {
 }
 
 impl Store for RedisStore {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         async {
             let key = self.link.name(key.as_str());
             self.link.ask(async |line| get(line, &key).await).await

@@ -103,7 +103,7 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Asks it something over a connection of its own; gives the first line of the answer.
+    /// Asks it something over a connection of its own; returns the first line of the answer.
     pub(crate) fn ask(&self, command: &str) -> String {
         self.ask_all(command).lines().next().unwrap_or_default().to_owned()
     }

@@ -157,7 +157,7 @@ impl Scene {
         let token = format!("rt-{number}");
         let next =
             flying.grant.successor(Some(token.as_str().into()), *seed(number).expose(), at(seconds), used);
-        let landed = self.family.landed(flying.arrival(&next, worth_for), now(seconds));
+        let landed = self.family.land(flying.arrival(&next, worth_for), now(seconds));
         self.family = Family::from_bytes(&self.family.to_bytes()).unwrap();
         if landed == KEPT && self.grants.len() as u64 == number {
             self.grants.push(next);
@@ -204,7 +204,7 @@ fn fifty_of_one_generation_share_one_flight() {
 fn a_failure_is_not_remembered() {
     let mut scene = Scene::new();
     let flying = scene.begin(0, &Shape::default(), true, 0);
-    assert!(scene.family.failed(flying.id));
+    assert!(scene.family.forget_flight(flying.id));
     assert!(!scene.exchange(0, 0, 1));
 }
 
@@ -213,16 +213,21 @@ fn a_flight_that_was_given_up_ends_nothing_and_lands_only_as_the_newest() {
     // Somebody declared it failed; it comes in before the one that took its place.
     let mut scene = Scene::new();
     let first = scene.begin(0, &Shape::default(), true, 0);
-    assert!(scene.family.failed(first.id));
+    assert!(scene.family.forget_flight(first.id));
     let second = scene.begin(0, &Shape::default(), true, 1);
-    assert!(!scene.family.failed(first.id) && scene.family.beat(second.id) && !scene.family.beat(first.id));
+    assert!(
+        !scene.family.forget_flight(first.id) && scene.family.beat(second.id) && !scene.family.beat(first.id)
+    );
     assert_eq!(scene.land_worth(&first, true, None, 2), KEPT);
-    assert!(!scene.family.failed(second.id), "what the other hears is about a token that was replaced");
+    assert!(
+        !scene.family.forget_flight(second.id),
+        "what the other hears is about a token that was replaced"
+    );
     assert!(matches!(scene.present(0, 3), Outcome::Again { answer: 1, with_cookie: true, .. }));
     // It comes in after it.
     let mut scene = Scene::new();
     let first = scene.begin(0, &Shape::default(), true, 0);
-    assert!(scene.family.failed(first.id));
+    assert!(scene.family.forget_flight(first.id));
     let second = scene.begin(0, &Shape::default(), true, 1);
     assert_eq!(scene.land(&second, 2), KEPT);
     assert_eq!(scene.land(&first, 3), Landed::GivenUp);
@@ -255,13 +260,13 @@ fn a_flight_that_was_given_up_sends_nothing() {
     let flying = scene.begin(0, &Shape::default(), true, 0);
     assert!(!scene.family.is_sent(flying.id));
     let before = scene.family.clone();
-    assert!(scene.family.sends(flying.id) && scene.family.is_sent(flying.id));
+    assert!(scene.family.begin_sending(flying.id) && scene.family.is_sent(flying.id));
     assert!(!scene.family.is_worth_more_than(&before));
     assert_ne!(scene.family.beat_of(flying.id), before.beat_of(flying.id), "its lease begins anew");
-    assert!(scene.family.failed(flying.id));
-    assert!(!scene.family.sends(flying.id) && !scene.family.is_sent(flying.id));
+    assert!(scene.family.forget_flight(flying.id));
+    assert!(!scene.family.begin_sending(flying.id) && !scene.family.is_sent(flying.id));
     let next = scene.begin(0, &Shape::default(), true, 1);
-    assert!(!scene.family.sends(flying.id) && !scene.family.is_sent(next.id));
+    assert!(!scene.family.begin_sending(flying.id) && !scene.family.is_sent(next.id));
 }
 
 #[test]
@@ -274,7 +279,7 @@ fn a_beat_need_not_outlive_the_process_and_all_else_must() {
     scene.land(&flying, 1);
     assert!(scene.family.is_worth_more_than(&before));
     let before = scene.family.clone();
-    scene.family.receipt_proven(1);
+    scene.family.prove_receipt(1);
     assert!(scene.family.is_worth_more_than(&before));
 }
 
@@ -299,7 +304,7 @@ fn a_failed_recovery_is_not_a_lost_answer() {
     scene.exchange(0, 0, 0);
     for round in 1..10 {
         let flying = scene.begin(0, &Shape::default(), true, round * 100);
-        assert!(flying.recovers && scene.family.failed(flying.id));
+        assert!(flying.recovers && scene.family.forget_flight(flying.id));
     }
     assert!(scene.exchange(0, 1, 2000));
 }
@@ -325,7 +330,7 @@ fn receipt_makes_the_older_generation_spent_after_its_window() {
 fn an_access_token_that_was_seen_proves_receipt() {
     let mut scene = Scene::new();
     scene.exchange(0, 0, 0);
-    assert!(scene.family.token_seen(1));
+    assert!(scene.family.note_token_use(1));
     assert!(matches!(scene.present(0, 40), other!(Decision::Replay)));
 }
 
@@ -335,7 +340,7 @@ fn an_access_token_that_may_have_come_without_its_cookie_proves_nothing() {
     scene.exchange(0, 0, 0);
     scene.exchange_as(0, &shape("a"), 1, 1);
     assert!(matches!(scene.present(0, 2), Outcome::Again { answer: 1, with_cookie: false, .. }));
-    assert!(!scene.family.token_seen(1) && !scene.family.token_seen(3));
+    assert!(!scene.family.note_token_use(1) && !scene.family.note_token_use(3));
     assert!(scene.exchange(0, 2, 40));
 }
 
@@ -355,7 +360,7 @@ fn a_generation_that_a_flight_recovers_for_is_no_replay_when_its_successor_shows
     scene.exchange(0, 0, 0);
     let flying = scene.begin(0, &Shape::default(), true, 100);
     assert!(matches!(scene.present(1, 101), other!(Decision::Join(_))));
-    assert!(scene.family.failed(flying.id));
+    assert!(scene.family.forget_flight(flying.id));
     assert!(matches!(scene.present(0, 102), other!(Decision::Replay)));
 }
 

@@ -32,7 +32,7 @@ fn the_last_use_is_known_while_the_next_exchange_is_under_way() {
         scene.family.last_use(exchanged)
     };
     assert_eq!(last_use(&scene), at(100));
-    scene.family.receipt_proven(1);
+    scene.family.prove_receipt(1);
     let flying = scene.begin(1, &Shape::default(), true, 200);
     assert_eq!((scene.family.successor(), last_use(&scene)), (None, at(100)));
     scene.land(&flying, 210);
@@ -40,11 +40,11 @@ fn the_last_use_is_known_while_the_next_exchange_is_under_way() {
     // A poll is no use, also when what it brought is forgotten.
     let flying = scene.begin(2, &Shape::default(), false, 300);
     scene.land(&flying, 301);
-    scene.family.receipt_proven(3);
+    scene.family.prove_receipt(3);
     scene.begin(3, &Shape::default(), false, 400);
     assert_eq!(last_use(&scene), at(210));
     // Nor is one forgotten by a store that had lost a part.
-    scene.family.receipt_proven(9);
+    scene.family.prove_receipt(9);
     assert_eq!(last_use(&scene), at(210));
 }
 
@@ -117,7 +117,7 @@ fn what_is_remembered_of_a_busy_family_is_bounded() {
     assert!(scene.family.to_bytes().len() < 1000, "{}", scene.family.to_bytes().len());
     // The newest was not presented yet, so its grant is still needed; once it was, nothing is kept.
     assert!(scene.family.successor.is_some());
-    scene.family.receipt_proven(300);
+    scene.family.prove_receipt(300);
     scene.family.drop_stale(WINDOWS, now(31));
     assert!(scene.family.successor.is_none());
 }
@@ -183,7 +183,7 @@ fn what_is_remembered_of_a_session_is_bounded_whatever_its_holder_presents() {
             let newest = scene.grants.len() - 1;
             held = if roll(70) == 0 { newest - roll(newest.min(60) + 1) } else { held };
             if roll(60) == 0 {
-                scene.family.token_seen(newest as u64);
+                scene.family.note_token_use(newest as u64);
             }
             match scene.present_as(held, &other_shape(number), seconds) {
                 Outcome::Exchange(flying) => assert_eq!(scene.land(&flying, seconds), KEPT),

@@ -31,7 +31,7 @@ async fn no_page_of_another_host_signs_anybody_out() {
     let Arrived::SignedIn(signed_in) = arrived else { panic!("not signed in") };
     browser.takes(&signed_in.set_cookies);
     for (by, origin) in
-        [By::Script, By::Navigation].into_iter().flat_map(|by| [(by, None), (by, Some("null"))])
+        [SignOutBy::Script, SignOutBy::Navigation].into_iter().flat_map(|by| [(by, None), (by, Some("null"))])
     {
         let mut headers = browser.goes("same-origin");
         headers.extend(origin.map(|origin| (ORIGIN, HeaderValue::from_static(origin))));
@@ -41,7 +41,8 @@ async fn no_page_of_another_host_signs_anybody_out() {
         assert_eq!((refusal.denial, refusal.set_cookie), (Denial::OriginNotAllowed, None), "{origin:?}");
         assert_eq!(scene.ended(&browser.cookies[SESSION]).await, None, "{origin:?}");
     }
-    let signed_out = scene.log_out(&browser.goes("same-origin"), "client_id=web-app", By::Navigation).await;
+    let signed_out =
+        scene.log_out(&browser.goes("same-origin"), "client_id=web-app", SignOutBy::Navigation).await;
     assert!(signed_out.unwrap().family.is_some());
 }
 

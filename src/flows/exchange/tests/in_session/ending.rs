@@ -96,17 +96,17 @@ async fn who_was_there_lately_signs_out_everywhere() {
     scene.pass(3400);
     let (grant, headers) = (scene.grant_in(&cookie), asks(&cookie));
     let head = head(&Method::POST, &headers);
-    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
-    assert_eq!(end_session(at, &grant, true).await, Ok(()));
+    let request = ClientRequest { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    assert_eq!(end_session(request, &grant, true).await, Ok(()));
     // And of one that was idle the server hears.
     let scene = Scene::in_session();
     let cookie = scene.session(20_000).await;
     scene.good(&cookie).await;
     scene.pass(3600);
     let grant = scene.grant_in(&cookie);
-    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    let request = ClientRequest { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
     let over = Err(Denial::SessionEnded(SessionEnd::IdleTimeout));
-    assert_eq!(end_session(at, &grant, true).await, over);
+    assert_eq!(end_session(request, &grant, true).await, over);
     scene.revoked(&["refresh-token-s"]).await;
 }
 
@@ -260,9 +260,9 @@ async fn a_sign_out_that_the_store_did_not_take_leaves_the_session_as_it_was() {
     scene.good(&cookie).await;
     let (grant, headers) = (scene.grant_in(&cookie), asks(&cookie));
     let head = head(&Method::POST, &headers);
-    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    let request = ClientRequest { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
     scene.store.set_away(true);
-    assert_eq!(end_session(at, &grant, false).await, Err(Denial::StoreUnavailable));
+    assert_eq!(end_session(request, &grant, false).await, Err(Denial::StoreUnavailable));
     scene.store.set_away(false);
     for _ in 0..4 {
         scene.pass(31);
@@ -279,7 +279,7 @@ async fn a_sign_out_that_the_store_did_not_take_leaves_the_session_as_it_was() {
     let text = String::from_utf8(scene.gate.metrics.render().unwrap()).unwrap();
     assert!(text.contains(count) || !text.contains("reuse_detected"), "{text}");
     // And one that the store took is over here at once.
-    assert_eq!(end_session(at, &scene.grant_in(&cookie), false).await, Ok(()));
+    assert_eq!(end_session(request, &scene.grant_in(&cookie), false).await, Ok(()));
     assert!(!session::may_leave(&scene.gate, &ride).await);
     scene.is_over(&cookie, SessionEnd::Revoked).await;
 }

@@ -2,7 +2,7 @@
 
 use super::super::lasting::{of_session, permit, route};
 use super::*;
-use crate::flows::open_requests::lasts;
+use crate::flows::open_requests::mark_lasting;
 use crate::state::open_requests::{Ending, OpenRequest};
 
 impl Scene {
@@ -17,7 +17,7 @@ impl Scene {
         let token = self.ask(cookie).await.unwrap().caller;
         let session = of_session(self, cookie, &token);
         let open = self.gate.open_requests.enter(token.clone(), Some(session));
-        lasts(&self.gate, &open, &permit(token, self.clock.now()));
+        mark_lasting(&self.gate, &open, &permit(token, self.clock.now()));
         open
     }
 }

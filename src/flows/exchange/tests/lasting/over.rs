@@ -18,7 +18,7 @@ async fn what_lasts_ends_with_its_session_however_often_that_is_used_and_a_downl
     let token = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
     let [lasting, download] = [(); 2]
         .map(|()| scene.gate.open_requests.enter(token.clone(), Some(of_session(&scene, &cookie, &token))));
-    lasts(&scene.gate, &lasting, &permit(token, began));
+    mark_lasting(&scene.gate, &lasting, &permit(token, began));
     let family = scene.grant_of(&cookie).family;
     let known = scene.gate.sessions.know(family, KnownFamily::new(0, began, false));
     for _ in 0..DAY / 1800 - 1 {

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::core::revocation::RevocationId;
-use crate::flows::ports::{Listed, Part, RevocationLog, Seen};
+use crate::flows::ports::{EntryAsSeen, ListQuery, Listed, RevocationLog};
 
 /// Store and list of one replica, of which some calls fail.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(in crate::flows::exchange::tests) struct Cut {
 }
 
 impl Store for Cut {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         self.store.get(key)
     }
 
@@ -53,7 +53,7 @@ impl RevocationLog for Cut {
 
     fn append_if<'a>(
         &'a self,
-        found: &'a [Seen],
+        found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         async move {
@@ -84,7 +84,7 @@ impl RevocationLog for Cut {
         self.log.find(id)
     }
 
-    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+    fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         self.log.list(part)
     }
 

@@ -69,7 +69,7 @@ struct Alone {
 }
 
 impl Store for Alone {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         async move {
             match self.shared.get(key).await {
                 Ok(found) => Ok(found),

@@ -10,7 +10,8 @@ use super::*;
 use crate::core::revocation::holders::Hand;
 use crate::core::revocation::{Change, RevocationId};
 use crate::flows::ports::{
-    Found, Listed, Part, RevocationLog, Seen, Store, StoreFault, StoreKey, Value as Kept, Version,
+    EntryAsSeen, ListQuery, Listed, RevocationLog, Store, StoreFault, StoreKey, Stored, Value as Kept,
+    Version,
 };
 use crate::state::revocations::Revocations;
 
@@ -67,7 +68,7 @@ impl Troubled {
 }
 
 impl Store for Troubled {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         self.call(self.store.get(key)).boxed()
     }
 
@@ -88,7 +89,7 @@ impl RevocationLog for Troubled {
 
     fn append_if<'a>(
         &'a self,
-        found: &'a [Seen],
+        found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         self.call(self.log.append_if(found, changes)).boxed()
@@ -98,7 +99,7 @@ impl RevocationLog for Troubled {
         self.call(self.log.find(id)).boxed()
     }
 
-    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+    fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         self.log.list(part)
     }
 
@@ -126,7 +127,7 @@ impl Listening {
     }
 
     /// Is told, with trouble at this call, and sends again what it did not take. `else_where`: what happens meanwhile, or
-    /// afterwards. Gives whether it came to it.
+    /// afterwards. Returns whether it came to it.
     async fn is_told_in_trouble(
         &self,
         troubled: &Troubled,

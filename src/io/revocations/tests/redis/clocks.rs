@@ -24,7 +24,7 @@ async fn what_has_ended_leaves_the_file_of_a_replica_too() {
     add(&*replica.log, (0..2500).map(ending)).await;
     add(&*replica.log, [Revocation { until: None, ..block("bob") }]).await;
     replica.has_kept(&block("bob")).await;
-    let count = async || all(&*replica.log, Part { limit: 5000, ..Part::default() }).await.len();
+    let count = async || all(&*replica.log, ListQuery { limit: 5000, ..ListQuery::default() }).await.len();
     assert_eq!(count().await, 2501);
     clock.pass(Duration::from_secs(3700));
     until("the file to have forgotten it", async || count().await == 1).await;

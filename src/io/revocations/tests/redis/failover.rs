@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::core::revocation::holders::{Hand, Holder};
-use crate::flows::ports::Seen;
+use crate::flows::ports::EntryAsSeen;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_redis_that_lost_everything_gets_it_back_from_any_replica() {
@@ -60,7 +60,7 @@ async fn while_redis_is_away_nothing_is_revoked_what_is_known_holds_and_it_goes_
         assert!(matches!(fault, Err(StoreFault::Unavailable(_))), "{fault:?}");
         assert!(replica.refuses(&jti("a")) && !replica.refuses(&jti("b")));
         assert!(replica.log.find(jti("a").id()).await.unwrap().is_some(), "the file is asked meanwhile");
-        assert_eq!(all(&*replica.log, Part { limit: 10, ..Part::default() }).await.len(), 1);
+        assert_eq!(all(&*replica.log, ListQuery { limit: 10, ..ListQuery::default() }).await.len(), 1);
         server.start_again();
         replica.is_up().await;
         add(&*replica.log, [jti("b")]).await;
@@ -122,7 +122,7 @@ async fn held_up_after_the_first_part(settings: Redis, plug_in: impl FnOnce()) -
     let faults = Arc::new(Faults::default());
     let tuning = Tuning { backend: Backend { faults: Some(faults.clone()) }, ..patient() };
     let reader = Replica::start_as(settings, folder(), Arc::new(SystemClock), false, tuning);
-    until("the file", async || reader.log.list(&Part::default()).await.is_ok()).await;
+    until("the file", async || reader.log.list(&ListQuery::default()).await.is_ok()).await;
     let before = faults.syncs.load(Ordering::SeqCst);
     faults.hangs.store(true, Ordering::SeqCst);
     plug_in();
@@ -432,7 +432,7 @@ async fn holders(replica: &Replica) -> Vec<Hand> {
 async fn let_go(replica: &Replica, hand: &Hand) {
     until("its turn", async || {
         let Ok(Some(found)) = replica.log.find(block("alice").id()).await else { return false };
-        let seen = [Seen { id: found.id(), entry: Some(found.clone()) }];
+        let seen = [EntryAsSeen { id: found.id(), entry: Some(found.clone()) }];
         let change = found.without(hand, now()).unwrap();
         replica.log.append_if(&seen, &[change]).await == Ok(true)
     })
@@ -451,7 +451,7 @@ async fn whoever_holds_a_block_holds_it_after_a_failover_that_lost_their_word_al
         let both = held_by(bob()).beside(Some(&disabled), now());
         add(&*one.log, [both.clone()]).await;
         for replica in [&one, &two] {
-            let part = Part { limit: 10, ..Part::default() };
+            let part = ListQuery { limit: 10, ..ListQuery::default() };
             let has_both = async || all(&*replica.log, part.clone()).await == [both.clone()];
             until("the file", has_both).await;
         }

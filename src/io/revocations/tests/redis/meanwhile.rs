@@ -35,11 +35,11 @@ async fn what_is_revoked_while_the_list_is_read_whole_counts_and_whoever_revokes
         add(&*replica.log, [jti(format!("own:{n}"))]).await;
         refused &= replica.refuses(&jti(format!("own:{n}")));
     }
-    let listed = replica.log.list(&Part::default()).await;
+    let listed = replica.log.list(&ListQuery::default()).await;
     faults.hangs.store(false, Ordering::SeqCst);
     assert!(refused, "its own at once");
     assert!(listed.is_err(), "it is held up still, and its file lacks what was answered");
-    let part = Part { limit: 500, ..Part::default() };
+    let part = ListQuery { limit: 500, ..ListQuery::default() };
     until("the file", async || all(&*replica.log, part.clone()).await.len() == 170).await;
     assert!((0..150).all(|n| replica.refuses(&jti(n))) && !replica.refuses(&block("bob")));
     assert!((0..10).all(|n| replica.refuses(&jti(format!("own:{n}")))));

@@ -22,7 +22,10 @@ async fn what_the_file_lacks_is_given_back_after_a_failover_and_a_disk_that_hang
         add(&*one.log, [jti("late"), block("bob")]).await;
         let is_told = async || matches!(one.log.health(), StoreHealth::Away { alone: true, .. });
         until("the fault to be told", is_told).await;
-        assert!(one.log.list(&Part::default()).await.is_err(), "{hangs}: the file lacks what was answered");
+        assert!(
+            one.log.list(&ListQuery::default()).await.is_err(),
+            "{hangs}: the file lacks what was answered"
+        );
         let still = [jti("early"), jti("late"), block("bob")];
         masters.fail_over([&one, &one], &still).await;
         // Whatever the next master had, of these it had none. One that began to copy the master's list when that died has nothing.
@@ -34,7 +37,7 @@ async fn what_the_file_lacks_is_given_back_after_a_failover_and_a_disk_that_hang
         fault.store(false, Ordering::SeqCst);
         until("the file", async || one.log.health() == StoreHealth::Up).await;
         one.has_kept(&jti("late")).await;
-        let part = Part { limit: 10, ..Part::default() };
+        let part = ListQuery { limit: 10, ..ListQuery::default() };
         until("the file to be whole", async || one.log.list(&part).await.is_ok()).await;
         until("the rest, which only the file has", async || {
             still.iter().all(|revoked| third.refuses(revoked))

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
 pub(in crate::flows) use super::judge::OwnSignIn;
-use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
+use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, log_unusable};
 use super::page_key::{self, PageKey};
 use super::receipts;
 use super::unfilled_headers::warn_of_unfilled;
@@ -19,7 +19,7 @@ use super::{log_invalid_client, nonce_header, warn_of_long_life};
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
-use crate::core::revocation::GrantFacts;
+use crate::core::revocation::GrantIdentity;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::grant::{FamilyId, Grant, Subject};
 use crate::core::session::oauth::Scope;
@@ -27,7 +27,7 @@ use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer}
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
-use crate::flows::client_request::At;
+use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
 use crate::flows::family::record::key;
 use crate::flows::family::session_cookie;
@@ -44,49 +44,49 @@ use crate::state::live::Live;
 
 /// For a page, which gets the tokens.
 pub(super) async fn sign_in(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     code: SecretString,
     verifier: SecretString,
     redirect_uri: &str,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let result = signed_in(at, code, verifier, redirect_uri).await;
-    at.gate.metrics.signed_in(&at.client.name, result.is_ok());
-    result.map_err(|denial| OAuthRefusal::of(denial, at.client, None))
+    let result = signed_in(request, code, verifier, redirect_uri).await;
+    request.gate.metrics.signed_in(&request.client.name, result.is_ok());
+    result.map_err(|denial| OAuthRefusal::of(denial, request.client, None))
 }
 
 async fn signed_in(
-    at: At<'_>,
+    request: ClientRequest<'_>,
     code: SecretString,
     verifier: SecretString,
     redirect_uri: &str,
 ) -> Result<OAuthAnswer, Denial> {
-    if redirect_uri != at.client.redirect_uri {
+    if redirect_uri != request.client.redirect_uri {
         return Err(Denial::InvalidRequest(
             "redirect_uri must be the one that the gateway has for this client.",
         ));
     }
-    let prepared = prepare(at).await?;
-    let code = Code { code, verifier, by: By::Page(page_key::proven(at).await?) };
+    let prepared = prepare(request).await?;
+    let code = Code { code, verifier, by: CodeBearer::Page(page_key::proven(request).await?) };
     // Asked before the code is spent: without the store there would be no session to note.
-    at.gate.store.get(&key(prepared.family)).await.map_err(|_| Denial::StoreUnavailable)?;
-    let made = prepared.exchange(at, &code).await?;
-    let now = at.gate.clock.now();
+    request.gate.store.get(&key(prepared.family)).await.map_err(|_| Denial::StoreUnavailable)?;
+    let made = prepared.exchange(request, &code).await?;
+    let now = request.gate.clock.now();
     let set_cookie = match &made.session {
-        Some(session) => session.set_cookie(at.client, now),
+        Some(session) => session.set_cookie(request.client, now),
         // What came along was another sign-in's, and is over.
-        None => made.ended_previous.then(|| session_cookie::clear(at.client)).flatten(),
+        None => made.ended_previous.then(|| session_cookie::clear(request.client)).flatten(),
     };
     let ends_in = made.session.as_ref().map(|session| session.ends_at.since(now));
-    let body = made.page.to_json(now.since(made.at), at.client.idle_timeout, ends_in);
+    let body = made.page.to_json(now.since(made.at), request.client.idle_timeout, ends_in);
     let also_clears =
-        set_cookie.as_ref().map_or_else(Vec::new, |_| session_cookie::clear_elsewhere(at.client));
+        set_cookie.as_ref().map_or_else(Vec::new, |_| session_cookie::clear_elsewhere(request.client));
     Ok(OAuthAnswer {
         status: StatusCode::OK,
         body: Bytes::from(body),
         set_cookie,
         also_clears,
         dpop_nonce: nonce_header(&made.page),
-        client: at.client.name.clone(),
+        client: request.client.name.clone(),
         subject: made.subject.map(|subject| subject.sub),
         family: made.session.map(|session| session.family),
         outcome: "signed_in",
@@ -98,19 +98,19 @@ async fn signed_in(
 pub(in crate::flows) struct Code {
     pub(in crate::flows) code: SecretString,
     pub(in crate::flows) verifier: SecretString,
-    pub(in crate::flows) by: By,
+    pub(in crate::flows) by: CodeBearer,
 }
 
 /// Who brings a code.
 #[derive(Clone, Debug)]
-pub(in crate::flows) enum By {
+pub(in crate::flows) enum CodeBearer {
     /// The gateway, which asked for this.
     Gateway(OwnSignIn),
     /// A page, which checks what came, and may have proven a key.
     Page(Option<PageKey>),
 }
 
-impl By {
+impl CodeBearer {
     const fn page_key(&self) -> Option<&PageKey> {
         match self {
             Self::Page(page_key) => page_key.as_ref(),
@@ -132,14 +132,14 @@ pub(in crate::flows) struct Prepared {
 ///
 /// # Errors
 /// Whatever is against it; the code was not spent then.
-pub(in crate::flows) async fn prepare(at: At<'_>) -> Result<Prepared, Denial> {
-    let previous = session_cookie::read_all(at.live, at.client, at.head.headers);
-    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
-    let airborne = tokio::time::timeout(at.patience(), at.gate.exchanges.take_off()).await;
+pub(in crate::flows) async fn prepare(request: ClientRequest<'_>) -> Result<Prepared, Denial> {
+    let previous = session_cookie::read_all(request.live, request.client, request.head.headers);
+    brake::before_work(request.gate, request.live, request.head.client_address, request.gate.clock.now())?;
+    let airborne = tokio::time::timeout(request.patience(), request.gate.exchanges.take_off()).await;
     let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
-    let family = FamilyId::from_random(random(&*at.gate.random));
-    let Some(place) = at.gate.exchanges.begin_code_exchange() else {
-        tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
+    let family = FamilyId::from_random(random(&*request.gate.random));
+    let Some(place) = request.gate.exchanges.begin_code_exchange() else {
+        tracing::error!(client = %request.client.name, "too many code exchanges wait for the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
     };
     Ok(Prepared { previous, family, held: (place, airborne) })
@@ -151,29 +151,33 @@ impl Prepared {
     ///
     /// # Errors
     /// Why there is no session; the code is of no use any more.
-    pub(in crate::flows) async fn exchange(self, at: At<'_>, code: &Code) -> Result<SignedIn, Denial> {
+    pub(in crate::flows) async fn exchange(
+        self,
+        request: ClientRequest<'_>,
+        code: &Code,
+    ) -> Result<SignedIn, Denial> {
         let Self { previous, family, held } = self;
         let (sender, receiver) = oneshot::channel();
-        let (redirect_uri, resource) = (&at.client.redirect_uri, at.client.resource.as_deref());
+        let (redirect_uri, resource) = (&request.client.redirect_uri, request.client.resource.as_deref());
         let exchange = CodeExchange {
-            gate: Arc::clone(at.gate),
-            live: Arc::clone(at.live),
-            client: Arc::clone(at.client),
+            gate: Arc::clone(request.gate),
+            live: Arc::clone(request.live),
+            client: Arc::clone(request.client),
             family,
             form: ServerForm::code(&code.code, &code.verifier, redirect_uri, resource),
             by: code.by.clone(),
         };
-        at.gate.errands.spawn(async move {
+        request.gate.errands.spawn(async move {
             exchange.run(sender).await;
             drop(held);
         });
-        let mut new = match tokio::time::timeout(at.patience(), receiver).await {
+        let mut new = match tokio::time::timeout(request.patience(), receiver).await {
             Ok(Ok(result)) => result?,
             Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
         };
-        let takes_its_place = new.session.is_some() || matches!(code.by, By::Page(_));
+        let takes_its_place = new.session.is_some() || matches!(code.by, CodeBearer::Page(_));
         for previous in previous.iter().filter(|_| takes_its_place) {
-            end_previous(at, previous, new.subject.as_ref()).await;
+            end_previous(request, previous, new.subject.as_ref()).await;
             new.ended_previous = true;
         }
         Ok(new)
@@ -184,7 +188,7 @@ impl Prepared {
 /// else planted. Its refresh token is revoked only when it is somebody else's: an AS may hang all
 /// refresh tokens of one person and client on one grant and end them together (RFC 7009 section
 /// 2.1), the new one too.
-async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
+async fn end_previous(request: ClientRequest<'_>, previous: &Grant, new: Option<&Subject>) {
     let somebody_else = matches!(
         (&previous.subject, new),
         (Some(previous), Some(new)) if previous.source == new.source && previous.sub != new.sub
@@ -192,10 +196,10 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
     let end = if somebody_else { SessionEnd::SignedInAsAnother } else { SessionEnd::SignedInAgain };
     // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
     let Ended { revoke, issued, .. } =
-        end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
-    name_tokens_in_background(at.gate, previous.family, &issued);
+        end_family(request.gate, previous, session_cookie::timeouts(request.client), end).await;
+    name_tokens_in_background(request.gate, previous.family, &issued);
     for token in revoke {
-        revoke_in_background(at.gate, at.live, at.client, token);
+        revoke_in_background(request.gate, request.live, request.client, token);
     }
 }
 
@@ -241,7 +245,7 @@ struct CodeExchange {
     client: Arc<Client>,
     family: FamilyId,
     form: ServerForm,
-    by: By,
+    by: CodeBearer,
 }
 
 impl CodeExchange {
@@ -276,8 +280,8 @@ impl CodeExchange {
 
     async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
         let exchanged = match &self.by {
-            By::Gateway(asked) => For::OwnCode(asked),
-            By::Page(page_key) => For::Code(page_key.as_ref().map(|page_key| page_key.key)),
+            CodeBearer::Gateway(asked) => Exchanged::OwnCode(asked),
+            CodeBearer::Page(page_key) => Exchanged::Code(page_key.as_ref().map(|page_key| page_key.key)),
         };
         let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await;
         let judged = judged.map_err(|denial| match denial {
@@ -340,7 +344,7 @@ impl CodeExchange {
         &self,
         refresh_token: &SecretString,
         answer: &TokenAnswer,
-        judged: &Judged,
+        judged: &JudgedTokens,
         now: Timestamp,
     ) -> Result<Grant, Denial> {
         let issuer = self.live.issuers.by_name(&self.client.issuer).ok_or(Denial::Internal)?;
@@ -363,13 +367,13 @@ impl CodeExchange {
 
     /// Of what was taken back up to a moment: a sign-in is as old as the first of its access tokens. The browser, or the
     /// authorization server, may have taken its time since.
-    fn was_not_taken_back(&self, grant: &Grant, judged: &Judged) -> Result<(), Denial> {
+    fn was_not_taken_back(&self, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
         let now = self.gate.clock.now();
-        let facts = GrantFacts::of(grant);
+        let facts = GrantIdentity::of(grant);
         let issued_at = judged.verified.as_deref().map(|caller| caller.token().issued_at());
         let signed_in_at =
             issued_at.map_or(facts.signed_in_at, |issued_at| facts.signed_in_at.min(issued_at));
-        let admits = self.gate.revocations.admits_grant(&GrantFacts { signed_in_at, ..facts }, now)?;
+        let admits = self.gate.revocations.admits_grant(&GrantIdentity { signed_in_at, ..facts }, now)?;
         if admits { Ok(()) } else { Err(Denial::TakenBack) }
     }
 
@@ -377,7 +381,7 @@ impl CodeExchange {
     async fn note(
         &self,
         grant: &Grant,
-        judged: &Judged,
+        judged: &JudgedTokens,
         page: &PageTokens,
         now: Timestamp,
     ) -> Result<(), Denial> {

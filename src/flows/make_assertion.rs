@@ -15,19 +15,19 @@ use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::random;
 use crate::state::live::Live;
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::KnownCaller;
 
 /// The header that goes with a request of this caller, who has this token, on a route that asks for it.
 ///
 /// # Errors
 /// [`Denial::Internal`] when it cannot be signed, or nobody knows how.
-pub(in crate::flows) fn assertion(
+pub(in crate::flows) fn make_assertion(
     gate: &Gate,
     live: &Live,
     permit: &Permit,
     method: &Method,
     caller: &Arc<Caller>,
-    token: &Remembered,
+    token: &KnownCaller,
     now: Timestamp,
 ) -> Result<(HeaderName, HeaderValue), Denial> {
     let route = permit.route();
@@ -37,7 +37,7 @@ pub(in crate::flows) fn assertion(
     };
     let upstream = &route.upstream;
     let make = |request| {
-        let iss = &token.beside.issuer.settings.rules.iss;
+        let iss = &token.notes.issuer.settings.rules.iss;
         let about = About { upstream, request };
         assertions.make(caller, iss, about, rules.ttl, now).map_err(|error| {
             tracing::error!(%error, "an assertion cannot be made");
@@ -50,7 +50,7 @@ pub(in crate::flows) fn assertion(
             make(Some(RequestFacts { method, path: permit.path().as_str(), id }))?.value
         }
         Binding::Upstream => {
-            let whose = (token.beside.fingerprint, upstream.clone(), rules.ttl);
+            let whose = (token.notes.fingerprint, upstream.clone(), rules.ttl);
             match gate.made_assertions.get(&whose, assertions, caller, now) {
                 Some(value) => value,
                 None => {
