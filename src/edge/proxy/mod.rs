@@ -1,15 +1,19 @@
 //! The way of a request through pingora's phases; each asks a flow or applies what a flow decided.
 //!
-//! It must never decide who may pass: without a [`Permit`] `upstream_peer` fails, and only `flows::admit` gives one, or
-//! `flows::answer_preflight` where the upstream speaks CORS. No query, token or cookie may reach a log from here.
+//! It must never decide who may pass: without a [`Permit`] `upstream_peer` fails, and only `flows::admit`
+//! gives one, or `flows::answer_preflight` where the upstream speaks CORS. No query, token or cookie may
+//! reach a log from here.
 //!
 //! - `context`: what is known of one request
 //! - `serving`: one configuration as the proxy works with it
-//! - `attempt`: one try to send a request to a server, and whether another is safe; `turn`: the tries at one server
+//! - `attempt`: one try to send a request to a server, and whether another is safe; `turn`: the tries at one
+//!   server
+//! - `answering`: what is noted of an upstream's answer, and what a session adds to it
 //! - `refusing`: a refusal is counted, logged and answered; `reply`: how an answer of Tollgate's own leaves
 //! - `access_log`: one line a request
 
 pub(crate) mod access_log;
+mod answering;
 pub(crate) mod attempt;
 pub(crate) mod context;
 pub(crate) mod refusing;
@@ -41,7 +45,6 @@ use crate::core::cors::{self, Preflight};
 use crate::core::denial::Denial;
 use crate::core::forwarded::{self, Told};
 use crate::core::ids::RouteName;
-use crate::core::lasting::lasts;
 use crate::core::request::RequestHead;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::headers::{self, Identification, Outgoing};
@@ -60,7 +63,7 @@ use crate::edge::request::timeouts::{is_final, set_timeouts};
 use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
-use crate::flows::{Gate, open_requests, ports};
+use crate::flows::{Gate, ports};
 
 /// The gateway's public side.
 pub(crate) struct Proxy {
@@ -203,7 +206,8 @@ impl Proxy {
     }
 }
 
-/// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say otherwise.
+/// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say
+/// otherwise.
 fn told(context: &Context, who: &Identification, received: &HeaderMap, host: &str) -> Arc<Told> {
     let (trusted, scheme) = (&context.live().settings.trusted_proxies, context.scheme());
     match &context.connection {
@@ -291,7 +295,8 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    /// What it refuses is the client's doing. pingora goes on with any other error while a server of HTTP/2 may still answer.
+    /// What it refuses is the client's doing. pingora goes on with any other error while a server of HTTP/2
+    /// may still answer.
     async fn request_body_filter(
         &self,
         session: &mut Session,
@@ -339,26 +344,8 @@ impl ProxyHttp for Proxy {
         if !headers::has_one_reading(answer, context.upgrades) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
-        if !context.upstream_answered
-            && is_final(answer.status)
-            && let Some(server) = &context.server
-        {
-            context.upstream_answered = true;
-            if let Some(inflow) = &context.inflow {
-                inflow.answer_begins(|| headers::ends_with_head(answer, &context.method));
-            }
-            if let Some(upstream) = &context.upstream {
-                upstream.reached(server);
-            }
-        }
-        if is_final(answer.status)
-            && let (Some(open), Some(permit)) = (&context.open, &context.permit)
-            && lasts(answer.status, &answer.headers)
-        {
-            open_requests::mark_lasting(&self.gate, open, permit);
-        }
         if is_final(answer.status) {
-            context.status = Some(answer.status);
+            answering::note_head(&self.gate, context, answer);
         }
         if let Some(switch) =
             context.switch.as_ref().filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS)
@@ -377,15 +364,7 @@ impl ProxyHttp for Proxy {
         pipelining::before_answer(session, context.connection.as_deref());
         let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
         if is_final(parts.status) {
-            if context.is_served_in_session() {
-                headers::mark_private(&mut parts.headers);
-            }
-            if context.route().is_some_and(|route| route.session.is_some()) {
-                headers::depends_on_cookie(&mut parts.headers);
-            }
-            if let Some(cookie) = context.cookie_that_leaves().await {
-                headers::set_session_cookie(&mut parts.headers, cookie);
-            }
+            answering::add_session_headers(context, &mut parts).await;
         }
         if let Some(route) = context.route() {
             headers::share(&mut parts, route, &session.req_header().headers);

@@ -1,0 +1,45 @@
+//! The answer of an upstream on its way to the client: what is noted of it, and what a session adds to it.
+
+use std::sync::Arc;
+
+use http::response::Parts;
+use pingora::http::ResponseHeader;
+
+use crate::core::lasting::lasts;
+use crate::edge::answers::headers;
+use crate::edge::proxy::context::Context;
+use crate::flows::{Gate, open_requests};
+
+/// Its head is here, and it is no interim one.
+pub(super) fn note_head(gate: &Arc<Gate>, context: &mut Context, answer: &ResponseHeader) {
+    if !context.upstream_answered
+        && let Some(server) = &context.server
+    {
+        context.upstream_answered = true;
+        if let Some(inflow) = &context.inflow {
+            inflow.answer_begins(|| headers::ends_with_head(answer, &context.method));
+        }
+        if let Some(upstream) = &context.upstream {
+            upstream.reached(server);
+        }
+    }
+    if let (Some(open), Some(permit)) = (&context.open, &context.permit)
+        && lasts(answer.status, &answer.headers)
+    {
+        open_requests::mark_lasting(gate, open, permit);
+    }
+    context.status = Some(answer.status);
+}
+
+/// What an answer says where a session let somebody in, or could have: that it is theirs alone, and their next cookie.
+pub(super) async fn add_session_headers(context: &mut Context, parts: &mut Parts) {
+    if context.is_served_in_session() {
+        headers::mark_private(&mut parts.headers);
+    }
+    if context.route().is_some_and(|route| route.session.is_some()) {
+        headers::depends_on_cookie(&mut parts.headers);
+    }
+    if let Some(cookie) = context.cookie_that_leaves().await {
+        headers::set_session_cookie(&mut parts.headers, cookie);
+    }
+}
