@@ -1,8 +1,8 @@
-//! The price of a judgement, from the request's head to the permit: a token that is known, over ten thousand of them and
-//! 256 paths, and one that was never seen; with assertions for upstreams and for requests. Beside them what a judgement
-//! cannot do without: the fingerprint of the token's text, and one verification of its signature, in rounds that take turns. What a
-//! request brings is in the cache, as it is when it has just been read; what is remembered of ten thousand tokens is not. Run
-//! by `make bench-core`.
+//! The price of a judgement, from the request's head to the permit: a token that is known, over ten thousand
+//! of them and 256 paths, and one that was never seen; with assertions for upstreams and for requests. Beside
+//! them what a judgement cannot do without: the fingerprint of the token's text, and one verification of its
+//! signature, in rounds that take turns. What a request brings is in the cache, as it is when it has just
+//! been read; what is remembered of ten thousand tokens is not. Run by `make bench-core`.
 
 #![allow(clippy::expect_used, clippy::cast_precision_loss, reason = "a program for people who measure")]
 
@@ -111,9 +111,10 @@ fn parts(tokens: &[String]) -> Vec<(String, Vec<u8>)> {
     tokens.iter().map(split).collect()
 }
 
-/// Nanoseconds for each, by the clock: the median of single ones, so that what else the machine does hardly counts.
-/// What it works on is made just before and dropped behind, so that it lies in the cache as what has just been read from a
-/// socket does, and ten thousand requests that wait for their turn push nothing out of it.
+/// Nanoseconds for each, by the clock: the median of single ones, so that what else the machine does hardly
+/// counts. What it works on is made just before and dropped behind, so that it lies in the cache as what has
+/// just been read from a socket does, and ten thousand requests that wait for their turn push nothing out of
+/// it.
 fn time<T, M>(of: &[T], make: impl Fn(&T) -> M, each: impl Fn(&M)) -> f64 {
     let mut took: Vec<u64> = of
         .iter()

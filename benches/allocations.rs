@@ -1,5 +1,5 @@
-//! How often a judgement asks for memory, and for how much of it, each beside what it may ask for at most. Ends with an
-//! error when one asks more often. Run by `make bench-core`.
+//! How often a judgement asks for memory, and for how much of it, each beside what it may ask for at most.
+//! Ends with an error when one asks more often. Run by `make bench-core`.
 
 #![allow(clippy::expect_used, reason = "a program for people who measure")]
 

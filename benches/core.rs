@@ -1,6 +1,6 @@
-//! The price of the steps that a request takes between socket and socket, each alone: nanoseconds, and how many of
-//! them one ES256 verification would pay for. Run by `make bench-core`. The least of many short rounds counts: it is the
-//! one that nothing else on the machine came between.
+//! The price of the steps that a request takes between socket and socket, each alone: nanoseconds, and how
+//! many of them one ES256 verification would pay for. Run by `make bench-core`. The least of many short
+//! rounds counts: it is the one that nothing else on the machine came between.
 //!
 //! usage: core [--rounds N]
 

@@ -1,10 +1,12 @@
-//! The price of asking whether something was revoked: a lookup, and the memory of an entry, with millions of `jti` and a
-//! thousand of each other kind. Run by `make bench-revocations`. Each size has a process of its own, so that the memory
-//! of one does not hide in what another gave back. Then what a start takes with a list of so many on the disk.
+//! The price of asking whether something was revoked: a lookup, and the memory of an entry, with millions of
+//! `jti` and a thousand of each other kind. Run by `make bench-revocations`. Each size has a process of its
+//! own, so that the memory of one does not hide in what another gave back. Then what a start takes with a
+//! list of so many on the disk.
 //!
-//! What a lookup costs is what it finds in a cache. So each is asked for two sets of tokens: ten thousand, as many as are
-//! in use at once, and a million, of which each comes for the first time in a long while, so that no cache has what the
-//! tables say of it. The marks of a token are warm in both: the gateway has just read or made them.
+//! What a lookup costs is what it finds in a cache. So each is asked for two sets of tokens: ten thousand, as
+//! many as are in use at once, and a million, of which each comes for the first time in a long while, so that
+//! no cache has what the tables say of it. The marks of a token are warm in both: the gateway has just read
+//! or made them.
 //!
 //! usage: revocations [--sizes N,N,…] [--load N,N,…]
 
@@ -144,7 +146,8 @@ fn times(tables: &Revocations, jti: impl Fn(usize) -> String) -> String {
         };
         tables.marks_of(&facts)
     };
-    // What is the same in all of them stays in a cache, and of what is not only the marks are kept: they come in a row.
+    // What is the same in all of them stays in a cache, and of what is not only the marks are kept: they come
+    // in a row.
     let mut marks = marks_of(0);
     let own: Vec<(Mark, Option<Pair>)> =
         (0..ASKED).map(marks_of).map(|marks| (marks.token, marks.jti)).collect();

@@ -2,7 +2,8 @@
 //! tests.
 //!
 //! - `run`: from a start to the signal that ends it; `reload`: another configuration, in a gateway that runs
-//! - `handover`: one process gives way to the next; `files`: whether what a configuration was read from changed
+//! - `handover`: one process gives way to the next; `files`: whether what a configuration was read from
+//!   changed
 
 mod files;
 mod handover;
@@ -50,7 +51,8 @@ use crate::state::metrics::{Log, Metrics};
 use crate::state::revocations::Revocations;
 use crate::state::transmitters::Transmitters;
 
-/// How long a stop waits for exchanges at a slow authorization server: one that is cut off may cost its session.
+/// How long a stop waits for exchanges at a slow authorization server: one that is cut off may cost its
+/// session.
 const EXCHANGES: Duration = Duration::from_secs(20);
 /// How long it waits for what may be lost, such as revocations there.
 const ERRANDS: Duration = Duration::from_secs(5);
@@ -129,8 +131,8 @@ impl std::fmt::Debug for Outside {
     }
 }
 
-/// A gateway that is ready to run: everything is built, its listeners are bound, keys are being fetched. Nobody is let
-/// in yet.
+/// A gateway that is ready to run: everything is built, its listeners are bound, keys are being fetched.
+/// Nobody is let in yet.
 #[derive(Debug)]
 pub struct Standby {
     gate: Arc<Gate>,
@@ -170,8 +172,8 @@ pub struct App {
 }
 
 impl Standby {
-    /// Builds everything inside the current tokio runtime. Nothing of it needs an authorization server, or the Redis of
-    /// `store`, to be up. `open`: opens the store, or leaves that for later.
+    /// Builds everything inside the current tokio runtime. Nothing of it needs an authorization server, or
+    /// the Redis of `store`, to be up. `open`: opens the store, or leaves that for later.
     ///
     /// # Errors
     /// When an address, the store folder, its file or a key cannot be used.
@@ -256,8 +258,8 @@ impl App {
         finish(access_log).await;
     }
 
-    /// Drains and stops, after the process at the other end has taken over and said what it `answers`: what is left here
-    /// finds its store and its list there.
+    /// Drains and stops, after the process at the other end has taken over and said what it `answers`: what
+    /// is left here finds its store and its list there.
     pub async fn leave(self, to: Channel, answers: &Answers) {
         let Self { gate, running, background, exclusive, predecessor, access_log, .. } = self;
         let (asking, conversation) = ask(to, gate.clock.clone());

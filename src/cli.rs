@@ -1,5 +1,5 @@
-//! The commands of `tollgate`. Decides where the configuration is found and what is printed. Must never print a secret
-//! but the key that `keys` was asked for.
+//! The commands of `tollgate`. Decides where the configuration is found and what is printed. Must never print
+//! a secret but the key that `keys` was asked for.
 
 mod explain;
 mod live;
@@ -56,7 +56,8 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Say what a gateway with this configuration would make of a request: 0 it passes, 1 it is refused, 2 nobody can tell
+    /// Say what a gateway with this configuration would make of a request: 0 it passes, 1 it is refused, 2
+    /// nobody can tell
     Explain(Box<Explain>),
     /// Take access back, list what was taken back, or lift it
     Revoke(Box<Revoke>),

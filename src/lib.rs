@@ -3,8 +3,8 @@
 //!
 //! # The map
 //!
-//! A layer imports only the layers listed before it; `io` and `edge` do not see each other. `app`, `demo` and `cli` are
-//! no layers: they tie them together. Words that are ours alone are explained in docs/glossary.md.
+//! A layer imports only the layers listed before it; `io` and `edge` do not see each other. `app`, `demo` and
+//! `cli` are no layers: they tie them together. Words that are ours alone are explained in docs/glossary.md.
 //!
 //! | layer | what it is |
 //! |---|---|
@@ -20,8 +20,9 @@
 //!
 //! # What always holds
 //!
-//! No permit, no upstream: [`core::route::permit::Permit`] is made in one place, and `edge` cannot name an upstream without
-//! one. What is judged is what is sent. Doubt closes the gate. docs/architecture.md has the whole list.
+//! No permit, no upstream: [`core::route::permit::Permit`] is made in one place, and `edge` cannot name an
+//! upstream without one. What is judged is what is sent. Doubt closes the gate. docs/architecture.md has the
+//! whole list.
 //!
 //! # To change X, open Y
 //!

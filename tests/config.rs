@@ -440,7 +440,8 @@ fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_the_schema()
     assert_eq!(loaded.asked, known);
 }
 
-/// By them a logout token, or an ID token, is told to be for somebody here (OpenID Connect Back-Channel Logout 1.0 section 2.6).
+/// By them a logout token, or an ID token, is told to be for somebody here (OpenID Connect Back-Channel
+/// Logout 1.0 section 2.6).
 #[test]
 fn a_client_is_a_client_of_its_own_issuer_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -3056,7 +3057,8 @@ fn the_documentation_names_every_key_and_no_other() {
     }
 }
 
-/// Every example of a configuration in the README and in docs/, with the page that has it. Routes alone stand under their key.
+/// Every example of a configuration in the README and in docs/, with the page that has it. Routes alone stand
+/// under their key.
 fn documented_examples() -> Vec<(String, String)> {
     let docs = fs::read_dir(Path::new(TOP).join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = docs.chain([Path::new(TOP).join("README.md")]);

@@ -1,8 +1,9 @@
-//! The exchange under everything that can go wrong: one browser with several tabs, three replicas whose clocks
-//! differ, one store, one authorization server that rotates and punishes reuse, a thief, and operators who take back
-//! what the session belongs to; in virtual time, from a seed. What is driven is what the gateway runs: the state machine of a family, its sealing and its record, with
-//! the steps of `flows/exchange` and `flows/revoke` (read, decide, put if nobody was faster, then act) as single events, so that
-//! any two steps of any two replicas can come in any order.
+//! The exchange under everything that can go wrong: one browser with several tabs, three replicas whose
+//! clocks differ, one store, one authorization server that rotates and punishes reuse, a thief, and operators
+//! who take back what the session belongs to; in virtual time, from a seed. What is driven is what the
+//! gateway runs: the state machine of a family, its sealing and its record, with the steps of
+//! `flows/exchange` and `flows/revoke` (read, decide, put if nobody was faster, then act) as single events,
+//! so that any two steps of any two replicas can come in any order.
 //!
 //! A failure prints its seed; `TOLLGATE_SEED=n` runs that one alone.
 

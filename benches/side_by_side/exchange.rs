@@ -1,5 +1,5 @@
-//! What an exchange costs Tollgate that is answered again: tabs of one browser that ask with the same cookie. The upstream
-//! plays the authorization server, and is asked once for all of them.
+//! What an exchange costs Tollgate that is answered again: tabs of one browser that ask with the same cookie.
+//! The upstream plays the authorization server, and is asked once for all of them.
 
 use std::io::{Read, Write};
 use std::time::Duration;

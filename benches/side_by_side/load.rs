@@ -1,5 +1,5 @@
-//! The load: wrk with one thread, whose requests are made beforehand (load.lua), and h2load for HTTP/2. It must cost less
-//! than what is measured, so that a proxy is never waiting for it.
+//! The load: wrk with one thread, whose requests are made beforehand (load.lua), and h2load for HTTP/2. It
+//! must cost less than what is measured, so that a proxy is never waiting for it.
 
 use std::path::Path;
 use std::process::Command;
@@ -157,9 +157,8 @@ fn read(said: &str) -> Option<[u64; 3]> {
     Some([numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?])
 }
 
-/// The same from h2load, if it spoke what all are to be asked in:
-/// `requests: 9 total, 9 started, 9 done, 6 succeeded, 3 failed, 1 errored, 0 timeout`, where those that were refused
-/// have failed.
+/// The same from h2load, if it spoke what all are to be asked in: `requests: 9 total, 9 started, 9 done, 6
+/// succeeded, 3 failed, 1 errored, 0 timeout`, where those that were refused have failed.
 fn read_h2load(said: &str) -> Option<[u64; 3]> {
     let spoken =
         [("TLS Protocol: ", "TLSv1.3"), ("Cipher: ", CIPHER_SUITE), ("Application protocol: ", "h2")];

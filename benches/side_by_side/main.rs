@@ -1,8 +1,9 @@
 //! The price of the gate beside other gateways: CPU time a request of Tollgate, a bare pingora proxy, nginx,
-//! HAProxy and Apache, one worker each, with the same requests for the same upstream in one run; and, of the plain
-//! ones and Tollgate, the same over TLS, memory, and how long they take to start. Rounds are interleaved, so that what
-//! else the machine does hits all; figures are divided by that of nginx as a plain proxy, or of the bare proxy, in the
-//! same round. No system is measured before it has refused the tokens that it claims to check.
+//! HAProxy and Apache, one worker each, with the same requests for the same upstream in one run; and, of the
+//! plain ones and Tollgate, the same over TLS, memory, and how long they take to start. Rounds are
+//! interleaved, so that what else the machine does hits all; figures are divided by that of nginx as a plain
+//! proxy, or of the bare proxy, in the same round. No system is measured before it has refused the tokens
+//! that it claims to check.
 //!
 //! `make bench` fetches what is needed and runs this. The load stays on this machine.
 //!
@@ -49,7 +50,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// The first argument with which this program is the load of handshakes.
 const HANDSHAKES: &str = "handshakes";
-/// Files that may be open: Tollgate keeps a quarter of them for other things, and a second one for each connection.
+/// Files that may be open: Tollgate keeps a quarter of them for other things, and a second one for each
+/// connection.
 const OPEN_FILES: u64 = 4 * memory::IDLE as u64;
 
 fn main() -> Result<(), Failure> {

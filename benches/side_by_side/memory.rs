@@ -1,8 +1,8 @@
-//! What memory a system takes: under load, and for each connection that is kept without a request. The kernel's part of
-//! a connection is not counted, as it is the same for all.
+//! What memory a system takes: under load, and for each connection that is kept without a request. The
+//! kernel's part of a connection is not counted, as it is the same for all.
 //!
-//! Each figure is of a process of its own, which began for it: one that had more to do before may keep what it does
-//! not need any more.
+//! Each figure is of a process of its own, which began for it: one that had more to do before may keep what
+//! it does not need any more.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,5 @@
-//! The parts of what is measured: what a request costs, the same over TLS, an exchange, memory, and the start.
+//! The parts of what is measured: what a request costs, the same over TLS, an exchange, memory, and the
+//! start.
 
 use serde::{Deserialize, Serialize};
 

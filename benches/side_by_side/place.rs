@@ -1,4 +1,5 @@
-//! Where the systems run: their settings (`config/`, where `@NAMES@` are filled in here), their folder, their cores.
+//! Where the systems run: their settings (`config/`, where `@NAMES@` are filled in here), their folder, their
+//! cores.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

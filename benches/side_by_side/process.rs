@@ -1,5 +1,5 @@
-//! A server that was started from here, with all that it started in turn: what CPU time they took, what memory they
-//! have, and their end.
+//! A server that was started from here, with all that it started in turn: what CPU time they took, what
+//! memory they have, and their end.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -41,8 +41,8 @@ pub(crate) fn pinned(program: &Path, cores: Option<&str>) -> Command {
     }
 }
 
-/// User and system time so far of a process, of all its threads, of its children and theirs, also of those that
-/// ended (proc(5), stat, fields 14 to 17).
+/// User and system time so far of a process, of all its threads, of its children and theirs, also of those
+/// that ended (proc(5), stat, fields 14 to 17).
 ///
 /// # Errors
 /// When the process is gone.
@@ -53,9 +53,10 @@ pub(crate) fn cpu_time(root: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
-/// Bytes resident of a process, of its children and theirs (proc(5), `smaps_rollup`). Of one process that is its `Rss`. Of
-/// several, the greatest share that one has in common with others counts, and what each has for itself: a master and
-/// its worker have most in common. Not `Pss`: that depends on how often the same program runs beside it.
+/// Bytes resident of a process, of its children and theirs (proc(5), `smaps_rollup`). Of one process that is
+/// its `Rss`. Of several, the greatest share that one has in common with others counts, and what each has for
+/// itself: a master and its worker have most in common. Not `Pss`: that depends on how often the same program
+/// runs beside it.
 ///
 /// # Errors
 /// When the process is gone, or is another user's.

@@ -1,5 +1,5 @@
-//! Before anything is measured: a good token passes and reaches the upstream, and what a system claims to check it
-//! refuses. A gateway that lets everything through is fast.
+//! Before anything is measured: a good token passes and reaches the upstream, and what a system claims to
+//! check it refuses. A gateway that lets everything through is fast.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

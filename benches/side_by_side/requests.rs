@@ -1,4 +1,5 @@
-//! What a request costs: CPU time of a system's processes while it answers a load, by the requests that it answered.
+//! What a request costs: CPU time of a system's processes while it answers a load, by the requests that it
+//! answered.
 
 use std::time::{Duration, Instant};
 

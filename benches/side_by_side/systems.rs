@@ -1,5 +1,5 @@
-//! What is compared: each system, what it claims to check, and what it is asked. How each is set up is in `config/`,
-//! as its own people would write it; `place.rs` starts it.
+//! What is compared: each system, what it claims to check, and what it is asked. How each is set up is in
+//! `config/`, as its own people would write it; `place.rs` starts it.
 
 use crate::Failure;
 use crate::load::Load;
@@ -76,8 +76,8 @@ impl System {
         matches!(self.program, Program::Tollgate { remembers: false, .. })
     }
 
-    /// Tollgate says how many tokens it has verified. Those it remembers it must not verify again, and those that
-    /// are to be new to it must be.
+    /// Tollgate says how many tokens it has verified. Those it remembers it must not verify again, and those
+    /// that are to be new to it must be.
     ///
     /// # Errors
     /// When what was measured is not what the name says.
@@ -128,7 +128,8 @@ pub(crate) fn all() -> Vec<System> {
         plain(NGINX, Program::Nginx),
         plain(HAPROXY, Program::HaProxy { checks: &[] }),
         plain(BARE, Program::Bare),
-        // What was made for a token is to serve in all rounds, which are minutes apart, as it does where each comes often.
+        // What was made for a token is to serve in all rounds, which are minutes apart, as it does where each
+        // comes often.
         tollgate(KNOWN, "{ assertion: { ttl: 1h } }", true, Es256),
         tollgate(
             "Tollgate, seen before, an assertion a request",
@@ -149,7 +150,8 @@ pub(crate) fn all() -> Vec<System> {
     ]
 }
 
-/// Those of which more is measured than requests with many tokens: the plain proxies, and Tollgate with a known token.
+/// Those of which more is measured than requests with many tokens: the plain proxies, and Tollgate with a
+/// known token.
 pub(crate) fn few() -> impl Iterator<Item = System> {
     all().into_iter().filter(|system| [NGINX, HAPROXY, BARE, KNOWN].contains(&system.name))
 }

@@ -1,8 +1,8 @@
-//! TLS 1.3 as all systems are asked for it: one certificate (ECDSA, P-256), one cipher suite, one key exchange, so that
-//! what differs is the system.
+//! TLS 1.3 as all systems are asked for it: one certificate (ECDSA, P-256), one cipher suite, one key
+//! exchange, so that what differs is the system.
 //!
-//! Handshakes are counted by a load of our own, since wrk resumes sessions (RFC 8446 section 2.2): then the server signs
-//! nothing. It runs as a process of its own, on the cores of the load.
+//! Handshakes are counted by a load of our own, since wrk resumes sessions (RFC 8446 section 2.2): then the
+//! server signs nothing. It runs as a process of its own, on the cores of the load.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -72,8 +72,8 @@ impl Client {
     }
 }
 
-/// The load of full handshakes: a connection for each request, so many at a time. Says how many were sent, refused and
-/// broken, as load.lua does.
+/// The load of full handshakes: a connection for each request, so many at a time. Says how many were sent,
+/// refused and broken, as load.lua does.
 ///
 /// # Errors
 /// When the arguments are not `ADDRESS TOKENS SECONDS CONNECTIONS`.
@@ -115,8 +115,9 @@ fn handshake_and_ask(client: &Client, address: SocketAddr, token: &str) -> Resul
     }
 }
 
-/// Trusts every certificate: to verify the server's two signatures costs more than the server takes to make one, and
-/// the load must cost less than what is measured. Before that, a client that does verify was answered.
+/// Trusts every certificate: to verify the server's two signatures costs more than the server takes to make
+/// one, and the load must cost less than what is measured. Before that, a client that does verify was
+/// answered.
 #[derive(Debug)]
 struct Credulous;
 

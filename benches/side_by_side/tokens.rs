@@ -229,8 +229,8 @@ impl Tokens {
         made.map(Some)
     }
 
-    /// What aws-lc takes to verify one token's signature, in microseconds, as [`Algorithm::ALL`]: the least of
-    /// short tries, since what disturbs one only adds.
+    /// What aws-lc takes to verify one token's signature, in microseconds, as [`Algorithm::ALL`]: the least
+    /// of short tries, since what disturbs one only adds.
     pub(crate) fn time_verifications(&self) -> Result<[f64; 3], Failure> {
         const TRIES: u32 = 20;
         const AT_ONCE: u32 = 25;

@@ -1,11 +1,11 @@
 //! The files that a configuration was read from, and whether one of them changed. Looks at them every few
 //! seconds: that works on every file system, and when a whole folder is swapped under a link.
 //!
-//! Some causes of a failed read leave no trace in a file's metadata when they end. So after such a failure the files
-//! are read again after a while, changed or not.
+//! Some causes of a failed read leave no trace in a file's metadata when they end. So after such a failure
+//! the files are read again after a while, changed or not.
 //!
-//! A look may hang with its file system. Only whoever asks whether something changed waits for it, and there is one
-//! look at a time.
+//! A look may hang with its file system. Only whoever asks whether something changed waits for it, and there
+//! is one look at a time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,8 @@ impl Files {
         }
     }
 
-    /// What they are now. A look that hangs goes on when nobody waits any more, and no other begins before it has ended.
+    /// What they are now. A look that hangs goes on when nobody waits any more, and no other begins before it
+    /// has ended.
     async fn seen(&mut self) -> Vec<Seen> {
         loop {
             let (paths, look) = (&self.paths, &self.look);

@@ -1,11 +1,12 @@
-//! One process hands over to another, and no client notices. The order is: the new one is ready; the old one finishes
-//! the exchanges that it has begun, for their answers must be in the store, and closes what only one may have open, such
-//! as the files of its store; the new one opens it and accepts from the same sockets; the old one accepts no more and
-//! finishes what it has begun. What that still needs of the store it asks the new one for, from which it hears meanwhile
-//! what is taken back there. It leaves when its own predecessor, which asks it, has left.
+//! One process hands over to another, and no client notices. The order is: the new one is ready; the old one
+//! finishes the exchanges that it has begun, for their answers must be in the store, and closes what only one
+//! may have open, such as the files of its store; the new one opens it and accepts from the same sockets; the
+//! old one accepts no more and finishes what it has begun. What that still needs of the store it asks the new
+//! one for, from which it hears meanwhile what is taken back there. It leaves when its own predecessor, which
+//! asks it, has left.
 //!
-//! Until the new one serves, the old one goes on accepting, and when the new one fails, the old one opens again what it had
-//! closed: it must never be worse off for having tried.
+//! Until the new one serves, the old one goes on accepting, and when the new one fails, the old one opens
+//! again what it had closed: it must never be worse off for having tried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,8 +76,8 @@ pub enum HandOverError {
 }
 
 impl App {
-    /// Hands over to the process at the other end. `Ok`: it serves, answers this, and it is time to [`App::leave`]. Otherwise
-    /// [`App::take_back`] once the other process has ended.
+    /// Hands over to the process at the other end. `Ok`: it serves, answers this, and it is time to
+    /// [`App::leave`]. Otherwise [`App::take_back`] once the other process has ended.
     ///
     /// # Errors
     /// When the other process did not get so far as to serve.
@@ -101,8 +102,9 @@ impl App {
         }
     }
 
-    /// Waits until no exchange is under way, and none begins from then on. One that is slow does not hold up all others:
-    /// it is waited for while they go on. Only who meets slow ones again and again makes them wait at last.
+    /// Waits until no exchange is under way, and none begins from then on. One that is slow does not hold up
+    /// all others: it is waited for while they go on. Only who meets slow ones again and again makes them
+    /// wait at last.
     async fn land(&self) -> Result<Hold, HandOverError> {
         let exchanges = &self.gate.exchanges;
         let mut left = 0;
@@ -137,7 +139,8 @@ impl App {
     /// Opens again what was closed for a process that then failed.
     ///
     /// # Errors
-    /// What stays closed, as text, or is not open in time. It is tried until it is open, or another hand-over begins.
+    /// What stays closed, as text, or is not open in time. It is tried until it is open, or another hand-over
+    /// begins.
     pub async fn take_back(&self) -> Result<(), String> {
         match timeout(OPEN, self.reopen()).await {
             Ok(Ok(opened)) => opened,
@@ -258,8 +261,8 @@ impl Reopening {
     }
 }
 
-/// Why this process cannot use the store that replicas share, as far as that is seen while the old one has the file beside it.
-/// The list is read meanwhile: it may be long, and the old one serves.
+/// Why this process cannot use the store that replicas share, as far as that is seen while the old one has
+/// the file beside it. The list is read meanwhile: it may be long, and the old one serves.
 async fn without_store(standby: &Standby, waiting: &Mutex<Waiting>) -> Option<String> {
     let is_shared = standby.gate.live.load().settings.store.redis.is_some();
     while let Some((why, patience)) = why_without_store(&standby.gate).filter(|_| is_shared) {
@@ -272,8 +275,8 @@ async fn without_store(standby: &Standby, waiting: &Mutex<Waiting>) -> Option<St
     None
 }
 
-/// How long it has been waited for store and list. Each reason has its own patience: a Redis that is away for a moment while
-/// its list is read is waited for as one that was away at first.
+/// How long it has been waited for store and list. Each reason has its own patience: a Redis that is away for
+/// a moment while its list is read is waited for as one that was away at first.
 struct Waiting {
     began: Instant,
     /// With which patience, and since when.

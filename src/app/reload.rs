@@ -17,7 +17,8 @@ impl App {
         let before = self.gate.live.load_full();
         let started_with = &self.running.started_with;
         let restart = needs_restart(started_with, &settings);
-        // Both are also read where a request or a revocation is judged; half of a change must not count before the rest.
+        // Both are also read where a request or a revocation is judged; half of a change must not count
+        // before the rest.
         settings.limits.header = started_with.limits.header;
         settings.log.subject = started_with.log.subject;
         let store = &started_with.store.folder;

@@ -1,6 +1,6 @@
 //! `tollgate run`: a gateway from its start to the signal that ends it. SIGHUP, or a file that changed, makes
-//! it read its configuration again; a bad one is told in the log, and the old one stays. SIGQUIT makes it start its
-//! successor; a successor that fails is told in the log, and this process stays.
+//! it read its configuration again; a bad one is told in the log, and the old one stays. SIGQUIT makes it
+//! start its successor; a successor that fails is told in the log, and this process stays.
 
 use std::cell::RefCell;
 use std::io::{self, Write as _};
@@ -25,14 +25,15 @@ use crate::io::system::{SystemClock, ThisMachine};
 use crate::io::{log, supervisor};
 use crate::state::lines::Lines;
 
-/// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never come, and
-/// signals must still be heard.
+/// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never
+/// come, and signals must still be heard.
 const READING: Duration = Duration::from_secs(10);
 
 /// How long a process that is killed may take to be gone: one that waits for a disk may never be.
 const ENDING: Duration = Duration::from_secs(10);
 
-/// How long requests may take yet when the process that took over has crashed: nobody lets clients in until this one ends.
+/// How long requests may take yet when the process that took over has crashed: nobody lets clients in until
+/// this one ends.
 const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// What came of a reading, and what it asked for.
@@ -46,7 +47,8 @@ pub struct Source {
     pub name: String,
 }
 
-/// The source, and the latest reading of it, for as long as it goes on: on a file system that hangs nobody waits for it any more.
+/// The source, and the latest reading of it, for as long as it goes on: on a file system that hangs nobody
+/// waits for it any more.
 struct Reading {
     source: Source,
     under_way: Option<JoinHandle<Read>>,
@@ -79,8 +81,8 @@ impl Source {
     }
 }
 
-/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once. Says on standard error why it
-/// did not start.
+/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once. Says on standard
+/// error why it did not start.
 pub fn run(loaded: Loaded, source: Source) -> ExitCode {
     let messages = match log::install(&loaded.settings.log) {
         Ok(messages) => messages,
@@ -224,8 +226,8 @@ async fn serve(
 
 const ANOTHER_SIGNAL: &str = "stopped at once, by another signal";
 
-/// Finishes what was begun here, unless the new process crashes meanwhile: its service manager sees that only when this one,
-/// whose child it is, has ended.
+/// Finishes what was begun here, unless the new process crashes meanwhile: its service manager sees that only
+/// when this one, whose child it is, has ended.
 async fn leave(app: App, new: &Successor, to: Channel, answers: &Answers) -> Result<(), &'static str> {
     let mut leaving = pin!(app.leave(to, answers));
     let how = tokio::select! {
@@ -281,8 +283,8 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
     }
 }
 
-/// Does this unless the process is told to end: the disk may hang, or the other process in the kernel. `again`: it was told
-/// before.
+/// Does this unless the process is told to end: the disk may hang, or the other process in the kernel.
+/// `again`: it was told before.
 async fn unless_told<T>(
     doing: impl Future<Output = T>,
     told: impl Future<Output = End>,

@@ -1,6 +1,6 @@
-//! `tollgate explain`: what a gateway with this configuration would make of a request, and why. Decides what is printed;
-//! what is judged is `flows::explain`'s. It must never print the token, nor a query, which may hold one. Nothing is
-//! changed by it, and only an issuer is asked, for its keys.
+//! `tollgate explain`: what a gateway with this configuration would make of a request, and why. Decides what
+//! is printed; what is judged is `flows::explain`'s. It must never print the token, nor a query, which may
+//! hold one. Nothing is changed by it, and only an issuer is asked, for its keys.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,8 @@ pub(super) struct Explain {
     method: Method,
     /// The URL, or its path alone: then at `public_url`
     url: String,
-    /// The access token that comes along, alone or after its scheme; --token-file keeps it out of the shell's history
+    /// The access token that comes along, alone or after its scheme; --token-file keeps it out of the shell's
+    /// history
     #[arg(long, conflicts_with = "token_file", value_parser = |text: &str| Ok::<_, String>(Token(Arc::new(text.into()))))]
     token: Option<Token>,
     /// The file with the access token; - is standard input
@@ -91,7 +92,8 @@ impl Explain {
     }
 }
 
-/// The credential that `text` is, or that a client makes of a token alone: as `DPoP` where it is bound to a key.
+/// The credential that `text` is, or that a client makes of a token alone: as `DPoP` where it is bound to a
+/// key.
 fn credential(text: &str) -> String {
     if text.starts_with("Bearer ") || text.starts_with("DPoP ") {
         return text.to_owned();
@@ -249,8 +251,8 @@ fn escaped(text: &str) -> String {
     text.chars().flat_map(char::escape_debug).collect()
 }
 
-/// Host and target of a URL as a client would send them: nothing in the path is changed. `authority`: where a path
-/// alone is asked for.
+/// Host and target of a URL as a client would send them: nothing in the path is changed. `authority`: where a
+/// path alone is asked for.
 fn read_url(url: &str, authority: &str) -> Result<(String, String), String> {
     if url.starts_with('/') {
         return Ok((authority.to_owned(), url.to_owned()));

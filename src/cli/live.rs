@@ -1,5 +1,6 @@
-//! `tollgate check --live`: asks everybody that a gateway with this configuration would talk to, once and all at the same
-//! time, and says of each how it is. It must never print a secret; an answer can be anybody's text, and is escaped.
+//! `tollgate check --live`: asks everybody that a gateway with this configuration would talk to, once and all
+//! at the same time, and says of each how it is. It must never print a secret; an answer can be anybody's
+//! text, and is escaped.
 
 use std::sync::Arc;
 

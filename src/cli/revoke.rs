@@ -1,5 +1,6 @@
-//! `tollgate revoke`: takes access back through the admin listener of the gateway that runs with this configuration,
-//! lists what was taken back, and lifts it. What it prints from the list is escaped: a value can be anybody's text.
+//! `tollgate revoke`: takes access back through the admin listener of the gateway that runs with this
+//! configuration, lists what was taken back, and lifts it. What it prints from the list is escaped: a value
+//! can be anybody's text.
 
 use std::io::BufRead;
 use std::net::SocketAddr;
@@ -72,7 +73,8 @@ pub(super) struct Revoke {
     /// List what was taken back, filtered by what else is given; one JSON object a line
     #[arg(long, conflicts_with_all = ["before", "block", "until", "reason", "file", "lift"])]
     list: bool,
-    /// Take back what the lines of this file say, each a JSON object as for POST /revocations; - is standard input
+    /// Take back what the lines of this file say, each a JSON object as for POST /revocations; - is standard
+    /// input
     #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until", "lift"])]
     file: Option<PathBuf>,
     /// With --file: begin with this line

@@ -1,12 +1,12 @@
 //! Names of anchors (YAML 1.2.2 sections 3.2.2.2 and 7.1).
 //!
-//! An alias means the nearest anchor of its name before it. The YAML reader gets that wrong where a name is given
-//! twice: an anchor after the alias may be taken instead, and a route would get another's requirements. So a name that
-//! is used may be given only once.
+//! An alias means the nearest anchor of its name before it. The YAML reader gets that wrong where a name is
+//! given twice: an anchor after the alias may be taken instead, and a route would get another's requirements.
+//! So a name that is used may be given only once.
 //!
-//! Must never: overlook an anchor. Comments, quotes and blocks may hold text that looks like one, and the YAML reader
-//! itself tells which is which: in the place of an anchor an alias of nothing is an error, in the place of text it is
-//! not.
+//! Must never: overlook an anchor. Comments, quotes and blocks may hold text that looks like one, and the
+//! YAML reader itself tells which is which: in the place of an anchor an alias of nothing is an error, in the
+//! place of text it is not.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,8 +16,8 @@ use serde::de::IgnoredAny;
 /// How often the reader is asked; what is left then counts as an anchor. No configuration needs as many.
 const MOST_ASKED: usize = 16;
 
-/// An anchor whose name was given before, and is used: where it stands, in bytes, and the name. `text` is read without an
-/// error.
+/// An anchor whose name was given before, and is used: where it stands, in bytes, and the name. `text` is
+/// read without an error.
 pub(super) fn given_twice(text: &str) -> Option<(usize, &str)> {
     let used: HashSet<&str> = named(text, '*').map(|(_, name)| name).collect();
     let anchors: Vec<_> = named(text, '&').filter(|(_, name)| used.contains(name)).collect();

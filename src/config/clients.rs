@@ -412,7 +412,8 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
     finished
 }
 
-/// A client that is an audience, too: what is for clients alone is taken for an ID token, unless its `typ` says what it is.
+/// A client that is an audience, too: what is for clients alone is taken for an ID token, unless its `typ`
+/// says what it is.
 fn warn_of_audience(keys: &Keys<'_>, client_id: &str, rules: &TokenRules) {
     let TokenRules { issuer, audiences, .. } = rules;
     if !audiences.iter().any(|audience| audience == client_id) || !rules.takes_unspecific_types() {

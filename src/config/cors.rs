@@ -1,5 +1,6 @@
-//! `cors:` and `routes[].cors` — who answers preflights, and which headers pages of listed origins may send beside those that
-//! they always may. What they do send passes no gate by that: a header that Tollgate reserves is removed all the same.
+//! `cors:` and `routes[].cors` — who answers preflights, and which headers pages of listed origins may send
+//! beside those that they always may. What they do send passes no gate by that: a header that Tollgate
+//! reserves is removed all the same.
 
 use std::cell::RefCell;
 

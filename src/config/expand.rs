@@ -18,8 +18,8 @@ pub(super) struct Expanded {
 /// Signs of `{name}` and `*`.
 const OF_PATTERNS: [char; 3] = ['{', '}', '*'];
 
-/// Replaces every `${X}` and `${X:-default}`; `$$` is a dollar. As in a shell, a default also
-/// stands in for a variable that is set and empty; it is taken as it stands. The error says what would be right.
+/// Replaces every `${X}` and `${X:-default}`; `$$` is a dollar. As in a shell, a default also stands in for a
+/// variable that is set and empty; it is taken as it stands. The error says what would be right.
 pub(super) fn expand(text: &str, machine: &dyn Machine) -> Result<Expanded, String> {
     let mut out =
         Expanded { text: String::with_capacity(text.len()), has_default: false, brings_pattern: false };

@@ -1,9 +1,9 @@
-//! `identity:` and `routes[].identity` — what tells the upstream who is calling. A header of either is removed from
-//! every request that comes in, whatever its route, so none may be one that requests need, or that means something to
-//! others.
+//! `identity:` and `routes[].identity` — what tells the upstream who is calling. A header of either is
+//! removed from every request that comes in, whatever its route, so none may be one that requests need, or
+//! that means something to others.
 //!
-//! What a route says takes the place of what `identity` says under the same key: `headers` as a whole, the keys of
-//! `assertion` one by one. The keys that sign are everybody's.
+//! What a route says takes the place of what `identity` says under the same key: `headers` as a whole, the
+//! keys of `assertion` one by one. The keys that sign are everybody's.
 
 use std::time::Duration;
 
@@ -192,8 +192,9 @@ enum Carries {
     Assertion,
 }
 
-/// The names that are given out so far, folded, with where they stand. An upstream may be behind several routes: what is
-/// a signed assertion on one must not be on another what a claim says, which may be of its caller's choice.
+/// The names that are given out so far, folded, with where they stand. An upstream may be behind several
+/// routes: what is a signed assertion on one must not be on another what a claim says, which may be of its
+/// caller's choice.
 #[derive(Default)]
 struct Names(Vec<(String, Carries, String)>);
 

@@ -1,5 +1,6 @@
-//! `introspection:` of an issuer — how it is asked about opaque tokens (RFC 7662), and who says so: the gateway proves
-//! itself there like a client, because an endpoint that answers anybody could be searched for tokens (section 2.1).
+//! `introspection:` of an issuer — how it is asked about opaque tokens (RFC 7662), and who says so: the
+//! gateway proves itself there like a client, because an endpoint that answers anybody could be searched for
+//! tokens (section 2.1).
 
 use std::time::Duration;
 

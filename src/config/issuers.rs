@@ -140,8 +140,9 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     })
 }
 
-/// Claims that ID tokens have as well tell nothing apart (OpenID Connect Core 1.0 sections 2, 3.1.3.6 and 3.3.2.11; FAPI 1.0
-/// Advanced section 5.1.1; front-channel logout section 3), nor do two that some servers write into them.
+/// Claims that ID tokens have as well tell nothing apart (OpenID Connect Core 1.0 sections 2, 3.1.3.6 and
+/// 3.3.2.11; FAPI 1.0 Advanced section 5.1.1; front-channel logout section 3), nor do two that some servers
+/// write into them.
 const OF_ID_TOKENS: [&str; 18] = [
     "iss",
     "sub",
@@ -195,7 +196,8 @@ fn iss(value: &Value<'_>, network: &Network) -> Option<String> {
     Some(text)
 }
 
-/// What Entra ID's metadata for `common` and `organizations` say is no issuer's name: no token has it in `iss`.
+/// What Entra ID's metadata for `common` and `organizations` say is no issuer's name: no token has it in
+/// `iss`.
 fn is_no_template(value: &Value<'_>, text: &str) -> bool {
     let is_one = text.contains(['{', '}']);
     if is_one {

@@ -94,8 +94,8 @@ pub(super) fn assertion_keys(value: &Value<'_>) -> Vec<Secret<Vec<u8>>> {
     keys
 }
 
-/// A client's `private_key` for `private_key_jwt`, the algorithm that follows from it, by what it is found there, `kid` and
-/// `certificate`, and whom its assertions are for.
+/// A client's `private_key` for `private_key_jwt`, the algorithm that follows from it, by what it is found
+/// there, `kid` and `certificate`, and whom its assertions are for.
 pub(super) fn private_key(keys: &Keys<'_>) -> Option<PrivateKey> {
     let value = keys.get("private_key")?;
     let pem = value.secret();

@@ -1,6 +1,6 @@
-//! `clients.<name>` of clients that the gateway signs people in for, and of those in `session` mode: what goes to the
-//! authorization endpoint beside our own parameters (RFC 6749 section 4.1.1), where a sign-in and a sign-out may lead,
-//! and what makes a request with a session cookie one of the client's own pages.
+//! `clients.<name>` of clients that the gateway signs people in for, and of those in `session` mode: what
+//! goes to the authorization endpoint beside our own parameters (RFC 6749 section 4.1.1), where a sign-in and
+//! a sign-out may lead, and what makes a request with a session cookie one of the client's own pages.
 
 use http::HeaderName;
 
@@ -107,7 +107,8 @@ pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
     }
 }
 
-/// The callback is the gateway's own, where the cookie of the sign-in is; a client may have one of its own there.
+/// The callback is the gateway's own, where the cookie of the sign-in is; a client may have one of its own
+/// there.
 pub(super) fn redirect_uri(client: &str, keys: &Keys<'_>, network: &Network) -> Option<String> {
     let own = format!("{}{CALLBACK}", network.public_url.as_ref()?.as_str());
     let Some(value) = keys.get("redirect_uri") else { return Some(own) };
@@ -121,8 +122,8 @@ pub(super) fn redirect_uri(client: &str, keys: &Keys<'_>, network: &Network) -> 
     Some(text)
 }
 
-/// A code that one authorization server made must never be sent to another (RFC 9700 section 4.4.2): where servers do not
-/// name themselves in their answers, only the address tells whose it is.
+/// A code that one authorization server made must never be sent to another (RFC 9700 section 4.4.2): where
+/// servers do not name themselves in their answers, only the address tells whose it is.
 pub(super) fn tell_issuers_apart(clients: &[(&Keys<'_>, &Client)]) {
     for (at, (keys, client)) in clients.iter().enumerate().filter(|(_, (_, client))| client.login.is_some()) {
         let shares = |(_, other): &&(&Keys<'_>, &Client)| {
@@ -156,7 +157,8 @@ fn parameters(
 ) -> Vec<(String, String)> {
     let mut parameters = Vec::new();
     for (name, value) in keys.get(key).map(|value| value.named("parameter")).unwrap_or_default() {
-        // The table lets every map of the kind hold lists; twice the same parameter is an error there (RFC 6749 section 3.1).
+        // The table lets every map of the kind hold lists; twice the same parameter is an error there (RFC
+        // 6749 section 3.1).
         if value.is_list() {
             value.wrong("is a list; a parameter has one value (RFC 6749 section 3.1), write it as text");
             continue;
@@ -227,7 +229,8 @@ pub(super) fn session(
     SessionMode { csrf_header: csrf_header(keys), csrf: csrf(keys, network, origins), identity }
 }
 
-/// Only pages of the gateway's own origin are told apart without a header of theirs (Fetch Metadata Request Headers).
+/// Only pages of the gateway's own origin are told apart without a header of theirs (Fetch Metadata Request
+/// Headers).
 fn csrf(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Csrf {
     let words = [("header", Csrf::Header), ("fetch_metadata", Csrf::FetchMetadata)];
     let csrf = keys.word("csrf", &words, Csrf::Header);
@@ -256,8 +259,8 @@ pub(super) fn no_session(keys: &Keys<'_>) {
     }
 }
 
-/// A header that makes a browser ask first whether a foreign page may send it (Fetch section 2.2.2), and that nothing
-/// else uses.
+/// A header that makes a browser ask first whether a foreign page may send it (Fetch section 2.2.2), and that
+/// nothing else uses.
 fn csrf_header(keys: &Keys<'_>) -> HeaderName {
     const DEFAULT: HeaderName = HeaderName::from_static("x-csrf");
     let Some(value) = keys.get("csrf_header") else { return DEFAULT };

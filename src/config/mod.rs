@@ -1,14 +1,16 @@
 //! WHAT WAS ASKED. config.yaml becomes [`settings::Settings`], or a list of everything that is
 //! wrong with it, each with path, line and remedy.
 //!
-//! - `tree`: text → tree, and a place in the tree → its line; `anchors`: names in it that are given twice; `unreadable`: what is no tree
+//! - `tree`: text → tree, and a place in the tree → its line; `anchors`: names in it that are given twice;
+//!   `unreadable`: what is no tree
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
-//! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `way`, `clients`,
-//!   `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`,
-//!   `routes`, `route_claims`, `route_paths`, `route_resources`, `route_sessions`: what each part means and what contradicts
-//!   it; `route_context`: what routes are read against; `resolve`: all parts in order
+//! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`,
+//!   `way`, `clients`, `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`, `sessions`,
+//!   `store`, `identity`, `signals`, `upstreams`, `routes`, `route_claims`, `route_paths`, `route_resources`,
+//!   `route_sessions`: what each part means and what contradicts it; `route_context`: what routes are read
+//!   against; `resolve`: all parts in order
 //! - `settings`: what comes out of it
 //! - `redact`: the whole for people to look at; `summary`: what it does, in short
 //! - `report`, `error`: what was found on the way
@@ -81,7 +83,8 @@ const FILE_LIMIT: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Loaded {
     pub settings: Settings,
-    /// What somebody should know before using it, in the file's order. For what depends on the time: [`Self::with_dates_at`].
+    /// What somebody should know before using it, in the file's order. For what depends on the time:
+    /// [`Self::with_dates_at`].
     pub warnings: Vec<Mistake>,
     /// Certificates that Tollgate shows, each with its place and no message.
     dated: Vec<(Mistake, ShownCertificate)>,

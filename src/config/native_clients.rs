@@ -1,4 +1,5 @@
-//! `clients:` in `mode: native` — applications without a browser's cookie, which hold their tokens themselves.
+//! `clients:` in `mode: native` — applications without a browser's cookie, which hold their tokens
+//! themselves.
 //!
 //! The gateway lends such a client's secret only to grants that say by themselves whose they are; any other
 //! would let everybody who reaches the gateway act as the client (RFC 6749 section 4.4). Redirect URIs are

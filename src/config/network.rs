@@ -65,8 +65,9 @@ impl Network {
         self.listener_of(server, reaches).or_else(|| is_public().then_some("public_url"))
     }
 
-    /// Whether they may: who listens at all addresses listens at each that the machine has. But another machine may run this
-    /// configuration, and a load balancer has addresses of which it sends connections on.
+    /// Whether they may: who listens at all addresses listens at each that the machine has. But another
+    /// machine may run this configuration, and a load balancer has addresses of which it sends connections
+    /// on.
     pub(super) fn may_be_own(&self, server: &Url, value: &Value<'_>) -> Option<&'static str> {
         let is_here = |ours: IpAddr, ip| takes(ours, ip) && value.is_of_this_machine(ip);
         self.listener_of(server, is_here)

@@ -341,14 +341,15 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A message that says what the file says where it said what a variable held. Where it quotes a part of that, all
-    /// that it quotes is left out: what would be right is made of it too.
+    /// A message that says what the file says where it said what a variable held. Where it quotes a part of
+    /// that, all that it quotes is left out: what would be right is made of it too.
     pub(super) fn untold(&self, message: &str, text: &str) -> String {
         let written = self.written();
         if !written.contains('$') {
             return message.to_owned();
         }
-        // Only what is quoted is it: a short text is also a part of words. One with the sign of a quotation in it hides its ends.
+        // Only what is quoted is it: a short text is also a part of words. One with the sign of a quotation
+        // in it hides its ends.
         let message = if text.contains('`') { message.replace(text, written) } else { message.to_owned() };
         let mut parts: Vec<String> = message.split('`').map(str::to_owned).collect();
         for quoted in parts.iter_mut().skip(1).step_by(2) {

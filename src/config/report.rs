@@ -6,8 +6,8 @@ use crate::config::error::{ConfigErrors, Mistake};
 use crate::config::settings::ShownCertificate;
 use crate::config::tree::{self, Place};
 
-/// So many are given their lines, each of which costs a pass over the text; more where so many bytes are read by that. The
-/// rest have their paths.
+/// So many are given their lines, each of which costs a pass over the text; more where so many bytes are read
+/// by that. The rest have their paths.
 const LOCATED: usize = 50;
 const LOCATED_WITHIN: usize = 4 << 20;
 

@@ -1,7 +1,7 @@
 //! `routes[].require.claims`: what a token must say, by its own words or by the request's path.
 //!
-//! Who somebody is, only their issuer can say: `sub` is unique at its issuer and nowhere else (RFC 7519 section 4.1.2).
-//! So a route that takes tokens of several issuers and asks who somebody is gets a warning.
+//! Who somebody is, only their issuer can say: `sub` is unique at its issuer and nowhere else (RFC 7519
+//! section 4.1.2). So a route that takes tokens of several issuers and asks who somebody is gets a warning.
 
 use crate::config::read::{Keys, Value};
 use crate::config::settings::Issuer;

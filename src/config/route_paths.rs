@@ -1,5 +1,5 @@
-//! `routes[].path` and `routes[].encoded_slash` — which paths a route covers, whether one that is written with an
-//! encoded slash is ever found, and whether two differ by something that their service may not see.
+//! `routes[].path` and `routes[].encoded_slash` — which paths a route covers, whether one that is written
+//! with an encoded slash is ever found, and whether two differ by something that their service may not see.
 
 use std::sync::Arc;
 

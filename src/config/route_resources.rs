@@ -50,8 +50,8 @@ pub(super) fn resource(
     Some(resource)
 }
 
-/// Whether every issuer is known whose tokens the route takes: one that could not be read has its own mistake, and may be
-/// the one whose audience it is.
+/// Whether every issuer is known whose tokens the route takes: one that could not be read has its own
+/// mistake, and may be the one whose audience it is.
 fn all_read(access: &Access, around: &RouteContext<'_>) -> bool {
     let is_read = |name: &IssuerName| around.issuers.iter().any(|issuer| issuer.name == *name);
     let names = around.issuer_names.iter().map(|name| IssuerName::new(*name));

@@ -1,5 +1,5 @@
-//! `routes[].sign_in`, `routes[].extends_session` — whose session cookie a route takes: of one client alone, so that a
-//! request with two such cookies has one reading.
+//! `routes[].sign_in`, `routes[].extends_session` — whose session cookie a route takes: of one client alone,
+//! so that a request with two such cookies has one reading.
 
 use crate::config::names::unknown;
 use crate::config::read::Keys;
@@ -58,14 +58,15 @@ fn is_public(access: &Access) -> bool {
     !matches!(access, Access::Protected(_))
 }
 
-/// The host of `public_url`, where a route is never asked there: the cookie of a sign-in is set at that host and goes nowhere
-/// else.
+/// The host of `public_url`, where a route is never asked there: the cookie of a sign-in is set at that host
+/// and goes nowhere else.
 fn out_of_reach<'a>(around: &RouteContext<'a>, host: Option<&HostPattern>) -> Option<&'a str> {
     let public = around.network.public_url.as_ref().map(Origin::host_name)?;
     host.filter(|host| !host.covers(public)).map(|_| public)
 }
 
-/// Whoever has a session there gets 401 with a `login_url` at each call, and a page that follows it comes back to the same.
+/// Whoever has a session there gets 401 with a `login_url` at each call, and a page that follows it comes
+/// back to the same.
 fn warn_of_host(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPattern>, client: &Client) {
     if let Some(public) = out_of_reach(around, host) {
         keys.warn(
@@ -137,8 +138,8 @@ fn only<'a>(keys: &Keys<'_>, taken: &[&'a Client]) -> Option<&'a Client> {
     }
 }
 
-/// Whose session says who calls where everybody passes: that of the client which `clients` names, or of the only one. The
-/// tokens that count there, and the pages that may read answers, are those of every client.
+/// Whose session says who calls where everybody passes: that of the client which `clients` names, or of the
+/// only one. The tokens that count there, and the pages that may read answers, are those of every client.
 fn of_public<'a>(keys: &Keys<'_>, around: &RouteContext<'_>, taken: &[&'a Client]) -> Option<&'a Client> {
     if keys.has("clients") {
         return named_on_public(keys, around, taken);

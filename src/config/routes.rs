@@ -152,8 +152,8 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     })
 }
 
-/// With the pages of these clients; where the cookie of `session` may be used, with what that needs. `headers`: what they may
-/// send beside what they always may.
+/// With the pages of these clients; where the cookie of `session` may be used, with what that needs.
+/// `headers`: what they may send beside what they always may.
 pub(super) fn sharing<'a>(
     clients: impl IntoIterator<Item = &'a Client>,
     session: impl IntoIterator<Item = &'a SessionMode>,

@@ -140,7 +140,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Whether it is for this host (RFC 6125 section 6.4.3). `host`: in lower case, an IPv6 address without brackets.
+    /// Whether it is for this host (RFC 6125 section 6.4.3). `host`: in lower case, an IPv6 address without
+    /// brackets.
     pub fn covers(&self, host: &str) -> bool {
         self.names.iter().any(|name| match name.strip_prefix("*.") {
             None => name == host,
@@ -151,7 +152,8 @@ impl Certificate {
     }
 }
 
-/// A certificate that Tollgate shows, to clients, upstreams or authorization servers, and from when until when it counts.
+/// A certificate that Tollgate shows, to clients, upstreams or authorization servers, and from when until
+/// when it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownCertificate {
     /// As the configuration names it.
@@ -323,17 +325,18 @@ impl Default for Timeouts {
 /// What upstreams learn of callers; each route has its own of it.
 #[derive(Debug)]
 pub struct Identity {
-    /// The lists of headers that routes name: the first is that of `identity`, the others are those of routes.
+    /// The lists of headers that routes name: the first is that of `identity`, the others are those of
+    /// routes.
     pub headers: Vec<HeaderList>,
     /// What a route has that says nothing of its own.
     pub default: RouteIdentity,
-    /// Keys of assertions, PKCS#8 PEM. The first signs, all are published; an empty list: one is made and kept in the
-    /// store folder. `None`: nothing is signed.
+    /// Keys of assertions, PKCS#8 PEM. The first signs, all are published; an empty list: one is made and
+    /// kept in the store folder. `None`: nothing is signed.
     pub assertion_keys: Option<Vec<Secret<Vec<u8>>>>,
 }
 
-/// Every header by which an upstream is told who calls, on whatever route. Several routes may lead to one upstream,
-/// which believes a header wherever it comes from; so nobody else may set it on any.
+/// Every header by which an upstream is told who calls, on whatever route. Several routes may lead to one
+/// upstream, which believes a header wherever it comes from; so nobody else may set it on any.
 pub(crate) fn identity_names<'s>(
     identity: &'s Identity,
     routes: &'s [Arc<Route>],
@@ -350,8 +353,9 @@ impl Settings {
         identity_names(&self.identity, &self.routes)
     }
 
-    /// The claims of a token that are read after its headers were made: what routes require, by what upstreams keep
-    /// callers together, and what the headers of sessions are made of, once the session is known.
+    /// The claims of a token that are read after its headers were made: what routes require, by what
+    /// upstreams keep callers together, and what the headers of sessions are made of, once the session is
+    /// known.
     pub fn read_claims(&self) -> &ReadClaims {
         self.reads.get_or_init(|| {
             let required = self.routes.iter().flat_map(|route| route.access.named_claims());
@@ -406,8 +410,8 @@ pub struct Limits {
     pub denials_per_address: Option<(u32, Duration)>,
 }
 
-/// How long clients may take. `timeouts.keep_alive` sets how long they may wait with their next request, and no key sets the
-/// rest; tests shorten them.
+/// How long clients may take. `timeouts.keep_alive` sets how long they may wait with their next request, and
+/// no key sets the rest; tests shorten them.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// From a connection's beginning, or a request's first byte, to the end of its header.
@@ -416,8 +420,8 @@ pub struct Patience {
     pub body_pause: Duration,
     /// Bytes a second with which a body must come over a longer time.
     pub body_rate: u32,
-    /// After how long a request of HTTP/2 ends whose body has stopped. Longer than the pause: it may also be the
-    /// upstream that does not read, whose own timeouts come first (`edge/request/inflow.rs`).
+    /// After how long a request of HTTP/2 ends whose body has stopped. Longer than the pause: it may also be
+    /// the upstream that does not read, whose own timeouts come first (`edge/request/inflow.rs`).
     pub stream_stopped: Duration,
     /// How long a client may leave an answer unread. Whoever reads slowly leaves none.
     pub answer_unread: Duration,
@@ -427,8 +431,8 @@ pub struct Patience {
     pub next_request: Duration,
     /// How long an HTTP/2 connection may be without a request.
     pub http2_idle: Duration,
-    /// How long a connection that was upgraded may be silent on both sides. WebSockets have pings of their own, but not
-    /// all send them.
+    /// How long a connection that was upgraded may be silent on both sides. WebSockets have pings of their
+    /// own, but not all send them.
     pub conversation_silent: Duration,
     /// How long requests in flight may take to end when the gateway stops.
     pub drain: Duration,

@@ -1,8 +1,9 @@
-//! `signals:` — transmitters of shared signals (RFC 8935, OpenID Shared Signals Framework 1.0): who may say that somebody's
-//! access is over, whose subjects that may be, and where the keys come from that show who says it.
+//! `signals:` — transmitters of shared signals (RFC 8935, OpenID Shared Signals Framework 1.0): who may say
+//! that somebody's access is over, whose subjects that may be, and where the keys come from that show who
+//! says it.
 //!
-//! A transmitter that is also a configured issuer signs with the keys by which that issuer's tokens count: whoever has
-//! those can make any token, and so may say of each that it is over.
+//! A transmitter that is also a configured issuer signs with the keys by which that issuer's tokens count:
+//! whoever has those can make any token, and so may say of each that it is over.
 
 use std::time::Duration;
 

@@ -58,7 +58,8 @@ fn remedy(message: &str, line: &str) -> &'static str {
     }
 }
 
-/// Whether an IPv6 address in brackets (RFC 3986 section 3.2.2) stands where a value begins, where YAML reads a list.
+/// Whether an IPv6 address in brackets (RFC 3986 section 3.2.2) stands where a value begins, where YAML reads
+/// a list.
 fn has_address_in_brackets(line: &str) -> bool {
     line.match_indices('[').any(|(at, _)| {
         let begins = line.get(..at).is_some_and(|before| before.ends_with([' ', '[', '{', ',']));
@@ -71,7 +72,8 @@ fn has_address_in_brackets(line: &str) -> bool {
     })
 }
 
-/// The line at which a second document begins (YAML 1.2.2 section 9.1): at a `---` behind something, or behind `...`.
+/// The line at which a second document begins (YAML 1.2.2 section 9.1): at a `---` behind something, or
+/// behind `...`.
 fn second_document(text: &str) -> usize {
     let (mut something, mut ended) = (false, false);
     for (index, line) in text.lines().enumerate() {

@@ -94,8 +94,8 @@ impl<'a> Upstreams<'a> {
 }
 
 impl Upstreams<'_> {
-    /// The metrics tell series apart by the hash of their labels one after the other, without a sign between: `api` with
-    /// `2a.example` would share one with `api2` and `a.example`.
+    /// The metrics tell series apart by the hash of their labels one after the other, without a sign between:
+    /// `api` with `2a.example` would share one with `api2` and `a.example`.
     fn tell_apart(&self) {
         let mut known: HashMap<String, &Upstream> = HashMap::new();
         for upstream in &self.read {

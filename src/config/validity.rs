@@ -1,6 +1,6 @@
-//! When the certificates that Tollgate shows begin and end (RFC 5280 section 4.1.2.5), and what is to be said of it.
-//! One that has ended is no mistake of the configuration: some clients do not look, and the rest of the gateway must
-//! serve.
+//! When the certificates that Tollgate shows begin and end (RFC 5280 section 4.1.2.5), and what is to be said
+//! of it. One that has ended is no mistake of the configuration: some clients do not look, and the rest of
+//! the gateway must serve.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::config::read::Value;
 use crate::config::settings::ShownCertificate;
 use crate::core::time::Timestamp;
 
-/// What ends within this time is to be renewed now, and what lives for less than three times as long within a third of its
-/// life: whoever renews such certificates begins no sooner.
+/// What ends within this time is to be renewed now, and what lives for less than three times as long within a
+/// third of its life: whoever renews such certificates begins no sooner.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// Notes the dates of the first certificate of the file that `value` names, and returns them. One that cannot be read is told
-/// elsewhere.
+/// Notes the dates of the first certificate of the file that `value` names, and returns them. One that cannot
+/// be read is told elsewhere.
 pub(super) fn note(value: &Value<'_>, certificate: &CertificateDer<'_>) -> Option<ShownCertificate> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let validity = certificate.validity();

@@ -1,6 +1,6 @@
-//! `proxy` and `connect_to` of an issuer and of a transmitter of signals — how calls get there where the straight way does
-//! not lead there. The environment's `HTTPS_PROXY` is not read: it would be every issuer's, and who sets it for one program
-//! seldom knows of the others.
+//! `proxy` and `connect_to` of an issuer and of a transmitter of signals — how calls get there where the
+//! straight way does not lead there. The environment's `HTTPS_PROXY` is not read: it would be every issuer's,
+//! and who sets it for one program seldom knows of the others.
 //!
 //! Must never repeat the URL of a proxy in a message: a password may stand in it.
 
@@ -18,8 +18,8 @@ pub(super) const KEYS: [&str; 2] = ["proxy", "connect_to"];
 /// Variables by which other programs are told of a proxy for `https`.
 const VARIABLES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 
-/// `url`: the issuer's own, `others`: those that are called beside it, with the key that gives each. `None` where the way
-/// cannot be read.
+/// `url`: the issuer's own, `others`: those that are called beside it, with the key that gives each. `None`
+/// where the way cannot be read.
 pub(super) fn read(keys: &Keys<'_>, url: Option<&Url>, others: &[(&str, &Url)]) -> Option<Way> {
     let proxy = keys.get("proxy").map(|value| proxy(&value));
     let to = keys.get("connect_to").map(|value| connect_to(&value));

@@ -1,8 +1,9 @@
-//! The assertion: a JWT (RFC 7515, RFC 7519) in which the gateway tells an upstream who calls, so that the upstream need
-//! not believe whoever can reach it. It is meant for one upstream, and where the operator asks for it for one request.
+//! The assertion: a JWT (RFC 7515, RFC 7519) in which the gateway tells an upstream who calls, so that the
+//! upstream need not believe whoever can reach it. It is meant for one upstream, and where the operator asks
+//! for it for one request.
 //!
-//! It must never pass for an access token: its `typ` is one that no access token has (RFC 8725 section 3.11). Nor may
-//! it outlive the token that it was made from.
+//! It must never pass for an access token: its `typ` is one that no access token has (RFC 8725 section 3.11).
+//! Nor may it outlive the token that it was made from.
 
 use std::fmt;
 use std::time::Duration;
@@ -77,7 +78,8 @@ pub struct RequestFacts<'a> {
 pub struct Made {
     pub value: HeaderValue,
     pub made_at: Timestamp,
-    /// Until half its life is over: an upstream whose clock is off, or that is slow, still has the other half.
+    /// Until half its life is over: an upstream whose clock is off, or that is slow, still has the other
+    /// half.
     pub fresh_until: Timestamp,
 }
 
@@ -144,8 +146,8 @@ impl Assertions {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Made, SigningFailed> {
-        // Client and subject as the identity headers say them: in a session not only the access token names them, nor the
-        // session.
+        // Client and subject as the identity headers say them: in a session not only the access token names
+        // them, nor the session.
         let (token, subject) = (caller.token(), caller.subject_told());
         let ends = now.plus(ttl).min(token.good_until());
         let claims = Claims {

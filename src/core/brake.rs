@@ -1,6 +1,6 @@
-//! Which denials count against their address, and how many are too many: a leaky bucket (the generic cell rate
-//! algorithm of ITU-T I.371). With `120/m` an address may be denied 120 times at once, and then once every half
-//! second.
+//! Which denials count against their address, and how many are too many: a leaky bucket (the generic cell
+//! rate algorithm of ITU-T I.371). With `120/m` an address may be denied 120 times at once, and then once
+//! every half second.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::core::route::{CorsSpeaker, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::security_event::Code;
 
-/// Whether a denial counts against the address that it was said to: what came pretends to be a credential and is
-/// none, and telling that cost work, or could have.
+/// Whether a denial counts against the address that it was said to: what came pretends to be a credential and
+/// is none, and telling that cost work, or could have.
 ///
-/// What honest callers meet does not count: no credential, one that has expired or was revoked, a scope that is
-/// missing, a session that is over. Neither does what a page of anybody's can make a visitor's browser send (a
-/// foreign `Origin`, a query, a planted cookie), or that visitor could be shut out; nor any outage.
+/// What honest callers meet does not count: no credential, one that has expired or was revoked, a scope that
+/// is missing, a session that is over. Neither does what a page of anybody's can make a visitor's browser
+/// send (a foreign `Origin`, a query, a planted cookie), or that visitor could be shut out; nor any outage.
 pub fn counts(denial: &Denial) -> bool {
     match denial {
         Denial::TokenMalformed(_)
@@ -38,12 +38,14 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::ProofReplayed
         | Denial::DpopProofForged
         | Denial::DpopProofReplayed
-        // A session's is `FromAuthorizationServer`. An honest page, or native client, meets it once a sign-in or refresh.
+        // A session's is `FromAuthorizationServer`. An honest page, or native client, meets it once a sign-in
+        // or refresh.
         | Denial::ProofRefusedThere(_)
         | Denial::TokenInactive { was_good: false }
         | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,
-        // By key, signature or secret; a transmitter itself brings whatever anybody with an account there makes it send.
+        // By key, signature or secret; a transmitter itself brings whatever anybody with an account there
+        // makes it send.
         Denial::SecurityEventRefused(refused) => {
             matches!(refused.code, Code::InvalidKey | Code::AuthenticationFailed)
         }
@@ -66,8 +68,8 @@ pub enum Tally {
 }
 
 impl Tally {
-    /// Only where an upstream says which pages may send a token can one do so that is not listed here: elsewhere its
-    /// browser gets no leave for it. `headers`: of the request.
+    /// Only where an upstream says which pages may send a token can one do so that is not listed here:
+    /// elsewhere its browser gets no leave for it. `headers`: of the request.
     pub fn of(route: &Route, headers: &HeaderMap) -> Self {
         if route.report_only {
             Self::Trial

@@ -1,5 +1,6 @@
-//! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the token and for
-//! all routes, so that the same caller costs nothing the next time, and never gets those of another.
+//! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the
+//! token and for all routes, so that the same caller costs nothing the next time, and never gets those of
+//! another.
 
 use std::fmt;
 
@@ -14,8 +15,8 @@ use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::HEAP;
 use crate::core::token::verified::VerifiedToken;
 
-/// Somebody who proved who they are. In one piece, with what whoever remembers them has beside it: each piece more is a
-/// wait for memory in every request.
+/// Somebody who proved who they are. In one piece, with what whoever remembers them has beside it: each piece
+/// more is a wait for memory in every request.
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
 pub struct Caller<B: ?Sized = dyn CallerNotes> {
@@ -88,9 +89,9 @@ impl Caller {
 }
 
 impl<B: ?Sized> Caller<B> {
-    /// Whose session it is. `client`: to which the AS gave the session's tokens, in case the access token does not say
-    /// so. `session`: its `sid` at the AS, where that is known. `id_token`: the claims of the ID token, where the headers are
-    /// filled from it.
+    /// Whose session it is. `client`: to which the AS gave the session's tokens, in case the access token
+    /// does not say so. `session`: its `sid` at the AS, where that is known. `id_token`: the claims of the ID
+    /// token, where the headers are filled from it.
     #[must_use]
     pub fn of_session(
         &self,

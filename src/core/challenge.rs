@@ -1,12 +1,12 @@
-//! `WWW-Authenticate`: what a refused caller is told to bring (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470
-//! section 3, RFC 9728 section 5.1, RFC 9110 section 11.6.1). Without a token there is no `error`: the caller did
-//! nothing wrong yet. It learns which scope to ask for instead, and, as every caller, where the metadata of the
-//! resource is. A refusal that no other token would mend gets no challenge. Neither do those of `/oauth/*`, except the
-//! 401 of `/oauth/session`: a 401 must carry a challenge (RFC 9110 section 15.5.2), cookies have no HTTP scheme, so it
-//! names the routes' schemes, for which no browser prompts.
+//! `WWW-Authenticate`: what a refused caller is told to bring (RFC 6750 section 3, RFC 9449 section 7.1, RFC
+//! 9470 section 3, RFC 9728 section 5.1, RFC 9110 section 11.6.1). Without a token there is no `error`: the
+//! caller did nothing wrong yet. It learns which scope to ask for instead, and, as every caller, where the
+//! metadata of the resource is. A refusal that no other token would mend gets no challenge. Neither do those
+//! of `/oauth/*`, except the 401 of `/oauth/session`: a 401 must carry a challenge (RFC 9110 section 15.5.2),
+//! cookies have no HTTP scheme, so it names the routes' schemes, for which no browser prompts.
 //!
-//! What is wrong is said in the scheme that the caller used. Whoever used `Bearer`, or nothing, is told that `DPoP` would
-//! do as well; whoever used `DPoP` is not sent back to tokens that anybody can use.
+//! What is wrong is said in the scheme that the caller used. Whoever used `Bearer`, or nothing, is told that
+//! `DPoP` would do as well; whoever used `DPoP` is not sent back to tokens that anybody can use.
 
 use std::fmt::Write;
 
@@ -21,8 +21,8 @@ use crate::core::token::dpop::ALGORITHMS;
 /// What is protected: everything behind the gateway is one realm of its origin.
 const REALM: &str = "api";
 
-/// The challenges that go with a refusal, if any. `refused_by`: the route, where one was found, and the gateway's
-/// origin as it was asked. `used`: the scheme that the caller used.
+/// The challenges that go with a refusal, if any. `refused_by`: the route, where one was found, and the
+/// gateway's origin as it was asked. `used`: the scheme that the caller used.
 pub fn www_authenticate(
     denial: &Denial,
     refused_by: Option<(&Route, &Origin)>,

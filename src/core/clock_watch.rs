@@ -1,11 +1,12 @@
-//! How far the wall clock may be trusted when expired entries are deleted. A look-up that a wrong clock misleads is
-//! right again when the clock is; what was deleted stays deleted. So a clock that runs ahead for a while (a machine
-//! that was paused, a wrong word of NTP, RFC 5905) must cost nothing that was to be remembered.
+//! How far the wall clock may be trusted when expired entries are deleted. A look-up that a wrong clock
+//! misleads is right again when the clock is; what was deleted stays deleted. So a clock that runs ahead for
+//! a while (a machine that was paused, a wrong word of NTP, RFC 5905) must cost nothing that was to be
+//! remembered.
 //!
-//! A monotonic clock says how long the process has run. Wall time minus run time is when the process started, and
-//! should never change. If it moves later, the wall clock was set forward or the machine slept; the new value is
-//! believed once it has held for as long as the process had run before, at least an hour, at most a day. At start it
-//! must hold for an hour. A clock that is set back is believed at once.
+//! A monotonic clock says how long the process has run. Wall time minus run time is when the process started,
+//! and should never change. If it moves later, the wall clock was set forward or the machine slept; the new
+//! value is believed once it has held for as long as the process had run before, at least an hour, at most a
+//! day. At start it must hold for an hour. A clock that is set back is believed at once.
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use super::time::Timestamp;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A moment that has come, whatever the wall clock says by mistake. Only a [`ClockWatch`] makes one, so that nothing is
-/// thrown away by the wall clock alone.
+/// A moment that has come, whatever the wall clock says by mistake. Only a [`ClockWatch`] makes one, so that
+/// nothing is thrown away by the wall clock alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SureTime(Timestamp);
 
@@ -48,8 +49,8 @@ impl ClockWatch {
         Self { believed: Some(wall), ..Self::begin(wall) }
     }
 
-    /// What time it is for whoever throws away, so long after the first look by the clock that nobody sets. `None`: nothing is
-    /// to be thrown away yet.
+    /// What time it is for whoever throws away, so long after the first look by the clock that nobody sets.
+    /// `None`: nothing is to be thrown away yet.
     pub fn look(&mut self, wall: Timestamp, running: Duration) -> Option<SureTime> {
         let began = wall.minus(running);
         self.claimed = self.claimed.min(began);
@@ -91,8 +92,8 @@ mod tests {
             Self { watch: ClockWatch::begin(Self::BEGAN.plus(ahead)), running: Duration::ZERO }
         }
 
-        /// How far behind the time that it is, in seconds, the last look was, after `time` in which the clock was ahead by
-        /// so much. Negative: ahead of it.
+        /// How far behind the time that it is, in seconds, the last look was, after `time` in which the clock
+        /// was ahead by so much. Negative: ahead of it.
         fn pass(&mut self, time: Duration, ahead: Duration) -> Option<i64> {
             let (until, mut sure) = (self.running + time, None);
             while self.running < until {

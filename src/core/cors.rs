@@ -8,8 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::core::request::Origin;
 
-/// What a page may send beyond what any page may. The last three are those of W3C Trace Context and Baggage, which pages that
-/// are traced add to each of their calls; who is believed in them is another matter (`core::forwarded`).
+/// What a page may send beyond what any page may. The last three are those of W3C Trace Context and Baggage,
+/// which pages that are traced add to each of their calls; who is believed in them is another matter
+/// (`core::forwarded`).
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, DPoP, traceparent, tracestate, baggage";
 /// What a page may read of an answer beyond what any page may.
 const EXPOSED_HEADERS: &str = "WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce";

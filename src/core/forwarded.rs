@@ -2,10 +2,11 @@
 //! is told of it: `X-Request-Id`, `traceparent`, `X-Forwarded-For/Proto/Host`, `Forwarded` (RFC 7239; W3C
 //! Trace Context section 3.2).
 //!
-//! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the client in
-//! `X-Forwarded-For` anybody may have written: it is neither believed nor passed on. `Forwarded` is written and not
-//! read: a proxy that is trusted must send `X-Forwarded-For`. `X-Forwarded-Host` is read from nobody: an upstream is
-//! told the host by which the route was found, or it would act for a host whose rules were not asked.
+//! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the client
+//! in `X-Forwarded-For` anybody may have written: it is neither believed nor passed on. `Forwarded` is
+//! written and not read: a proxy that is trusted must send `X-Forwarded-For`. `X-Forwarded-Host` is read from
+//! nobody: an upstream is told the host by which the route was found, or it would act for a host whose rules
+//! were not asked.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -73,9 +74,9 @@ pub struct Identifiers {
     pub keeps_trace_state: bool,
 }
 
-/// Keeps the ids that a trusted proxy sent, when they are there once and well-formed; else makes new
-/// ones from random bytes: 16 for the request, 16 for the trace, 8 for its parent. `sampled`: what a new trace says of
-/// itself.
+/// Keeps the ids that a trusted proxy sent, when they are there once and well-formed; else makes new ones
+/// from random bytes: 16 for the request, 16 for the trace, 8 for its parent. `sampled`: what a new trace
+/// says of itself.
 pub fn identifiers(
     from_trusted_proxy: bool,
     headers: &HeaderMap,
@@ -108,8 +109,8 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     values.next().is_none().then_some(value)
 }
 
-/// What an upstream is told of a client. Where no trusted proxy speaks for it, that is the same for all requests of one
-/// connection that ask for one host.
+/// What an upstream is told of a client. Where no trusted proxy speaks for it, that is the same for all
+/// requests of one connection that ask for one host.
 #[derive(Debug)]
 pub struct Told {
     host: Box<str>,
@@ -119,8 +120,8 @@ pub struct Told {
 
 impl Told {
     /// `host` is the one that was asked for, with its port where it came with one; `scheme` is that of the
-    /// connection itself. The host is never another; what the request says of addresses and of the scheme counts only when
-    /// the peer is a trusted proxy.
+    /// connection itself. The host is never another; what the request says of addresses and of the scheme
+    /// counts only when the peer is a trusted proxy.
     pub fn of(
         peer: IpAddr,
         received: &HeaderMap,
@@ -188,8 +189,8 @@ fn headers(
     all.into_iter().flatten().collect()
 }
 
-/// How the client came to the outermost of so many trusted proxies: each adds to the right how it was asked itself, or one of
-/// them sets the field for all. What lies further left anybody may have written.
+/// How the client came to the outermost of so many trusted proxies: each adds to the right how it was asked
+/// itself, or one of them sets the field for all. What lies further left anybody may have written.
 fn client_scheme(received: &HeaderMap, proxies: usize) -> Option<&'static str> {
     let fields = received.get_all(X_FORWARDED_PROTO).iter().rev();
     let members = fields.flat_map(|value| value.as_bytes().rsplit(|&b| b == b','));

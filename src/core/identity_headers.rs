@@ -23,8 +23,8 @@ use crate::core::token::json::is_exact;
 /// Headers, each with the claim that fills it.
 pub type HeaderList = Vec<(HeaderName, String)>;
 
-/// One of the lists of a configuration: the first is that of `identity`, the others are those of routes. It means
-/// nothing in another configuration, so headers that were made by one must not outlive it.
+/// One of the lists of a configuration: the first is that of `identity`, the others are those of routes. It
+/// means nothing in another configuration, so headers that were made by one must not outlive it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WhichList(usize);
 
@@ -53,8 +53,8 @@ pub struct IdentityHeaders {
 }
 
 impl IdentityHeaders {
-    /// In the order of `lists` and of each. `scope` and `client_id` are what the issuer's claim names make of them; a
-    /// claim that is not there leaves its header out.
+    /// In the order of `lists` and of each. `scope` and `client_id` are what the issuer's claim names make of
+    /// them; a claim that is not there leaves its header out.
     pub fn of(lists: &[HeaderList], token: TokenFacts<'_>) -> Self {
         // In one piece of memory: every request of the caller reads them all.
         let headers = lists.iter().map(Vec::len).sum();
@@ -178,10 +178,10 @@ fn write_text(text: &str, out: &mut String) {
     }
 }
 
-/// Reserved whatever is configured. `Authorization` is among them: the caller keeps it only where the
-/// permit says that the access token is forwarded. `traceparent` is set by Tollgate on every request. What would
-/// make another method of the one that was judged is among them in its three spellings, and `Proxy`, which CGI
-/// turns into the variable that names an HTTP proxy.
+/// Reserved whatever is configured. `Authorization` is among them: the caller keeps it only where the permit
+/// says that the access token is forwarded. `traceparent` is set by Tollgate on every request. What would
+/// make another method of the one that was judged is among them in its three spellings, and `Proxy`, which
+/// CGI turns into the variable that names an HTTP proxy.
 const RESERVED: [&str; 12] = [
     "authorization",
     "forwarded",
@@ -452,7 +452,8 @@ mod tests {
         }
     }
 
-    /// JSON has numbers of any length; what does not fit 64 bits is read as the next of some that do not lie close.
+    /// JSON has numbers of any length; what does not fit 64 bits is read as the next of some that do not lie
+    /// close.
     #[test]
     fn a_number_whose_digits_were_lost_makes_no_header() {
         let read = |text: &str| {

@@ -80,8 +80,8 @@ impl RequestId {
 pub struct TraceParent(String);
 
 impl TraceParent {
-    /// A new trace from 192 random bits: 128 of trace id, 64 of parent id. Tollgate records no spans of its own; `sampled`
-    /// says to whoever decides by it that they should (W3C Trace Context section 3.2.2.5.1).
+    /// A new trace from 192 random bits: 128 of trace id, 64 of parent id. Tollgate records no spans of its
+    /// own; `sampled` says to whoever decides by it that they should (W3C Trace Context section 3.2.2.5.1).
     pub fn from_random(trace: [u8; 16], parent: [u8; 8], sampled: bool) -> Self {
         let trace = u128::from_be_bytes(trace).max(1).to_be_bytes();
         let parent = u64::from_be_bytes(parent).max(1).to_be_bytes();

@@ -1,5 +1,5 @@
-//! The form in which a store keeps what replicas share: a version, then MessagePack with the names of the fields, so that
-//! replicas of two releases can share a store.
+//! The form in which a store keeps what replicas share: a version, then MessagePack with the names of the
+//! fields, so that replicas of two releases can share a store.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,18 +1,18 @@
-//! Which answers go on until somebody ends them: conversations and feeds, unlike a download, however long that takes.
-//! They outlive the moment in which their request was judged, and so they are judged again.
+//! Which answers go on until somebody ends them: conversations and feeds, unlike a download, however long
+//! that takes. They outlive the moment in which their request was judged, and so they are judged again.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 
-/// Feeds, by their media types: server-sent events (HTML, section 9.2), JSON in lines and sequences (RFC 7464), pictures
-/// that replace each other.
+/// Feeds, by their media types: server-sent events (HTML, section 9.2), JSON in lines and sequences (RFC
+/// 7464), pictures that replace each other.
 const FEEDS: [&str; 4] =
     ["text/event-stream", "application/x-ndjson", "application/json-seq", "multipart/x-mixed-replace"];
 /// gRPC and its dialects.
 const CALLS: &str = "application/grpc";
 
-/// Whether an answer of this status, with these fields, goes on until somebody ends it. One whose length is known does
-/// not.
+/// Whether an answer of this status, with these fields, goes on until somebody ends it. One whose length is
+/// known does not.
 pub fn lasts(status: StatusCode, fields: &HeaderMap) -> bool {
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return true;

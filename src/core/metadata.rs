@@ -17,7 +17,8 @@ pub struct Endpoints {
     pub revocation: Option<Url>,
     /// RFC 7662.
     pub introspection: Option<Url>,
-    /// How a transmitter of shared signals delivers, `delivery_methods_supported` (Shared Signals Framework 1.0 section 7.1).
+    /// How a transmitter of shared signals delivers, `delivery_methods_supported` (Shared Signals Framework
+    /// 1.0 section 7.1).
     pub delivery_methods: Vec<String>,
     /// Where browsers sign out (OpenID Connect RP-Initiated Logout 1.0 section 2.1).
     pub end_session: Option<Url>,
@@ -25,8 +26,8 @@ pub struct Endpoints {
     pub names_itself: bool,
     /// `token_endpoint_auth_methods_supported`; empty means `client_secret_basic`.
     pub token_auth_methods: Vec<String>,
-    /// `revocation_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint, and not the
-    /// `client_secret_basic` of RFC 8414 section 2: servers that leave it out take the same at both.
+    /// `revocation_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint, and not
+    /// the `client_secret_basic` of RFC 8414 section 2: servers that leave it out take the same at both.
     pub revocation_auth_methods: Vec<String>,
     /// `introspection_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint.
     pub introspection_auth_methods: Vec<String>,
@@ -84,9 +85,9 @@ impl Endpoints {
 }
 
 impl Endpoints {
-    /// What another document of the same issuer says beside this one, which counts where both say something: some servers
-    /// publish at the place of RFC 8414 less than at that of OpenID Connect Discovery. How clients prove themselves belongs to
-    /// the endpoint where they do.
+    /// What another document of the same issuer says beside this one, which counts where both say something:
+    /// some servers publish at the place of RFC 8414 less than at that of OpenID Connect Discovery. How
+    /// clients prove themselves belongs to the endpoint where they do.
     #[must_use]
     pub fn completed_by(mut self, other: Self) -> Self {
         if self.token.is_none() {
@@ -158,8 +159,8 @@ pub fn locations(iss: &str) -> Vec<Url> {
     ]
 }
 
-/// Where the metadata of a transmitter of shared signals are (Shared Signals Framework 1.0 section 7.2): inserted between
-/// host and path. They are read by [`Endpoints::parse`] too.
+/// Where the metadata of a transmitter of shared signals are (Shared Signals Framework 1.0 section 7.2):
+/// inserted between host and path. They are read by [`Endpoints::parse`] too.
 pub fn ssf_location(issuer: &Url) -> Option<Url> {
     if issuer.query().is_some() || issuer.fragment().is_some() {
         return None;

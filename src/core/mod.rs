@@ -3,28 +3,34 @@
 //!
 //! What a request is, and what becomes of it:
 //!
-//! - `request`: what the rules need to know of a request; `address`: whose address it came from, as limits count
+//! - `request`: what the rules need to know of a request; `address`: whose address it came from, as limits
+//!   count
 //! - `path`: one canonical reading of a request target, or a refusal
 //! - `route`: which requirement stands before a path, and the permit
 //! - `denial`: every reason to refuse, one table; `challenge`: what a refused caller is told to bring
 //! - `brake`: which denials count against an address; `pace`: whether a body comes fast enough
-//! - `cors`: which pages of other origins may read an answer; `lasting`: which answers go on until somebody ends them
+//! - `cors`: which pages of other origins may read an answer; `lasting`: which answers go on until somebody
+//!   ends them
 //!
 //! Who is calling, and what upstreams are told:
 //!
-//! - `token`: from bytes to a verified token; `metadata`: where an authorization server's endpoints and keys are
+//! - `token`: from bytes to a verified token; `metadata`: where an authorization server's endpoints and keys
+//!   are
 //! - `caller`: a verified token with what upstreams are told of it
-//! - `identity_headers`, `assertion`, `forwarded`: the headers, the signed statement, the client's address and ids
+//! - `identity_headers`, `assertion`, `forwarded`: the headers, the signed statement, the client's address
+//!   and ids
 //!
 //! Sessions, and taking access back:
 //!
 //! - `session`: the browser's side: grant, cookie, exchange, sign-in; `session_end`: why one is over
 //! - `server_error`: what an authorization server says when it refuses
-//! - `revocation`: what was taken back, and what that refuses; `clock_watch`: when what has ended may be thrown away
+//! - `revocation`: what was taken back, and what that refuses; `clock_watch`: when what has ended may be
+//!   thrown away
 //!
 //! What all of these are made of:
 //!
-//! - `time`: a moment; `ids`: names that operators and the gateway give; `secret`: what never prints and is wiped
+//! - `time`: a moment; `ids`: names that operators and the gateway give; `secret`: what never prints and is
+//!   wiped
 //! - `signing`: keys that the gateway signs with; `digest`: one hash of several texts
 //! - `kept`: the form in which a store keeps things; `hex`, `percent`: spellings of bytes
 

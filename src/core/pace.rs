@@ -9,8 +9,8 @@ use std::time::Duration;
 /// One body's credit. A client begins with a pause's worth, and gets a second for each `rate` bytes, but
 /// never more than a pause ahead: megabytes at the beginning do not pay for a trickle afterwards.
 ///
-/// With a pause of 30 s and 256 bytes a second a telephone in a lift survives: GPRS carries four times as much,
-/// and a gap of 29 s in its coverage costs nothing when what was sent before came at any usable speed.
+/// With a pause of 30 s and 256 bytes a second a telephone in a lift survives: GPRS carries four times as
+/// much, and a gap of 29 s in its coverage costs nothing when what was sent before came at any usable speed.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     pause: Duration,

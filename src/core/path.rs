@@ -2,12 +2,12 @@
 //! section 4.2.3). The spelling that was judged is the spelling that is sent, so that no upstream can
 //! find another path in it than the one whose policy was applied.
 //!
-//! Refused is what readers disagree about: empty and dot segments in any spelling, escaped slashes and backslashes,
-//! control characters, the double encoding of all these, and whatever RFC 3986 does not let into a path. Two spellings
-//! stay possible, and the path is looked up once more in each reading that others may give it: `;parameters`, which
-//! some upstreams cut off (see [`CanonicalPath::lenient_reading`]), and some with all of the path behind them (see
-//! [`CanonicalPath::cut_readings`]); and harmless double encoding, which some decode twice. All readings must lead to
-//! the same route.
+//! Refused is what readers disagree about: empty and dot segments in any spelling, escaped slashes and
+//! backslashes, control characters, the double encoding of all these, and whatever RFC 3986 does not let into
+//! a path. Two spellings stay possible, and the path is looked up once more in each reading that others may
+//! give it: `;parameters`, which some upstreams cut off (see [`CanonicalPath::lenient_reading`]), and some
+//! with all of the path behind them (see [`CanonicalPath::cut_readings`]); and harmless double encoding,
+//! which some decode twice. All readings must lead to the same route.
 //!
 //! An escaped slash is refused too, unless the caller leaves it to the route (see [`EncodedSlash`]).
 //!
@@ -60,8 +60,8 @@ impl CanonicalPath {
         Self::parse_with(path, EncodedSlash::Refuse)
     }
 
-    /// Reads it likewise. With [`EncodedSlash::Keep`] an escaped slash is part of its segment, and whoever takes such
-    /// a path must see to [`Self::has_encoded_slash`].
+    /// Reads it likewise. With [`EncodedSlash::Keep`] an escaped slash is part of its segment, and whoever
+    /// takes such a path must see to [`Self::has_encoded_slash`].
     ///
     /// # Errors
     /// As [`Self::parse`] does.
@@ -139,12 +139,13 @@ impl CanonicalPath {
         Some(Self { text, one_reading: true, encoded_slash: false })
     }
 
-    /// What upstreams read that cut the whole path off at its first semicolon, segments too (Jetty before 9.3, Shiro): one
-    /// that they find before they decode, after that, or after decoding twice. `lenient` is the reading of that name, and these
-    /// are beginnings of it. None for a path without semicolons.
+    /// What upstreams read that cut the whole path off at its first semicolon, segments too (Jetty before
+    /// 9.3, Shiro): one that they find before they decode, after that, or after decoding twice. `lenient` is
+    /// the reading of that name, and these are beginnings of it. None for a path without semicolons.
     ///
-    /// They answer for those between them and the beginnings of the canonical path as [`Self::lenient_reading`] does: what
-    /// changes in the segments that are left is matched by no literal of a route that won in both whole readings.
+    /// They answer for those between them and the beginnings of the canonical path as
+    /// [`Self::lenient_reading`] does: what changes in the segments that are left is matched by no literal of
+    /// a route that won in both whole readings.
     pub(in crate::core) fn cut_readings(&self, lenient: &Self) -> impl Iterator<Item = Self> {
         let mut ends: Vec<usize> = (0..=2_u8)
             .filter_map(|decodings| {
@@ -163,8 +164,8 @@ impl CanonicalPath {
     }
 }
 
-/// Whether a path is what nearly all are: segments that need no escape anywhere, none of them empty or with a dot in
-/// front. Such a path has no second spelling, and is its own canonical one.
+/// Whether a path is what nearly all are: segments that need no escape anywhere, none of them empty or with a
+/// dot in front. Such a path has no second spelling, and is its own canonical one.
 fn is_plain(path: &[u8]) -> bool {
     let mut after_slash = false;
     let is_plain = |byte: &u8| {
@@ -259,7 +260,8 @@ fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Resul
     if slashes {
         return Err(SLASH_IN_DOUBT);
     }
-    // Whoever decodes twice may read more in what is no UTF-8, as dots in overlong forms (RFC 3629 section 10).
+    // Whoever decodes twice may read more in what is no UTF-8, as dots in overlong forms (RFC 3629 section
+    // 10).
     std::str::from_utf8(&twice).map_err(|_| UTF8)?;
     twice.iter().try_for_each(|&byte| never_in_a_segment(byte))?;
     no_dot_segment(&twice)?;
@@ -687,8 +689,8 @@ pub(in crate::core) mod tests {
         }
     }
 
-    /// An upstream that decodes so many times less one, and cuts off before each time and after the last; then it
-    /// resolves what it finds.
+    /// An upstream that decodes so many times less one, and cuts off before each time and after the last;
+    /// then it resolves what it finds.
     pub(in super::super) fn upstream_reads(path: &str, cuts: &[Cut]) -> Vec<Vec<u8>> {
         let (first, then) = cuts.split_first().unwrap();
         let bytes = first.off(path.as_bytes().to_vec());
@@ -704,8 +706,8 @@ pub(in crate::core) mod tests {
         resolved
     }
 
-    /// Those that decode once, twice or three times, and cut off before that, after it, both or never; and those that cut
-    /// the path off in between.
+    /// Those that decode once, twice or three times, and cut off before that, after it, both or never; and
+    /// those that cut the path off in between.
     pub(in super::super) fn upstreams() -> Vec<Vec<Cut>> {
         use Cut::{InSegments, Nothing, Path};
         let mut all = vec![vec![Nothing, Path, Nothing], vec![Nothing, Path, Nothing, Nothing]];

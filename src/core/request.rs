@@ -11,8 +11,8 @@ use crate::core::denial::Denial;
 pub const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// The longest target that a request can be sent with, in bytes: the `http` crate takes no longer one. A path may grow
-/// threefold when it is brought into its one spelling, so that what came may be shorter.
+/// The longest target that a request can be sent with, in bytes: the `http` crate takes no longer one. A path
+/// may grow threefold when it is brought into its one spelling, so that what came may be shorter.
 pub const LONGEST_TARGET: usize = 65_534;
 
 /// Whether a target of this path and query (without its `?`) can be sent.
@@ -70,7 +70,8 @@ impl<'a> Host<'a> {
     /// The name or address without the port; an IPv6 address keeps its brackets.
     ///
     /// # Errors
-    /// [`Denial::UnknownHost`] where there is none; [`Denial::BadRequest`] where it is no host (RFC 9112 section 3.2).
+    /// [`Denial::UnknownHost`] where there is none; [`Denial::BadRequest`] where it is no host (RFC 9112
+    /// section 3.2).
     pub fn name(self) -> Result<&'a str, Denial> {
         match self.name {
             Some(name) => Ok(name),
@@ -85,8 +86,8 @@ impl<'a> Host<'a> {
 /// Refuses methods that nobody is served by, whatever the target.
 ///
 /// # Errors
-/// TRACE and CONNECT; one that has a small letter. Methods differ by case (RFC 9110 section 9.1): `delete` is another
-/// than DELETE to a route, and the same to many a service.
+/// TRACE and CONNECT; one that has a small letter. Methods differ by case (RFC 9110 section 9.1): `delete` is
+/// another than DELETE to a route, and the same to many a service.
 pub fn check_method(method: &Method) -> Result<(), Denial> {
     if matches!(*method, Method::TRACE | Method::CONNECT) {
         return Err(Denial::MethodNotAllowed { allow: METHODS.to_vec() });
@@ -100,9 +101,9 @@ pub fn check_method(method: &Method) -> Result<(), Denial> {
 /// The longest name of a host (RFC 1035 section 2.3.4), as text and without its last dot.
 const LONGEST_NAME: usize = 253;
 
-/// The host of `host[:port]` (RFC 3986 section 3.2.2): a name of letters, digits, `-`, `_` and dots between its labels, or
-/// an address, IPv6 in its brackets. That RFC lets more into a name than any host has; an upstream, a redirect or a page
-/// could read it as something else.
+/// The host of `host[:port]` (RFC 3986 section 3.2.2): a name of letters, digits, `-`, `_` and dots between
+/// its labels, or an address, IPv6 in its brackets. That RFC lets more into a name than any host has; an
+/// upstream, a redirect or a page could read it as something else.
 pub fn host_name(authority: &str) -> Option<&str> {
     let name_ends = match authority.strip_prefix('[') {
         Some(address) => {
@@ -158,8 +159,8 @@ impl Origin {
         Self { text: format!("{scheme}://{authority}"), host }
     }
 
-    /// Parses `https://host[:port]` as somebody wrote it. `null`, paths, user information, other schemes and what is no
-    /// host's name are no origin.
+    /// Parses `https://host[:port]` as somebody wrote it. `null`, paths, user information, other schemes and
+    /// what is no host's name are no origin.
     pub fn parse(text: &str) -> Option<Self> {
         let url = url::Url::parse(text).ok()?;
         let plain = matches!(url.scheme(), "http" | "https")

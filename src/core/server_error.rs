@@ -1,4 +1,5 @@
-//! What an authorization server says when it refuses (RFC 6749 sections 4.1.2.1 and 5.2), and whether a person can mend it.
+//! What an authorization server says when it refuses (RFC 6749 sections 4.1.2.1 and 5.2), and whether a
+//! person can mend it.
 
 /// An error in an AS's words, as far as they may be shown (section 5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,8 +11,9 @@ pub struct ServerError {
     pub dpop_nonce: Option<String>,
 }
 
-/// Errors that a person mends who signs in again, and no other request of a program: OpenID Connect Core 1.0 section
-/// 3.1.2.6, which Entra ID says of refresh tokens too; Auth0's `mfa_required`; `access_denied`, by Okta's policies.
+/// Errors that a person mends who signs in again, and no other request of a program: OpenID Connect Core 1.0
+/// section 3.1.2.6, which Entra ID says of refresh tokens too; Auth0's `mfa_required`; `access_denied`, by
+/// Okta's policies.
 const OF_PERSONS: [&str; 6] = [
     "interaction_required",
     "login_required",

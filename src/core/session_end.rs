@@ -1,5 +1,5 @@
-//! Why a session is over, and what is done about it: whether its cookie is cleared and its refresh tokens are revoked.
-//! It is kept in stores: variants may be added, and none removed.
+//! Why a session is over, and what is done about it: whether its cookie is cleared and its refresh tokens are
+//! revoked. It is kept in stores: variants may be added, and none removed.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,14 +21,14 @@ pub enum SessionEnd {
 }
 
 impl SessionEnd {
-    /// Whether the session's refresh tokens are revoked at the AS. An AS may end all tokens of one person and client
-    /// together (RFC 7009 section 2.1), those of the newer session too.
+    /// Whether the session's refresh tokens are revoked at the AS. An AS may end all tokens of one person and
+    /// client together (RFC 7009 section 2.1), those of the newer session too.
     pub const fn revokes_tokens(self) -> bool {
         !matches!(self, Self::SignedInAgain)
     }
 
-    /// Whether the cookie that came along is cleared. After a newer sign-in the browser may have the newer one by now,
-    /// under the same name.
+    /// Whether the cookie that came along is cleared. After a newer sign-in the browser may have the newer
+    /// one by now, under the same name.
     pub const fn clears_cookie(self) -> bool {
         !matches!(self, Self::SignedInAgain | Self::SignedInAsAnother)
     }

@@ -1,6 +1,6 @@
-//! Keys that the gateway signs with (RFC 7515, RFC 7518 section 3, RFC 8037 section 3.1): read once from PKCS#8 PEM, the
-//! algorithm follows from the key, and its name is its thumbprint (RFC 7638), so that two keys never share one. The
-//! cryptography is aws-lc-rs's.
+//! Keys that the gateway signs with (RFC 7515, RFC 7518 section 3, RFC 8037 section 3.1): read once from
+//! PKCS#8 PEM, the algorithm follows from the key, and its name is its thumbprint (RFC 7638), so that two
+//! keys never share one. The cryptography is aws-lc-rs's.
 
 use std::fmt;
 

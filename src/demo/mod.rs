@@ -80,8 +80,8 @@ const PACE: Pace = Pace { token_latency: Duration::from_millis(300), grace: Dura
 #[derive(Debug)]
 struct World {
     places: Places,
-    /// In front of the gateway, the authorization server, the upstream and the gateway's admin listener; and of the gateway
-    /// on IPv6, where there is that.
+    /// In front of the gateway, the authorization server, the upstream and the gateway's admin listener; and
+    /// of the gateway on IPv6, where there is that.
     taps: Vec<Arc<Tap>>,
     feed: Arc<Feed>,
     operator: Arc<Operator>,
@@ -92,8 +92,8 @@ struct World {
     folder: Folder,
 }
 
-/// Runs the demo. Blocks until its story is told (`once`), or until SIGINT, SIGTERM or SIGHUP. The exit code is
-/// 0 when everything was as promised.
+/// Runs the demo. Blocks until its story is told (`once`), or until SIGINT, SIGTERM or SIGHUP. The exit code
+/// is 0 when everything was as promised.
 pub fn run(once: bool) -> ExitCode {
     let mut terminal = Terminal::stdout();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -1,5 +1,6 @@
-//! The operator of the demo: takes access back and gives it back over the admin API of the gateway, as `tollgate revoke`
-//! does. It takes back what is named here and nothing else, and never gives the token of the admin listener away.
+//! The operator of the demo: takes access back and gives it back over the admin API of the gateway, as
+//! `tollgate revoke` does. It takes back what is named here and nothing else, and never gives the token of
+//! the admin listener away.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -18,8 +18,8 @@ pub(super) struct Ports {
     pub(super) upstream: TcpListener,
     /// The gateway's public address, and its admin address.
     pub(super) gateway: [TcpListener; 2],
-    /// The public one on IPv6, where a browser tries `localhost` first: nobody else may answer there. `None`: this
-    /// machine has no IPv6.
+    /// The public one on IPv6, where a browser tries `localhost` first: nobody else may answer there. `None`:
+    /// this machine has no IPv6.
     pub(super) gateway_v6: Option<TcpListener>,
 }
 

@@ -1,6 +1,6 @@
-//! Signs somebody in as a browser would: opens the sign-in page, sends its form, and goes where the authorization
-//! server redirects to. Through the gateway ([`through_the_gateway`]) that is all; a client of its own ([`sign_in`])
-//! reads the code there, and checks `state` and `iss` (RFC 9207) as a client must.
+//! Signs somebody in as a browser would: opens the sign-in page, sends its form, and goes where the
+//! authorization server redirects to. Through the gateway ([`through_the_gateway`]) that is all; a client of
+//! its own ([`sign_in`]) reads the code there, and checks `state` and `iss` (RFC 9207) as a client must.
 
 use aws_lc_rs::digest;
 use base64::Engine;

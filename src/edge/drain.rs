@@ -1,5 +1,5 @@
-//! Whether this gateway is on its way out: answers close their connections, and readiness fails unless another
-//! process has taken over.
+//! Whether this gateway is on its way out: answers close their connections, and readiness fails unless
+//! another process has taken over.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -5,8 +5,8 @@
 //! kernel had already accepted is still served; idle connections close; requests in flight get
 //! `patience.drain` to end, and are cut off. The admin listener goes last, so that the drain can be watched.
 //!
-//! Where another process has taken over the sockets, they stay open and readiness does not fail: whoever asks at
-//! these addresses is served.
+//! Where another process has taken over the sockets, they stay open and readiness does not fail: whoever asks
+//! at these addresses is served.
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,11 +44,11 @@ use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
-/// How long connections without a request stay open once another process has taken over the sockets. Who asks more often
-/// than that learns from an answer that the connection ends.
+/// How long connections without a request stay open once another process has taken over the sockets. Who asks
+/// more often than that learns from an answer that the connection ends.
 pub const IDLE: Duration = Duration::from_secs(5);
-/// How much more than the largest header is read while one is due: a header that is a little too large is answered, and a
-/// body may come with it.
+/// How much more than the largest header is read while one is due: a header that is a little too large is
+/// answered, and a body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
 /// Unused upstream connections that are kept.
 const POOL: usize = 1024;
@@ -250,7 +250,8 @@ struct Most {
 
 impl Most {
     /// `open_files`: how many this process may have, where it is known. A client's connection needs a second
-    /// file, towards the upstream. `wanted`: more are never had. Were all of them clients', health could not be asked any more.
+    /// file, towards the upstream. `wanted`: more are never had. Were all of them clients', health could not
+    /// be asked any more.
     fn within(open_files: Option<usize>, wanted: usize) -> Self {
         let Some(files) = open_files else { return Self { public: wanted, admin: wanted } };
         let others = (files / 4).max(OTHER_FILES);
@@ -317,9 +318,9 @@ fn server_options(http2_idle: Duration) -> HttpServerOptions {
 
 /// Requests on one HTTP/2 connection at a time.
 const STREAMS: u32 = 100;
-/// What a client may send of one body over HTTP/2 before it was read. A connection has room for as much of each, so that a
-/// balancer's other clients do not wait for one whose upstream does not read. What all may fill is bounded by the
-/// requests under way, which are counted.
+/// What a client may send of one body over HTTP/2 before it was read. A connection has room for as much of
+/// each, so that a balancer's other clients do not wait for one whose upstream does not read. What all may
+/// fill is bounded by the requests under way, which are counted.
 const UPLOAD_WINDOW: u32 = 256 * 1024;
 
 /// Bounds on what one HTTP/2 connection may cost (RFC 9113 section 10.5); those on resets, CONTINUATION

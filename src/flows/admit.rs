@@ -1,9 +1,9 @@
 //! May this request pass, and where to? First the target: one reading of path and host. Then the
 //! judgement: route, credential, token, requirements, and at the end a [`Permit`] or a refusal.
 //!
-//! Reads memory only, except when the issuer's key is not known yet, an opaque token must be introspected, the
-//! session is new to this process, or its access token is about to expire. It must never answer a request itself and
-//! never let one pass without a permit.
+//! Reads memory only, except when the issuer's key is not known yet, an opaque token must be introspected,
+//! the session is new to this process, or its access token is about to expire. It must never answer a request
+//! itself and never let one pass without a permit.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -89,13 +89,14 @@ impl Target {
     }
 }
 
-/// Reads target and host; refuses what has two readings or is not served here. Whether an encoded slash in the path
-/// counts is for its route to say; Tollgate's own endpoints have none, but resources may.
+/// Reads target and host; refuses what has two readings or is not served here. Whether an encoded slash in
+/// the path counts is for its route to say; Tollgate's own endpoints have none, but resources may.
 ///
 /// # Errors
-/// [`Denial::AmbiguousTarget`]; [`Denial::HeaderTooLarge`] when its one spelling is too long; [`Denial::BadRequest`] when the host is none; [`Denial::UnknownHost`] when it is neither
-/// that of `public_url` nor of any route. Ports are not compared: behind a load balancer or a container's port mapping the
-/// port that the client used need not be one that the gateway knows.
+/// [`Denial::AmbiguousTarget`]; [`Denial::HeaderTooLarge`] when its one spelling is too long;
+/// [`Denial::BadRequest`] when the host is none; [`Denial::UnknownHost`] when it is neither that of
+/// `public_url` nor of any route. Ports are not compared: behind a load balancer or a container's port
+/// mapping the port that the client used need not be one that the gateway knows.
 pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial> {
     let (path, query) = match head.target.iter().position(|&b| b == b'?') {
         Some(at) => head.target.split_at(at),
@@ -224,8 +225,8 @@ async fn credential(
     (token.map(proven), None)
 }
 
-/// The session whose cookie came along, where the route takes one. Where everybody may pass, one that does not hold
-/// counts as absent; two have two readings everywhere.
+/// The session whose cookie came along, where the route takes one. Where everybody may pass, one that does
+/// not hold counts as absent; two have two readings everywhere.
 async fn session_of(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -259,7 +260,8 @@ async fn session_of(
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
             let is_public = !matches!(route.access, Access::Protected(_));
             let counts_as_absent = is_public && denial != Denial::SeveralCredentials;
-            // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by then.
+            // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by
+            // then.
             let goes_on = counts_as_absent || route.report_only;
             let ride = ride.filter(|ride| !goes_on || ride.generation.is_some());
             let side = SessionSide { brought_cookie, family, subject, let_in: None, ride };

@@ -1,5 +1,6 @@
-//! Whether an issuer, or a transmitter of shared signals, gives what this configuration needs of it: `tollgate check --live`.
-//! Asks once, for keys and endpoints, as a gateway does at its start; nothing is sent in anybody's name.
+//! Whether an issuer, or a transmitter of shared signals, gives what this configuration needs of it:
+//! `tollgate check --live`. Asks once, for keys and endpoints, as a gateway does at its start; nothing is
+//! sent in anybody's name.
 
 use crate::config::settings::{KeySource, Settings, SignalKeys};
 use crate::core::metadata::Endpoints;
@@ -43,7 +44,8 @@ pub(crate) async fn ask_issuer(
     Ok(keys)
 }
 
-/// How a transmitter delivers that `POST /oauth/events` takes: RFC 8935, and the name of it in RISC before that.
+/// How a transmitter delivers that `POST /oauth/events` takes: RFC 8935, and the name of it in RISC before
+/// that.
 const PUSH: [&str; 2] =
     ["urn:ietf:rfc:8935", "https://schemas.openid.net/secevent/risc/delivery-method/push"];
 

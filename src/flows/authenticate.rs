@@ -1,10 +1,10 @@
-//! Who brings this access token: whether it was found good before, else its form, its issuer, the keys and the judgement;
-//! and each time, whether it was taken back, and whether whoever brings it may use it (`prove_possession`). Reads memory
-//! only, except that a key nobody knows is asked for once, in one flight, with a deadline. Opaque tokens are for
-//! `introspect`.
+//! Who brings this access token: whether it was found good before, else its form, its issuer, the keys and
+//! the judgement; and each time, whether it was taken back, and whether whoever brings it may use it
+//! (`prove_possession`). Reads memory only, except that a key nobody knows is asked for once, in one flight,
+//! with a deadline. Opaque tokens are for `introspect`.
 //!
-//! A token that is remembered is judged as the whole judgement would judge it: what can change with time, keys or
-//! configuration is compared, and where it did change the whole judgement follows.
+//! A token that is remembered is judged as the whole judgement would judge it: what can change with time,
+//! keys or configuration is compared, and where it did change the whole judgement follows.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,9 +30,10 @@ use crate::state::verified_tokens::{Grounds, KnownCaller, TokenNotes};
 /// Who brings this access token.
 ///
 /// # Errors
-/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `KeyNotKnownYet`
-/// (of one that its issuer has just given) or `IntrospectionUnavailable` (503) while its issuer cannot be asked,
-/// `RevocationsUnavailable` while it is not known what was taken back; or whatever prevents this caller from using it.
+/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`,
+/// `KeyNotKnownYet` (of one that its issuer has just given) or `IntrospectionUnavailable` (503) while its
+/// issuer cannot be asked, `RevocationsUnavailable` while it is not known what was taken back; or whatever
+/// prevents this caller from using it.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
@@ -79,8 +80,8 @@ async fn find(
     };
     let judged = judge_one(means, &live.issuers, limit, token, on_unknown_key, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);
-    // Remembered even when it was taken back: otherwise each request with it would be verified again, and that counts
-    // against no address.
+    // Remembered even when it was taken back: otherwise each request with it would be verified again, and
+    // that counts against no address.
     gate.verified_tokens.remember(found.clone());
     gate.revocations.admit_token(&found.notes.marks, found.token().issued_at(), now)?;
     brake::remember(gate, live, fingerprint);
@@ -90,7 +91,8 @@ async fn find(
 /// What was found of a token before, where all of that still holds.
 ///
 /// # Errors
-/// `KeysUnavailable`: its issuer's keys are too old, and the whole judgement would wait once more for the same.
+/// `KeysUnavailable`: its issuer's keys are too old, and the whole judgement would wait once more for the
+/// same.
 async fn recall(
     gate: &Gate,
     live: &Live,

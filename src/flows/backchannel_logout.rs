@@ -1,17 +1,20 @@
-//! `POST /oauth/backchannel-logout`: an issuer tells that somebody has signed out there (OpenID Connect Back-Channel Logout
-//! 1.0 sections 2.5 to 2.8). What the token must be like is `core::token::logout_token`; here it becomes a revocation, by
-//! the same list as an operator's.
+//! `POST /oauth/backchannel-logout`: an issuer tells that somebody has signed out there (OpenID Connect
+//! Back-Channel Logout 1.0 sections 2.5 to 2.8). What the token must be like is `core::token::logout_token`;
+//! here it becomes a revocation, by the same list as an operator's.
 //!
-//! Both are watermarks: `sid` what began by then in one session at the issuer, `sub` alone everything that the person began
-//! by then. The cut-off is when the issuer made the token, or, within the clock skew, when it arrived: so a token that is
-//! sent again later ends no session that began after it, and an issuer with a slow clock still ends those that existed. A `sid` is not refused for good: an issuer may end one client's part of a session that goes on there
-//! (Keycloak, when somebody takes their consent back), and who signs in again has the same.
+//! Both are watermarks: `sid` what began by then in one session at the issuer, `sub` alone everything that
+//! the person began by then. The cut-off is when the issuer made the token, or, within the clock skew, when
+//! it arrived: so a token that is sent again later ends no session that began after it, and an issuer with a
+//! slow clock still ends those that existed. A `sid` is not refused for good: an issuer may end one client's
+//! part of a session that goes on there (Keycloak, when somebody takes their consent back), and who signs in
+//! again has the same.
 //!
-//! It must never answer that somebody was signed out before that is durable, nor note the token as spent before: whoever
-//! was told 503 may send it again.
+//! It must never answer that somebody was signed out before that is durable, nor note the token as spent
+//! before: whoever was told 503 may send it again.
 //!
-//! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access tokens. What
-//! a browser sends is not looked at: no page of anybody's can use up what its visitor's address may get wrong.
+//! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access
+//! tokens. What a browser sends is not looked at: no page of anybody's can use up what its visitor's address
+//! may get wrong.
 
 use std::sync::Arc;
 
@@ -52,8 +55,9 @@ pub fn body_limit(live: &Live) -> usize {
 /// Takes back what the token in the body says is over. `body` is whole and within its limit.
 ///
 /// # Errors
-/// `InvalidRequest`, `LogoutTokenRefused`, `LogoutTokenForged` or `LogoutTokenOver` (400); `TooManyDenials` (429) before work for who had too
-/// many; `KeysUnavailable`, `KeyNotKnownYet`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
+/// `InvalidRequest`, `LogoutTokenRefused`, `LogoutTokenForged` or `LogoutTokenOver` (400); `TooManyDenials`
+/// (429) before work for who had too many; `KeysUnavailable`, `KeyNotKnownYet`, `StoreUnavailable` or
+/// `RevocationsUnavailable` (503) when it is to be sent again.
 pub async fn backchannel_logout(
     gate: &Arc<Gate>,
     live: &Live,
@@ -96,8 +100,8 @@ async fn verify(
 ) -> Result<(VerifiedLogoutToken, Arc<IssuerState>), Denial> {
     let refused = |wrong: Wrong| match wrong {
         Wrong::EXPIRED => Denial::LogoutTokenOver(wrong.why()),
-        // The issuer itself brings whatever its other clients, or anybody with an account there, make it send here. Only
-        // what it cannot have made, and what cost work to tell, counts against the address.
+        // The issuer itself brings whatever its other clients, or anybody with an account there, make it send
+        // here. Only what it cannot have made, and what cost work to tell, counts against the address.
         _ if is_forged(wrong) => Denial::LogoutTokenForged(wrong.why()),
         _ => Denial::LogoutTokenRefused(wrong.why()),
     };

@@ -1,15 +1,15 @@
-//! An address that was denied too often (`limits.denials_per_address`) gets no more work done: tokens not seen
-//! before are not judged for it, and no code is exchanged. Whatever needs no work is answered as ever: a token
-//! that was found good lately, a session's cookie, a public page. So whoever shares an address with an attacker
-//! goes on.
+//! An address that was denied too often (`limits.denials_per_address`) gets no more work done: tokens not
+//! seen before are not judged for it, and no code is exchanged. Whatever needs no work is answered as ever: a
+//! token that was found good lately, a session's cookie, a public page. So whoever shares an address with an
+//! attacker goes on.
 //!
 //! What counts is said by [`counts`]. That a request was refused here does not count:
 //! it cost nothing.
 //!
-//! Two kinds count apart, with the same limit, and brake their like alone ([`Tally`]). Denials that a route only
-//! reports: a trial keeps nobody from anything elsewhere. And those of pages that no client lists, on routes whose
-//! upstream lets them send tokens (`cors: upstream`): no page shuts its visitor out. Neither is a way around the brake
-//! to the signatures and the authorization server that all routes share.
+//! Two kinds count apart, with the same limit, and brake their like alone ([`Tally`]). Denials that a route
+//! only reports: a trial keeps nobody from anything elsewhere. And those of pages that no client lists, on
+//! routes whose upstream lets them send tokens (`cors: upstream`): no page shuts its visitor out. Neither is
+//! a way around the brake to the signatures and the authorization server that all routes share.
 
 use std::net::IpAddr;
 
@@ -42,7 +42,8 @@ impl Brake {
     }
 }
 
-/// Before anything is done for a token. What everybody of the address was denied brakes whoever is counted apart, too.
+/// Before anything is done for a token. What everybody of the address was denied brakes whoever is counted
+/// apart, too.
 ///
 /// # Errors
 /// [`Denial::TooManyDenials`]
@@ -91,8 +92,8 @@ pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: Fingerprint) {
     }
 }
 
-/// A request was refused, or would have been if its route did not only report. Every refusal, of whatever kind, comes
-/// through here once.
+/// A request was refused, or would have been if its route did not only report. Every refusal, of whatever
+/// kind, comes through here once.
 pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial, tally: Tally) {
     if counts(denial)
         && let Some(allowance) = allowance(live)

@@ -1,5 +1,5 @@
-//! How an access token reached us: with a request, or fresh from its issuer. That decides who pays for judging it,
-//! whose it may be, and what must prove its use.
+//! How an access token reached us: with a request, or fresh from its issuer. That decides who pays for
+//! judging it, whose it may be, and what must prove its use.
 
 use std::net::IpAddr;
 
@@ -12,8 +12,8 @@ use crate::flows::prove_possession::Presentation;
 /// How a token came.
 #[derive(Clone, Copy, Debug)]
 pub enum Brought<'a> {
-    /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
-    /// `tally`: with whose denials a refusal of it counts.
+    /// With a request to a route of this access, from this address, whose work it is when the token was never
+    /// seen. `tally`: with whose denials a refusal of it counts.
     ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: Presentation<'a> },
     /// By its issuer, which has just given it; to whoever proved this key, or none.
     ByIssuer(&'a IssuerName, Option<Thumbprint>),

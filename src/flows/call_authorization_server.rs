@@ -83,8 +83,8 @@ impl<'a> From<&'a Client> for ClientAtServer<'a> {
     }
 }
 
-/// Asks the token endpoint of the client's AS, once. `proof`: a DPoP proof of the key that the access token is to be bound
-/// to (RFC 9449 section 5).
+/// Asks the token endpoint of the client's AS, once. `proof`: a DPoP proof of the key that the access token
+/// is to be bound to (RFC 9449 section 5).
 pub async fn ask_token_endpoint(
     gate: &Gate,
     live: &Live,
@@ -112,8 +112,8 @@ pub async fn ask_token_endpoint(
     }
 }
 
-/// An AS that repeats in its error what it was sent must not carry a refresh token to the page, nor anything that is secret
-/// into the log.
+/// An AS that repeats in its error what it was sent must not carry a refresh token to the page, nor anything
+/// that is secret into the log.
 fn unrepeated(answer: ServerAnswer, client: ClientAtServer<'_>, form: &ServerForm) -> ServerAnswer {
     let told = |mut said: Box<ServerError>| {
         let fit = |text: &String| !form.is_repeated_in(text) && !client.is_repeated_in(text);
@@ -134,8 +134,8 @@ fn unrepeated(answer: ServerAnswer, client: ClientAtServer<'_>, form: &ServerFor
     }
 }
 
-/// Says in the log what an AS answered to the gateway's own credential, and how that was shown: it may be over, or the client
-/// may be registered there with another method.
+/// Says in the log what an AS answered to the gateway's own credential, and how that was shown: it may be
+/// over, or the client may be registered there with another method.
 pub(in crate::flows) fn log_invalid_client(
     live: &Live,
     name: &ClientName,
@@ -157,8 +157,8 @@ pub(in crate::flows) fn log_invalid_client(
     );
 }
 
-/// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts; once, however often
-/// its cookie is presented.
+/// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts; once,
+/// however often its cookie is presented.
 pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Client>, token: SecretString) {
     let fingerprint = gate.fingerprint_key.of(token.expose());
     if !gate.revoked_there.remember(fingerprint) {
@@ -220,8 +220,8 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     }
 }
 
-/// What an AS says that did not revoke a token. Of its errors one alone will be the same next time (RFC 7009 section
-/// 2.2.1).
+/// What an AS says that did not revoke a token. Of its errors one alone will be the same next time (RFC 7009
+/// section 2.2.1).
 fn not_revoked(answer: ServerAnswer, method: &str) -> Revocation {
     match answer {
         ServerAnswer::Refused(said) if said.error == "unsupported_token_type" => {

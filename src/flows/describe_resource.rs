@@ -1,5 +1,6 @@
-//! What clients may know of a resource before they have a token for it (RFC 9728 section 3): which authorization
-//! servers its tokens come from, and which scopes there are. Answered from the configuration, to anybody.
+//! What clients may know of a resource before they have a token for it (RFC 9728 section 3): which
+//! authorization servers its tokens come from, and which scopes there are. Answered from the configuration,
+//! to anybody.
 
 use serde_json::Value;
 
@@ -15,7 +16,8 @@ use crate::state::live::Live;
 /// The metadata of the resource that the target names, as it is known under the host that was asked.
 ///
 /// # Errors
-/// `NoRoute` where no route belongs to that resource; `AmbiguousTarget` where it has an encoded slash besides.
+/// `NoRoute` where no route belongs to that resource; `AmbiguousTarget` where it has an encoded slash
+/// besides.
 pub fn describe_resource(live: &Live, head: &RequestHead<'_>, target: &Target) -> Result<Value, Denial> {
     let path = target.path.as_str().strip_prefix(WELL_KNOWN).ok_or(Denial::NoRoute)?;
     let host = head.host_name()?;

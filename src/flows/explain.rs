@@ -1,9 +1,9 @@
-//! What a gateway with this configuration would make of a request, step by step: `tollgate explain`. It asks the same
-//! functions in the same order as [`crate::flows::admit`], and says of each what came of it; it judges nothing by
-//! itself.
+//! What a gateway with this configuration would make of a request, step by step: `tollgate explain`. It asks
+//! the same functions in the same order as [`crate::flows::admit`], and says of each what came of it; it
+//! judges nothing by itself.
 //!
-//! What only a running gateway knows is said to be unasked: what was taken back, and the brakes. It must never say
-//! the token; what the token says of itself it may.
+//! What only a running gateway knows is said to be unasked: what was taken back, and the brakes. It must
+//! never say the token; what the token says of itself it may.
 
 use std::sync::Arc;
 
@@ -64,8 +64,8 @@ pub struct Step {
 /// What becomes of the request.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It goes to this upstream; anonymously where the permit says that it is only reported. With the header that
-    /// carries the assertion, where one is made.
+    /// It goes to this upstream; anonymously where the permit says that it is only reported. With the header
+    /// that carries the assertion, where one is made.
     Passes(Box<Permit>, Arc<Upstream>, Option<HeaderName>),
     /// Tollgate answers it itself.
     Own,
@@ -218,7 +218,8 @@ impl Story<'_> {
         found.map_err(|denial| (denial, None))
     }
 
-    /// Why a route that covers this path, if perhaps in another case, is not the one; `None` where it does not cover it.
+    /// Why a route that covers this path, if perhaps in another case, is not the one; `None` where it does
+    /// not cover it.
     fn loses(
         &self,
         other: &Arc<Route>,
@@ -315,7 +316,8 @@ impl Story<'_> {
         Ok(Some(token))
     }
 
-    /// Whether the token came in the way that it asks for. Its proof is made by the caller, for one request alone.
+    /// Whether the token came in the way that it asks for. Its proof is made by the caller, for one request
+    /// alone.
     fn possession(&mut self, token: &VerifiedToken, scheme: Scheme) -> Result<(), Denial> {
         let denial = match (token.bound_to(), scheme) {
             (None, Scheme::Bearer) => return Ok(()),

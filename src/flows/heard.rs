@@ -1,6 +1,6 @@
-//! What the receivers of pushed tokens share ([`super::backchannel_logout`], [`super::hear_signal`]): they take nothing
-//! from browsers, nothing that is signed by a key that was taken back, and each token once; what is taken back by it is
-//! audited like what an operator takes back.
+//! What the receivers of pushed tokens share ([`super::backchannel_logout`], [`super::hear_signal`]): they
+//! take nothing from browsers, nothing that is signed by a key that was taken back, and each token once; what
+//! is taken back by it is audited like what an operator takes back.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -18,13 +18,15 @@ use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
 use crate::state::live::Live;
 use crate::state::log_targets::AUDIT;
 
-/// Browsers mark every POST that a page sends (Fetch section 3.2); servers do not. What a browser sends is not looked at, nor
-/// is it passed on for a native client: so no page can use up what its visitor's address may get wrong.
+/// Browsers mark every POST that a page sends (Fetch section 3.2); servers do not. What a browser sends is
+/// not looked at, nor is it passed on for a native client: so no page can use up what its visitor's address
+/// may get wrong.
 pub(in crate::flows) fn is_of_a_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
 }
 
-/// What a stolen key signs is no word of its owner's: whether an operator took back the key, or the whole issuer.
+/// What a stolen key signs is no word of its owner's: whether an operator took back the key, or the whole
+/// issuer.
 ///
 /// # Errors
 /// [`Denial::Revoked`]; `RevocationsUnavailable` while nobody can tell.
@@ -64,7 +66,8 @@ impl Once {
         Ok(gate.store.get(&self.0).await?.value.is_some())
     }
 
-    /// It has counted. To be noted once everything that follows from it is durable: whoever was told to come again may.
+    /// It has counted. To be noted once everything that follows from it is durable: whoever was told to come
+    /// again may.
     ///
     /// # Errors
     /// The store failed.
@@ -79,8 +82,8 @@ impl Once {
     }
 }
 
-/// Logs a revocation in the same form as `edge::admin`; names and reasons only as far as the configuration allows. `what`:
-/// what became of it.
+/// Logs a revocation in the same form as `edge::admin`; names and reasons only as far as the configuration
+/// allows. `what`: what became of it.
 pub(in crate::flows) fn audit(
     head: &RequestHead<'_>,
     what: &str,

@@ -97,8 +97,8 @@ pub(crate) async fn keys_for(
     })
 }
 
-/// Like [`keys_for`], for what another server says once and repeats after a 503 alone: an unknown key is a refusal only if
-/// its issuer was asked after the message arrived.
+/// Like [`keys_for`], for what another server says once and repeats after a 503 alone: an unknown key is a
+/// refusal only if its issuer was asked after the message arrived.
 ///
 /// # Errors
 /// As [`keys_for`]; `KeyNotKnownYet` while the issuer is not asked again.
@@ -161,8 +161,8 @@ async fn look_for_keys(
     tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(NoKeys::Unavailable))
 }
 
-/// Forgets what an issuer said of opaque tokens, fetches its keys now, whatever their age, and waits for the end of it. An
-/// operator asks for this when a key, or what was remembered, must stop working at once.
+/// Forgets what an issuer said of opaque tokens, fetches its keys now, whatever their age, and waits for the
+/// end of it. An operator asks for this when a key, or what was remembered, must stop working at once.
 ///
 /// # Errors
 /// Why there are no new keys, as text for operators. What was remembered is forgotten all the same.
@@ -213,8 +213,8 @@ pub(crate) async fn fetch_now(means: Means<'_>, issuer: &IssuerState) -> Result<
     }
 }
 
-/// Refreshes the keys of every issuer and every transmitter of signals before they grow old, until `stop` becomes true or
-/// nobody is left to say so.
+/// Refreshes the keys of every issuer and every transmitter of signals before they grow old, until `stop`
+/// becomes true or nobody is left to say so.
 pub async fn keep_keys_fresh(gate: Arc<Gate>, stop: watch::Receiver<bool>) {
     until(stop, || {
         let live = gate.live.load();
@@ -373,7 +373,8 @@ impl Fetch {
         Ok(jwks_uri)
     }
 
-    /// Where people are signed out may stand at the second place alone. One that cannot be read changes nothing.
+    /// Where people are signed out may stand at the second place alone. One that cannot be read changes
+    /// nothing.
     async fn complete_sign_out(&self, unasked: Unasked) {
         let Unasked { url, endpoints, set } = unasked;
         match self.read(&url).await {

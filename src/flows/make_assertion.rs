@@ -1,5 +1,6 @@
-//! Tells an upstream who calls, under the gateway's signature (see [`crate::core::assertion`]). One that was made for the
-//! same token and upstream serves again for half its life, unless each request has its own. The route says whether and how.
+//! Tells an upstream who calls, under the gateway's signature (see [`crate::core::assertion`]). One that was
+//! made for the same token and upstream serves again for half its life, unless each request has its own. The
+//! route says whether and how.
 //!
 //! Where it is asked for and cannot be made, nothing goes to the upstream.
 

@@ -3,7 +3,8 @@
 //! Requests to routes:
 //!
 //! - `admit`: may it pass, and where to; `answer_preflight`: a browser asks before it sends a page's request
-//! - `authenticate`: a token, found good before or judged now; `introspect`: an opaque one, by its issuer's word
+//! - `authenticate`: a token, found good before or judged now; `introspect`: an opaque one, by its issuer's
+//!   word
 //! - `prove_possession`: may whoever brings it use it
 //! - `session`: a cookie that stands for a token
 //! - `make_assertion`: the gateway's signed statement for an upstream
@@ -11,19 +12,22 @@
 //!
 //! Tokens and sign-in:
 //!
-//! - `token_endpoint`: `/oauth/token`, by the kind of client: `exchange` (with a cookie) or `pass_through` (native)
+//! - `token_endpoint`: `/oauth/token`, by the kind of client: `exchange` (with a cookie) or `pass_through`
+//!   (native)
 //! - `sign_in`: `/oauth/login` and `/oauth/callback`; `verify_id_token`: what comes of a sign-in
 //! - `sign_out`: `DELETE /oauth/token` and `/oauth/logout`
 //! - `call_authorization_server`: the gateway as a client
 //!
 //! Taking access back:
 //!
-//! - `revoke`: what an operator asks for; `backchannel_logout`: what an issuer says; `hear_signal`: what a transmitter says
+//! - `revoke`: what an operator asks for; `backchannel_logout`: what an issuer says; `hear_signal`: what a
+//!   transmitter says
 //! - `heard`: what the last two share
 //!
 //! Operation:
 //!
-//! - `keep_keys_fresh`: issuers' keys and endpoints; `ask_issuer`: whether an issuer gives what is needed, once
+//! - `keep_keys_fresh`: issuers' keys and endpoints; `ask_issuer`: whether an issuer gives what is needed,
+//!   once
 //! - `explain`: what would become of a request; `describe_resource`: metadata of a resource
 //! - `reload`: asks for another reading of the configuration
 //!
@@ -32,7 +36,8 @@
 //! - `ports`: the world outside, as traits
 //! - `brake`: who gets no more work done; `brought`: how an access token reached us
 //! - `own_endpoint`: which paths are Tollgate's own; `oauth_answer`: what is said at `/oauth/token`
-//! - `client_request`: a request that concerns one client; `family`: what store and cookie hold of its session
+//! - `client_request`: a request that concerns one client; `family`: what store and cookie hold of its
+//!   session
 
 pub mod admit;
 pub mod answer_preflight;

@@ -1,5 +1,5 @@
-//! What is said at `/oauth/token`, for whichever flow says it. Everything of it may be shown to the caller; the log gets
-//! names and labels.
+//! What is said at `/oauth/token`, for whichever flow says it. Everything of it may be shown to the caller;
+//! the log gets names and labels.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};

@@ -1,9 +1,9 @@
-//! Access that is taken back ends what is under way, too: a WebSocket, a feed, a download, a request whose answer is
-//! long in coming. And what lasts ends with its token, unless its session has got another one for the same person that
-//! the route takes as well.
+//! Access that is taken back ends what is under way, too: a WebSocket, a feed, a download, a request whose
+//! answer is long in coming. And what lasts ends with its token, unless its session has got another one for
+//! the same person that the route takes as well.
 //!
-//! All are checked four times a second, from memory. A request that `admit` would now refuse for a revocation must
-//! never be left running.
+//! All are checked four times a second, from memory. A request that `admit` would now refuse for a revocation
+//! must never be left running.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +27,8 @@ use crate::state::sessions::KnownFamily;
 
 /// How often they are asked: a revocation holds within a second.
 const LOOK: Duration = Duration::from_millis(250);
-/// What has just begun does not end for its token's age at once: an answer of an instant should not be cut off.
+/// What has just begun does not end for its token's age at once: an answer of an instant should not be cut
+/// off.
 const AT_LEAST: Duration = Duration::from_millis(500);
 /// Every so many looks it is forgotten of which sessions nothing lasts any more.
 const SWEEP: u32 = 40;
@@ -92,8 +93,8 @@ pub fn mark_lasting(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
     });
 }
 
-/// When what goes on by this token ends: with the token; what began when that was over by this clock, where the token is
-/// refused.
+/// When what goes on by this token ends: with the token; what began when that was over by this clock, where
+/// the token is refused.
 fn end_of(token: &VerifiedToken, now: Timestamp) -> Timestamp {
     if now < token.expires_at() { token.expires_at() } else { token.good_until() }
 }
@@ -191,7 +192,8 @@ async fn end_if_idle(gate: Arc<Gate>, open: Arc<OpenRequest>) {
     session.is_asked_about.store(false, Ordering::Relaxed);
 }
 
-/// Another token of the same session, for the same person, by which the route, as it is now, would let them in.
+/// Another token of the same session, for the same person, by which the route, as it is now, would let them
+/// in.
 fn another(gate: &Gate, open: &OpenRequest, lasting: &Lasting, now: Timestamp) -> Option<Arc<Caller>> {
     let before = open.token();
     let subject = before.token().subject()?;

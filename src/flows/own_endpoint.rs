@@ -1,5 +1,6 @@
-//! Tollgate's own paths: one table of where each endpoint is, what metrics and log call it, which methods it takes, and whether
-//! the preflight of a page is told of them (Fetch Standard section 4.9). What an endpoint answers is not said here.
+//! Tollgate's own paths: one table of where each endpoint is, what metrics and log call it, which methods it
+//! takes, and whether the preflight of a page is told of them (Fetch Standard section 4.9). What an endpoint
+//! answers is not said here.
 
 use http::Method;
 

@@ -2,13 +2,15 @@
 //!
 //! A proof of possession goes along as it came (RFC 9449 section 5): it is between the client and its server.
 //!
-//! A page asks for nobody's application: what a browser sends is refused, but from a page of a listed origin, before the
-//! brake and the authorization server. Its visitor's address could be braked otherwise, by any page.
+//! A page asks for nobody's application: what a browser sends is refused, but from a page of a listed origin,
+//! before the brake and the authorization server. Its visitor's address could be braked otherwise, by any
+//! page.
 //!
 //! There is no session here: no cookie is read or set, nothing is remembered, and tokens are not judged
 //! before they are used. The gateway's secret is lent as `core::session::oauth::native` says, and to nobody
-//! else. It must never repeat a request: a refresh token may have been replaced although no answer came. So a refresh is
-//! waited for as long as an answer may take: nobody keeps what comes later, and the client has no other token.
+//! else. It must never repeat a request: a refresh token may have been replaced although no answer came. So a
+//! refresh is waited for as long as an answer may take: nobody keeps what comes later, and the client has no
+//! other token.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -116,8 +116,8 @@ pub trait Store: Debug + Send + Sync {
         value: Value,
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>>;
 
-    /// The shared store behind a local stand-in, for callers that must not mistake "not here" for "does not exist". `None`:
-    /// nothing ever stands in for it.
+    /// The shared store behind a local stand-in, for callers that must not mistake "not here" for "does not
+    /// exist". `None`: nothing ever stands in for it.
     fn shared(&self) -> Option<&dyn Store> {
         None
     }
@@ -233,8 +233,8 @@ pub enum StoreFault {
 
 /// The list of revocations: durable, and one for all replicas.
 ///
-/// [`Self::follow`] keeps the tables that requests ask in step with it. A change of this process is in them when
-/// [`Self::append`] answers; one of another replica is within a second.
+/// [`Self::follow`] keeps the tables that requests ask in step with it. A change of this process is in them
+/// when [`Self::append`] answers; one of another replica is within a second.
 pub trait RevocationLog: Debug + Send + Sync {
     /// Makes these changes, all or none.
     ///
@@ -244,8 +244,8 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// Whether they were made is then not known; to make them again does no harm.
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>>;
 
-    /// Makes these changes, all or none, if each of these entries still is what was found of it: a block all of it, others at
-    /// least their moments. Returns whether they were unchanged.
+    /// Makes these changes, all or none, if each of these entries still is what was found of it: a block all
+    /// of it, others at least their moments. Returns whether they were unchanged.
     ///
     /// # Errors
     /// As [`Self::append`]. Whoever asks again may find what they made.
@@ -267,18 +267,18 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// When the list cannot be read now.
     fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>>;
 
-    /// Loads into `tables` what this process has of the list by itself, so that a short list is known before anybody
-    /// is let in. Blocks for a second at most; [`Self::follow`] does the rest.
+    /// Loads into `tables` what this process has of the list by itself, so that a short list is known before
+    /// anybody is let in. Blocks for a second at most; [`Self::follow`] does the rest.
     fn load(&self, tables: &Arc<Revocations>) {
         let _ = tables;
     }
 
-    /// Loads the list into `tables`, where that did not happen yet, and keeps them in step for as long as it is polled.
-    /// Says to them how current they are ([`Revocations::mark_complete`]).
+    /// Loads the list into `tables`, where that did not happen yet, and keeps them in step for as long as it
+    /// is polled. Says to them how current they are ([`Revocations::mark_complete`]).
     fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()>;
 
-    /// How what it keeps on this machine fares, as far as it knows without being asked now. Whether replicas can reach
-    /// what they share the [`Store`] says.
+    /// How what it keeps on this machine fares, as far as it knows without being asked now. Whether replicas
+    /// can reach what they share the [`Store`] says.
     fn health(&self) -> StoreHealth {
         StoreHealth::Up
     }
@@ -324,12 +324,13 @@ impl ListQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     pub revocations: Vec<Revocation>,
-    /// Where the next part begins; `None`: this was the last. A part may have fewer than were asked for, and none.
+    /// Where the next part begins; `None`: this was the last. A part may have fewer than were asked for, and
+    /// none.
     pub next: Option<RevocationId>,
 }
 
-/// What only one process at a time may have open, such as the files of a store on this machine. When a gateway hands
-/// over to another process, it closes this before the other opens it.
+/// What only one process at a time may have open, such as the files of a store on this machine. When a
+/// gateway hands over to another process, it closes this before the other opens it.
 pub trait Exclusive: Debug + Send + Sync {
     /// Opens it, and whoever waited goes on. Changes nothing when it is open.
     ///
@@ -337,20 +338,21 @@ pub trait Exclusive: Debug + Send + Sync {
     /// Why it cannot be opened, as text for people.
     fn open(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Finishes what is being written, then closes it, whatever happens. Whoever needs it from here on waits for it to
-    /// be opened again, but not beyond a deadline of its own.
+    /// Finishes what is being written, then closes it, whatever happens. Whoever needs it from here on waits
+    /// for it to be opened again, but not beyond a deadline of its own.
     ///
     /// # Errors
     /// What was not written, as text for people.
     fn close(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Whether what an exchange brings is kept in it: then those under way must have ended before it is closed.
+    /// Whether what an exchange brings is kept in it: then those under way must have ended before it is
+    /// closed.
     fn keeps_sessions(&self) -> bool {
         true
     }
 
-    /// The other process has it open: nobody needs to wait any more. Told only while it is closed. Whoever needs it asks
-    /// that process from here on, where it can be asked (`to`).
+    /// The other process has it open: nobody needs to wait any more. Told only while it is closed. Whoever
+    /// needs it asks that process from here on, where it can be asked (`to`).
     fn handed_over(&self, to: Option<&HandedTo>) {
         let _ = to;
     }

@@ -1,5 +1,6 @@
-//! May whoever brings this token use it? One that is bound to a key is for its holder alone, who shows it with a proof
-//! of each request (RFC 9449 section 7); one that is bound to nothing is for whoever has it. Neither passes as the other.
+//! May whoever brings this token use it? One that is bound to a key is for its holder alone, who shows it
+//! with a proof of each request (RFC 9449 section 7); one that is bound to nothing is for whoever has it.
+//! Neither passes as the other.
 //!
 //! The token was found good before: so nobody without one has a proof judged. Reads memory only.
 
@@ -40,8 +41,8 @@ impl<'a> Presentation<'a> {
 /// Whether the token may be used as it came. `text`: the token itself.
 ///
 /// # Errors
-/// `BoundTokenAsBearer` and `TokenNotBound` where token and scheme do not go together; what is wrong with the proof;
-/// `ProofReplayed`; `NoRoomForProofs` while it cannot be told whether it was used.
+/// `BoundTokenAsBearer` and `TokenNotBound` where token and scheme do not go together; what is wrong with the
+/// proof; `ProofReplayed`; `NoRoomForProofs` while it cannot be told whether it was used.
 pub(in crate::flows) fn prove_possession(
     gate: &Gate,
     live: &Live,
@@ -106,8 +107,9 @@ pub(in crate::flows) enum NotTaken {
     NoRoom,
 }
 
-/// Takes a proof for the one request that it may be of, into the share of `holder`. That it was used is looked up before
-/// its signature: sent again and again it costs no more. It is noted after its signature: nobody uses up the proofs of others.
+/// Takes a proof for the one request that it may be of, into the share of `holder`. That it was used is
+/// looked up before its signature: sent again and again it costs no more. It is noted after its signature:
+/// nobody uses up the proofs of others.
 pub(in crate::flows) fn take_once(
     used: &UsedProofs,
     proof: Plausible<'_>,

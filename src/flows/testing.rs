@@ -1,5 +1,5 @@
-//! What tests of flows have in common: settings, and a store and a list of revocations in memory, which go away when they
-//! are told to.
+//! What tests of flows have in common: settings, and a store and a list of revocations in memory, which go
+//! away when they are told to.
 
 pub(crate) mod lines;
 

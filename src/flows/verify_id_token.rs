@@ -1,5 +1,5 @@
-//! Whether an ID token is good for this client: `core::token::id_token` judges it, with keys that are fetched once if
-//! nobody knows the one that it names.
+//! Whether an ID token is good for this client: `core::token::id_token` judges it, with keys that are fetched
+//! once if nobody knows the one that it names.
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;

@@ -1,4 +1,5 @@
-//! Asks the admin listener of a gateway that runs, as the commands do. Over one kept connection; nothing is repeated.
+//! Asks the admin listener of a gateway that runs, as the commands do. Over one kept connection; nothing is
+//! repeated.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Makes folders that are missing, such that they are there after a loss of power, too: a folder is an entry of its
-//! parent, and is lost with that entry, whatever is on the disk inside it. And puts files into them that are whole or not
-//! there.
+//! Makes folders that are missing, such that they are there after a loss of power, too: a folder is an entry
+//! of its parent, and is lost with that entry, whatever is on the disk inside it. And puts files into them
+//! that are whole or not there.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -10,8 +10,8 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-/// Puts the file that was written at `draft` to its place, where nothing may be. Of two that do so one wins. The draft may be
-/// there still, and its entry is on the disk when the folder is synced.
+/// Puts the file that was written at `draft` to its place, where nothing may be. Of two that do so one wins.
+/// The draft may be there still, and its entry is on the disk when the folder is synced.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`], or what the file system cannot do.

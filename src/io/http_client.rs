@@ -38,8 +38,8 @@ use connector::{Connector, NoTunnel};
 /// An idle connection is given up after this long: before the 5 s at which many servers close it, so
 /// that a POST, which is never repeated, does not meet a closing connection.
 const IDLE: Duration = Duration::from_secs(3);
-/// A connection of HTTP/2 on which nothing comes for so long is asked whether it lives, and given up after as long again: one
-/// that is shared is never idle, and what goes away on the way to a server says nothing.
+/// A connection of HTTP/2 on which nothing comes for so long is asked whether it lives, and given up after as
+/// long again: one that is shared is never idle, and what goes away on the way to a server says nothing.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The header of an answer, in bytes and in fields.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -78,7 +78,8 @@ pub struct IssuerClients {
 }
 
 struct IssuerClient {
-    /// Made for the first call: the system's authorities are some hundred files, and many an issuer is never called.
+    /// Made for the first call: the system's authorities are some hundred files, and many an issuer is never
+    /// called.
     http: OnceCell<Pooled>,
     trusts: Trusts,
     way: Way,
@@ -277,7 +278,8 @@ impl IssuerClient {
         })
     }
 
-    /// What the fault does not say, for the operator: refused, unknown name, untrusted certificate, and on which way.
+    /// What the fault does not say, for the operator: refused, unknown name, untrusted certificate, and on
+    /// which way.
     fn log_cause(&self, issuer: &IssuerName, error: &hyper_util::client::legacy::Error) {
         let mut cause = error.to_string();
         let mut source = error.source();

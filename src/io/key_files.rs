@@ -1,5 +1,5 @@
-//! Keys that nobody configured: made once, kept in the store folder, readable by the owner alone; one that others can
-//! read is refused.
+//! Keys that nobody configured: made once, kept in the store folder, readable by the owner alone; one that
+//! others can read is refused.
 //!
 //! It must never overwrite a key: what an old key has sealed would be lost.
 
@@ -55,8 +55,8 @@ pub fn cookie_key(folder: &Path, source: &dyn Randomness) -> Result<Secret<Vec<u
     made_once(folder, COOKIE_KEY, source)
 }
 
-/// The key that signs assertions, in PKCS#8 PEM: the one in `folder`, made now when there is none (P-256, which every JWT
-/// library verifies).
+/// The key that signs assertions, in PKCS#8 PEM: the one in `folder`, made now when there is none (P-256,
+/// which every JWT library verifies).
 ///
 /// # Errors
 /// As [`cookie_key`].
@@ -143,8 +143,9 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
     Ok(Some(text))
 }
 
-/// Others than owner and group may not even look. Whoever gives a folder to a group gives it the files in it, as Kubernetes does at
-/// each start of a pod with `fsGroup`: that is taken back where it can be, and is no reason not to start.
+/// Others than owner and group may not even look. Whoever gives a folder to a group gives it the files in it,
+/// as Kubernetes does at each start of a pod with `fsGroup`: that is taken back where it can be, and is no
+/// reason not to start.
 fn keep_for_owner(file: &File, path: &Path) -> Result<(), KeyFileError> {
     let fault = |source| KeyFileError::File { path: path.to_owned(), source };
     let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o777;

@@ -1,8 +1,8 @@
-//! The thread that writes a log: to standard output or standard error, whose reader may be slow, gone, or never read
-//! again. Only this thread waits for it.
+//! The thread that writes a log: to standard output or standard error, whose reader may be slow, gone, or
+//! never read again. Only this thread waits for it.
 //!
-//! Lines that cannot be written are counted, and the log itself says how many are missing once it can be written again;
-//! the next line begins on a line of its own.
+//! Lines that cannot be written are counted, and the log itself says how many are missing once it can be
+//! written again; the next line begins on a line of its own.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::config::settings::LogFormat;
 use crate::state::lines::{Lines, count};
 use crate::state::metrics::Log;
 
-/// Lines are written together up to so many bytes: what a pipe takes in one piece (POSIX PIPE_BUF on Linux), so that
-/// the lines of two processes, of which one hands over to the other, do not mix.
+/// Lines are written together up to so many bytes: what a pipe takes in one piece (POSIX PIPE_BUF on Linux),
+/// so that the lines of two processes, of which one hands over to the other, do not mix.
 const TOGETHER: usize = 4096;
 /// How long a stop waits for a reader.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -282,7 +282,8 @@ mod tests {
         drop(reads);
     }
 
-    /// A disk that is full for a while: it takes five bytes, then fails as often as it is told, then takes all.
+    /// A disk that is full for a while: it takes five bytes, then fails as often as it is told, then takes
+    /// all.
     struct Full(u32, Sink);
 
     impl Write for Full {
@@ -307,7 +308,8 @@ mod tests {
     fn lines_that_cannot_be_written_are_counted_and_the_next_begins_on_a_line_of_its_own() {
         let sink = Sink::default();
         let log = start(Full(3, sink.clone()));
-        // The first is cut behind its fifth byte; the second does not get that far, nor does what is said of the first.
+        // The first is cut behind its fifth byte; the second does not get that far, nor does what is said of
+        // the first.
         for _ in 0..2 {
             write_all(&log, &["one\ntwo\nthree\n"]);
             log.lines().wait(PATIENCE);

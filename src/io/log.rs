@@ -1,13 +1,13 @@
 //! Where Tollgate's own messages go: standard error, as JSON or text. Requests are logged by
 //! `edge::proxy::access_log`, to standard output.
 //!
-//! Whoever logs never waits for whoever reads: a full pipe would stop the worker that logs a failed request, and soon
-//! all of them. So messages go the way of the access log, and panics too.
+//! Whoever logs never waits for whoever reads: a full pipe would stop the worker that logs a failed request,
+//! and soon all of them. So messages go the way of the access log, and panics too.
 //!
-//! Other crates never log below `warn`, whatever `log.level` says: at `debug` some of them print
-//! request headers, and with them tokens. What they warn of, strangers may cause at will: they have a share, and those that
-//! are known to say each such thing have none. Audit and theft are told at every level (`state::log_targets`), and have
-//! room that no other message takes.
+//! Other crates never log below `warn`, whatever `log.level` says: at `debug` some of them print request
+//! headers, and with them tokens. What they warn of, strangers may cause at will: they have a share, and
+//! those that are known to say each such thing have none. Audit and theft are told at every level
+//! (`state::log_targets`), and have room that no other message takes.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
@@ -33,7 +33,8 @@ use crate::state::metrics::Log;
 
 /// How long a panic waits until it is written: it may be the last that the process says.
 const PANIC: Duration = Duration::from_millis(200);
-/// So many messages of other crates are written in each [`SHARE_LASTS`]; the log says how many more there were.
+/// So many messages of other crates are written in each [`SHARE_LASTS`]; the log says how many more there
+/// were.
 const SHARE: u32 = 60;
 const SHARE_LASTS: Duration = Duration::from_secs(60);
 

@@ -4,9 +4,10 @@
 //! Ports:
 //!
 //! - `http_client`: calls authorization servers
-//! - `system`: clock, randomness, environment and addresses; `watched_clock`: the clock by which things are thrown away
-//! - `store`: what must outlive a request; `revocations`: the list of what was taken back; `open_store`: both,
-//!   opened as the settings say
+//! - `system`: clock, randomness, environment and addresses; `watched_clock`: the clock by which things are
+//!   thrown away
+//! - `store`: what must outlive a request; `revocations`: the list of what was taken back; `open_store`:
+//!   both, opened as the settings say
 //! - `handover`: the other process of a hand-over, and what the two say to each other
 //!
 //! Files and the machine:
@@ -42,9 +43,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-/// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Every entry point calls it before
-/// anything uses TLS or keys: whoever installs first wins, and the server's own choice would be `ring`. Calling it again
-/// changes nothing.
+/// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Every entry point
+/// calls it before anything uses TLS or keys: whoever installs first wins, and the server's own choice would
+/// be `ring`. Calling it again changes nothing.
 pub fn install_crypto_providers() {
     // Both fail only when a provider is there already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -1,4 +1,5 @@
-//! A store that was opened with the list of revocations, and what the beginning and the end of a process need of them.
+//! A store that was opened with the list of revocations, and what the beginning and the end of a process need
+//! of them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ struct How {
 }
 
 impl OpenStore {
-    /// Opens what the settings say. Blocks while files are read; does not wait for Redis. Must be called inside a
-    /// runtime.
+    /// Opens what the settings say. Blocks while files are read; does not wait for Redis. Must be called
+    /// inside a runtime.
     ///
     /// # Errors
     /// When a file cannot be used.

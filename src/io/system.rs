@@ -31,8 +31,8 @@ impl Machine for ThisMachine {
         std::env::var_os(name)
     }
 
-    /// Whoever connects to an address of their own does it from there. Nothing is sent: UDP connects by a choice of the
-    /// kernel's (RFC 6724 section 5, rule 1) alone.
+    /// Whoever connects to an address of their own does it from there. Nothing is sent: UDP connects by a
+    /// choice of the kernel's (RFC 6724 section 5, rule 1) alone.
     fn has_address(&self, address: IpAddr) -> bool {
         let any = match address {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

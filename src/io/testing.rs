@@ -93,8 +93,8 @@ impl Drop for TestServer {
     }
 }
 
-/// The address of a server that is not there. For as long as this process runs nobody else is given its port: a socket
-/// keeps it, and does not listen.
+/// The address of a server that is not there. For as long as this process runs nobody else is given its port:
+/// a socket keeps it, and does not listen.
 pub(crate) fn nobody() -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

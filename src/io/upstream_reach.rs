@@ -1,5 +1,5 @@
-//! Whether a server of an upstream can be reached: `tollgate check --live`. Its name resolves, it takes a connection, and
-//! over TLS it shows a certificate that counts. No request is sent.
+//! Whether a server of an upstream can be reached: `tollgate check --live`. Its name resolves, it takes a
+//! connection, and over TLS it shows a certificate that counts. No request is sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

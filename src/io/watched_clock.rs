@@ -7,7 +7,8 @@ use crate::core::clock_watch::{ClockWatch, SureTime};
 use crate::core::time::Timestamp;
 use crate::flows::ports::Clock;
 
-/// The clock, and what was seen of it. It is to be looked at with every sweep: what it said in between nobody knows.
+/// The clock, and what was seen of it. It is to be looked at with every sweep: what it said in between nobody
+/// knows.
 #[derive(Debug)]
 pub(crate) struct WatchedClock {
     clock: Arc<dyn Clock>,

@@ -1,5 +1,6 @@
-//! Assertions that were made and are still fresh, by token, upstream and lifetime, so that a caller costs one signature in half an
-//! assertion's life. Bounded in bytes; when there is no room, those that were used only once go first.
+//! Assertions that were made and are still fresh, by token, upstream and lifetime, so that a caller costs one
+//! signature in half an assertion's life. Bounded in bytes; when there is no room, those that were used only
+//! once go first.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::core::token::fingerprint::Fingerprint;
 use crate::state::token_memory::expected;
 use crate::state::verified_tokens::KnownCaller;
 
-/// For whom, to whom, for how long: two routes to one upstream may differ in it, and neither gets that of the other.
+/// For whom, to whom, for how long: two routes to one upstream may differ in it, and neither gets that of the
+/// other.
 type For = (Fingerprint, UpstreamName, Duration);
 
 #[derive(Clone, Debug)]
@@ -32,7 +34,8 @@ struct Kept {
 #[derive(Clone, Debug)]
 struct Bytes;
 
-/// What a place takes beside the text. What is only compared is dropped with its caller, but its room is not given back.
+/// What a place takes beside the text. What is only compared is dropped with its caller, but its room is not
+/// given back.
 const PLACE: usize = 256 + size_of::<KnownCaller>();
 /// By how much a request's moment may lie before that of the one which had it made.
 const AT_ONCE: Duration = Duration::from_secs(1);

@@ -1,8 +1,9 @@
-//! What is still to be done, by what it concerns. However often it is asked for, one errand at a time does it, and
-//! takes over what is asked for meanwhile. So whoever asks over and over during an outage does not leave an errand each
-//! time.
+//! What is still to be done, by what it concerns. However often it is asked for, one errand at a time does
+//! it, and takes over what is asked for meanwhile. So whoever asks over and over during an outage does not
+//! leave an errand each time.
 //!
-//! It must never lose what was asked for: whoever begins takes everything, and looks once more before it ends.
+//! It must never lose what was asked for: whoever begins takes everything, and looks once more before it
+//! ends.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,8 +31,8 @@ pub struct Turn<K: Eq + Hash, V> {
 }
 
 impl<K: Eq + Hash + Clone, V> Backlog<K, V> {
-    /// Leaves something to do, `join`ed with what is left already. Returns the turn to the caller, who then does it; `None`:
-    /// somebody is at it, and does this too.
+    /// Leaves something to do, `join`ed with what is left already. Returns the turn to the caller, who then
+    /// does it; `None`: somebody is at it, and does this too.
     pub fn leave(&self, of: K, new: V, join: impl FnOnce(&mut V, V)) -> Option<Turn<K, V>> {
         match lock(&self.0).entry(of.clone()) {
             Entry::Vacant(vacant) => {

@@ -1,6 +1,6 @@
-//! How often addresses were denied lately, in bounded memory. Each address is counted by itself: nobody pays for
-//! another, however many there are. When there are too many, those that were denied least often and longest ago are
-//! forgotten; counting does not hold back somebody who has that many addresses.
+//! How often addresses were denied lately, in bounded memory. Each address is counted by itself: nobody pays
+//! for another, however many there are. When there are too many, those that were denied least often and
+//! longest ago are forgotten; counting does not hold back somebody who has that many addresses.
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! What the gateway still does when the caller has its answer: exchanges whose browser left, revocations at an
-//! authorization server, second looks at what was taken back, writes to the store. A stop waits for them, a while.
+//! What the gateway still does when the caller has its answer: exchanges whose browser left, revocations at
+//! an authorization server, second looks at what was taken back, writes to the store. A stop waits for them,
+//! a while.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -21,7 +21,8 @@ use crate::core::session::grant::FamilyId;
 
 /// The most code exchanges at once. Anybody can begin one, and each may wait a minute for a slow AS.
 pub const CODE_EXCHANGES: usize = 1_000;
-/// The most refreshes of native clients at once, which wait as long; they take no place of somebody who signs in.
+/// The most refreshes of native clients at once, which wait as long; they take no place of somebody who signs
+/// in.
 pub const PASSED_REFRESHES: usize = 1_000;
 
 /// What those hear who wait for a flight.
@@ -114,8 +115,8 @@ impl Drop for Place {
 }
 
 impl Exchanges {
-    /// Watches a flight for all who wait for it here, and whoever gets the [`Watch`] says how it ends; `None`:
-    /// somebody else watches it already.
+    /// Watches a flight for all who wait for it here, and whoever gets the [`Watch`] says how it ends;
+    /// `None`: somebody else watches it already.
     pub fn watch(&self, family: FamilyId, flight: FlightId) -> (Option<Watch>, Waiting) {
         match self.flights.entry((family, flight)) {
             Entry::Occupied(known) => (None, Waiting(known.get().clone())),
@@ -154,7 +155,8 @@ impl Exchanges {
         Hold(Arc::clone(&self.air))
     }
 
-    /// Waits until all have landed that are in the air now, but not longer than `patience`. Others may take off.
+    /// Waits until all have landed that are in the air now, but not longer than `patience`. Others may take
+    /// off.
     pub async fn landed(&self, patience: Duration) {
         let mut air = self.air.subscribe();
         let next = air.borrow().next;

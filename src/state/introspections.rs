@@ -1,9 +1,9 @@
-//! What an issuer said of opaque tokens (RFC 7662), and which calls are under way to ask it. Memory only; who asks is
-//! `flows::introspect`.
+//! What an issuer said of opaque tokens (RFC 7662), and which calls are under way to ask it. Memory only; who
+//! asks is `flows::introspect`.
 //!
-//! Good tokens are kept apart from the rest and by their size in bytes, so that made-up tokens, however many, push none
-//! of them out. A token is known by the fingerprint of its text. One call for a token at a time, a bounded number at an
-//! issuer; tokens never found good get only a share of it.
+//! Good tokens are kept apart from the rest and by their size in bytes, so that made-up tokens, however many,
+//! push none of them out. A token is known by the fingerprint of its text. One call for a token at a time, a
+//! bounded number at an issuer; tokens never found good get only a share of it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,8 +30,8 @@ const CALLS: usize = 64;
 const CALLS_FOR_STRANGERS: usize = 48;
 /// How long it is known at most that a token is not good: a server may learn of a new one a moment late.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
-/// How long it is known that a token has ended, once its issuer has said so twice: whoever has many that ended asks it no
-/// faster, and does not count as somebody who makes tokens up.
+/// How long it is known that a token has ended, once its issuer has said so twice: whoever has many that
+/// ended asks it no faster, and does not count as somebody who makes tokens up.
 const ENDED_FOR: Duration = Duration::from_secs(60);
 /// How long nobody asks again after a call that brought no answer.
 const FAILED_FOR: Duration = Duration::from_secs(1);
@@ -101,8 +101,8 @@ impl Introspections {
         memory.begin(&memory, id, now, self.cache)
     }
 
-    /// Forgets every answer, but not which tokens were good before; those of calls under way are for whoever waits for them
-    /// alone.
+    /// Forgets every answer, but not which tokens were good before; those of calls under way are for whoever
+    /// waits for them alone.
     pub fn forget(&self) {
         let once_good = Arc::clone(&self.memory.load().once_good);
         self.memory.store(Arc::new(Memory { once_good, ..Memory::default() }));
@@ -125,8 +125,8 @@ impl Introspections {
         is_due(&mut trouble.told_at, now)
     }
 
-    /// It brought no answer about one token, which may be that token's doing and is no trouble with the issuer. Whether
-    /// people are to hear of it now.
+    /// It brought no answer about one token, which may be that token's doing and is no trouble with the
+    /// issuer. Whether people are to hear of it now.
     pub fn failed_for_one(&self, now: Timestamp) -> bool {
         is_due(&mut lock(&self.trouble).told_of_one_at, now)
     }
@@ -240,8 +240,8 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// The call has ended. An answer counts from when it was asked for: what is taken back at the issuer meanwhile must
-    /// not count for longer. That there was none counts from now.
+    /// The call has ended. An answer counts from when it was asked for: what is taken back at the issuer
+    /// meanwhile must not count for longer. That there was none counts from now.
     pub fn land_with(mut self, outcome: Outcome, now: Timestamp) {
         self.land(outcome, now);
     }
@@ -332,7 +332,8 @@ impl Weighter<Fingerprint, Known<Good>> for InBytes {
     }
 }
 
-/// What the memory takes for a token beside the token: its fingerprint, and its places in two lists and tables.
+/// What the memory takes for a token beside the token: its fingerprint, and its places in two lists and
+/// tables.
 const PLACE: usize = 512;
 
 /// No invariant spans a panic: every change under these locks is one assignment.

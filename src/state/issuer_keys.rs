@@ -1,5 +1,5 @@
-//! What is known of each issuer: its keys, its endpoints, how fresh they are. Memory only; who
-//! fetches is `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure. What it said of
+//! What is known of each issuer: its keys, its endpoints, how fresh they are. Memory only; who fetches is
+//! `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure. What it said of
 //! opaque tokens is in [`Introspections`].
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -201,8 +201,8 @@ impl Known {
     }
 }
 
-/// Keys are kept over a reload when they are the same issuer's and come from the same place. Whom that place is known by (`ca`)
-/// does not say whose keys these are; see [`Issuers::doubt_changed`].
+/// Keys are kept over a reload when they are the same issuer's and come from the same place. Whom that place
+/// is known by (`ca`) does not say whose keys these are; see [`Issuers::doubt_changed`].
 fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
     let same_place = match (&before.keys, &now.keys) {
         (KeySource::Discovery(a), KeySource::Discovery(b)) => a == b,
@@ -295,8 +295,8 @@ impl Issuers {
         Self { all: settings.iter().enumerate().map(state).collect() }
     }
 
-    /// Who is to be trusted by another `ca`, or called on another way, than `before` has its keys fetched again. To be called
-    /// when the new one counts.
+    /// Who is to be trusted by another `ca`, or called on another way, than `before` has its keys fetched
+    /// again. To be called when the new one counts.
     pub fn doubt_changed(&self, before: &Self, now: Timestamp) {
         for issuer in &self.all {
             let was = before.by_name(&issuer.settings.name);

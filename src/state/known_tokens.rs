@@ -1,6 +1,6 @@
-//! A bounded set of fingerprints of tokens. What membership means is for whoever holds one to say: that a token was found
-//! good lately and so costs no work, that its session was looked for, that its revocation was sent
-//! to the authorization server. Only good tokens are put in, so nobody else can fill it.
+//! A bounded set of fingerprints of tokens. What membership means is for whoever holds one to say: that a
+//! token was found good lately and so costs no work, that its session was looked for, that its revocation was
+//! sent to the authorization server. Only good tokens are put in, so nobody else can fill it.
 //!
 //! Being known is no judgement: a known token is judged like any other each time.
 

@@ -1,8 +1,9 @@
-//! Lines on their way to a reader that may be slow, or never read again: those of the access log and our own messages.
-//! Whoever has one leaves it here and goes on; a thread (`io::line_writer`) writes what has gathered. When there is room
-//! for no more, lines are lost and counted.
+//! Lines on their way to a reader that may be slow, or never read again: those of the access log and our own
+//! messages. Whoever has one leaves it here and goes on; a thread (`io::line_writer`) writes what has
+//! gathered. When there is room for no more, lines are lost and counted.
 //!
-//! Whoever leaves a line must never wait: a full pipe would stop every worker, and with them health checks and signals.
+//! Whoever leaves a line must never wait: a full pipe would stop every worker, and with them health checks
+//! and signals.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Lines that may wait for the writer, in bytes.
 pub const WAITING: usize = 4 * 1024 * 1024;
-/// Of these, what [`Lines::write_ordinary`] leaves free: nothing that a stranger can have said takes the room of what an
-/// operator must not miss.
+/// Of these, what [`Lines::write_ordinary`] leaves free: nothing that a stranger can have said takes the room
+/// of what an operator must not miss.
 const RESERVE: usize = WAITING / 4;
 /// How long lines gather before they are written, so that nobody has to wake the writer for each.
 const GATHER: Duration = Duration::from_millis(10);
@@ -53,7 +54,8 @@ pub struct Taken {
 }
 
 impl Lines {
-    /// Leaves `text`, one line or several that belong together. True: it is lost, and nobody was told lately that lines are.
+    /// Leaves `text`, one line or several that belong together. True: it is lost, and nobody was told lately
+    /// that lines are.
     #[must_use]
     pub fn write(&self, text: &[u8]) -> bool {
         self.write_into(WAITING, text)
@@ -157,7 +159,8 @@ impl Lines {
         self.has_work.notify_one();
     }
 
-    /// Waits until the writer has ended after a [`Self::stop`], `patience` at most. How many lines are not written.
+    /// Waits until the writer has ended after a [`Self::stop`], `patience` at most. How many lines are not
+    /// written.
     pub fn end(&self, patience: Duration) -> u64 {
         let waiting = self.written_while(patience, |waiting| !waiting.has_ended);
         if waiting.has_ended { 0 } else { waiting.in_hand.saturating_add(count(&waiting.bytes)) }

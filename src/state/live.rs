@@ -25,8 +25,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// A configuration that nobody is served by: with keys that are given in it or still to be fetched, and no cookie
-    /// that could be opened.
+    /// A configuration that nobody is served by: with keys that are given in it or still to be fetched, and
+    /// no cookie that could be opened.
     ///
     /// # Errors
     /// Why it cannot be used, in words.

@@ -2,7 +2,8 @@
 //! label outside its closed set cannot be written.
 //!
 //! - `labels`: the closed sets; `beginning`: which series begin at 0
-//! - `at_hand`: what every request counts, without a look-up; `servers`: what is counted of each server of an upstream
+//! - `at_hand`: what every request counts, without a look-up; `servers`: what is counted of each server of an
+//!   upstream
 
 mod at_hand;
 mod beginning;
@@ -337,9 +338,9 @@ impl Metrics {
         self.key_fetches.with_label_values(&[issuer.as_str(), if ok { "ok" } else { "failed" }]).inc();
     }
 
-    /// How old the keys are of those from whom they are fetched, and how old they should become, as the next reading shall say it,
-    /// and nothing of anybody else. Infinitely old while none were ever read: an alert must not be silent because there is no
-    /// number yet.
+    /// How old the keys are of those from whom they are fetched, and how old they should become, as the next
+    /// reading shall say it, and nothing of anybody else. Infinitely old while none were ever read: an alert
+    /// must not be silent because there is no number yet.
     pub fn keys_ages(&self, ages: &[KeysAge<'_>]) {
         for told in [&self.keys_age, &self.keys_refresh] {
             keep_only(told, |told| ages.iter().any(|own| own.of.as_str() == told));
@@ -396,8 +397,9 @@ impl Metrics {
         self.store_up.set(up.into());
     }
 
-    /// How many revocations there are and how current they are, as the next reading shall say it. Without a list the
-    /// lag is infinite: every comparison with a number that is none is false, and an alert would be silent.
+    /// How many revocations there are and how current they are, as the next reading shall say it. Without a
+    /// list the lag is infinite: every comparison with a number that is none is false, and an alert would be
+    /// silent.
     pub fn revocations(&self, list: &Revocations, now: Timestamp) {
         for kind in Kind::ALL {
             let count = i64::try_from(list.count(kind)).unwrap_or(i64::MAX);

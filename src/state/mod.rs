@@ -9,19 +9,24 @@
 //!
 //! Tokens and sessions:
 //!
-//! - `verified_tokens`: tokens that were found good, with all that was found; `known_tokens`: the same by fingerprint alone
+//! - `verified_tokens`: tokens that were found good, with all that was found; `known_tokens`: the same by
+//!   fingerprint alone
 //! - `token_memory`: how much room each has of what tokens may take
-//! - `used_proofs`: proofs of possession that were used; `assertions`: statements for upstreams that are still fresh
-//! - `sessions`: what is known here of sessions in `session` mode; `exchanges`: who waits here for which flight
+//! - `used_proofs`: proofs of possession that were used; `assertions`: statements for upstreams that are
+//!   still fresh
+//! - `sessions`: what is known here of sessions in `session` mode; `exchanges`: who waits here for which
+//!   flight
 //!
 //! What was taken back, and what is still to do:
 //!
 //! - `revocations`: the list, as requests ask it; `open_requests`: what is under way for somebody
-//! - `backlog`: what is to be done, by what it concerns; `errands`: what goes on when the caller has its answer
+//! - `backlog`: what is to be done, by what it concerns; `errands`: what goes on when the caller has its
+//!   answer
 //!
 //! For operators, and against those who ask too often:
 //!
-//! - `metrics`: every series; `refusals`: the latest of each kind; `lines`: lines of logs on their way to a reader
+//! - `metrics`: every series; `refusals`: the latest of each kind; `lines`: lines of logs on their way to a
+//!   reader
 //! - `log_targets`: what is told at every `log.level`
 //! - `denials`: how often addresses were denied lately
 

@@ -1,8 +1,8 @@
-//! The requests that are under way for somebody: whoever takes access back must reach them, also while nothing passes.
-//! Each can be told to end; `flows::open_requests` decides which are, `edge` ends them.
+//! The requests that are under way for somebody: whoever takes access back must reach them, also while
+//! nothing passes. Each can be told to end; `flows::open_requests` decides which are, `edge` ends them.
 //!
-//! What lasts has an end, the one of its token. It goes on where its session has got another in time: those that came to
-//! this process are kept here for as long as something of their session lasts.
+//! What lasts has an end, the one of its token. It goes on where its session has got another in time: those
+//! that came to this process are kept here for as long as something of their session lasts.
 //!
 //! It must never say that somebody may go on.
 
@@ -120,7 +120,8 @@ impl OpenRequest {
         self.lasting().map_or_else(|| self.token.clone(), |lasting| lasting.holds().token)
     }
 
-    /// Its answer has begun, and goes on until somebody ends it: `until`, unless there is another token by then.
+    /// Its answer has begun, and goes on until somebody ends it: `until`, unless there is another token by
+    /// then.
     pub fn mark_lasting(&self, route: Arc<Route>, path: CanonicalPath, until: Timestamp) {
         let holds = Mutex::new(Holds { token: self.token.clone(), until });
         let lasting = Lasting { route, path, tokens: OnceLock::new(), holds };

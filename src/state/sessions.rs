@@ -1,8 +1,10 @@
-//! What this process knows of sessions whose pages hold a cookie alone: the tokens of their generations, so that a
-//! request asks no store, and of each family its last use and the newest generation that was seen here.
+//! What this process knows of sessions whose pages hold a cookie alone: the tokens of their generations, so
+//! that a request asks no store, and of each family its last use and the newest generation that was seen
+//! here.
 //!
-//! Memory only and bounded; none of it is needed to be right: what is gone is read from the store again. It must never
-//! say that a session goes on: the grant in the cookie, the list of revocations and the token itself say that.
+//! Memory only and bounded; none of it is needed to be right: what is gone is read from the store again. It
+//! must never say that a session goes on: the grant in the cookie, the list of revocations and the token
+//! itself say that.
 
 use std::ptr::addr_eq;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -22,19 +24,22 @@ use crate::core::time::Timestamp;
 use crate::core::token::json;
 use crate::state::token_memory::expected;
 
-/// The most families that are known at once: about 10 MB. Of more, those that come least often are read again.
+/// The most families that are known at once: about 10 MB. Of more, those that come least often are read
+/// again.
 const FAMILIES: usize = 64 * 1024;
 /// What a generation takes beside its texts.
 const PLACE: u64 = 400;
-/// An access token that ends within it is exchanged, but not before half of its life: one that is short would serve one
-/// request alone.
+/// An access token that ends within it is exchanged, but not before half of its life: one that is short would
+/// serve one request alone.
 const SOON: Duration = Duration::from_secs(10);
 
-/// While something of its session lasts here, it is exchanged in this part of its life: what lasts goes on only by another that
-/// is there in time, and a page asks for it no more often than its person does something.
+/// While something of its session lasts here, it is exchanged in this part of its life: what lasts goes on
+/// only by another that is there in time, and a page asks for it no more often than its person does
+/// something.
 const LAST_PART: u32 = 5;
 
-/// The tokens of one generation, at hand. It does not change where it is remembered: what it takes is counted once.
+/// The tokens of one generation, at hand. It does not change where it is remembered: what it takes is counted
+/// once.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub access_token: SecretString,
@@ -53,8 +58,8 @@ pub struct Held {
     size: u64,
 }
 
-/// What upstreams are told, made once for each reading of the access token. That is only compared: what is gone must not stay
-/// in memory for it.
+/// What upstreams are told, made once for each reading of the access token. That is only compared: what is
+/// gone must not stay in memory for it.
 #[derive(Clone, Debug)]
 struct SpokenOf {
     token: Weak<Caller>,
@@ -226,8 +231,8 @@ impl KnownFamily {
         now.as_millis() >= self.early_from.load(Ordering::Relaxed)
     }
 
-    /// An exchange brought nothing, and the tokens at hand are good until `expires_at`: nobody waits for another for a moment, and
-    /// for longer where there is time.
+    /// An exchange brought nothing, and the tokens at hand are good until `expires_at`: nobody waits for
+    /// another for a moment, and for longer where there is time.
     pub fn delay_early(&self, now: Timestamp, expires_at: Timestamp) {
         let pause = SOON.max(expires_at.since(now) / 4);
         self.early_from.store(now.plus(pause).as_millis(), Ordering::Relaxed);
@@ -286,8 +291,9 @@ impl Sessions {
         held
     }
 
-    /// Whose session it is. `held`: its tokens, of this generation. `token`: as the access token says it. `make`: what is said
-    /// of them instead; it is made again each time only where there is no room to remember it.
+    /// Whose session it is. `held`: its tokens, of this generation. `token`: as the access token says it.
+    /// `make`: what is said of them instead; it is made again each time only where there is no room to
+    /// remember it.
     pub fn caller(
         &self,
         (family, generation): (FamilyId, Generation),
@@ -303,8 +309,8 @@ impl Sessions {
         let more = in_bytes(caller.size().saturating_add(size_of_val(&**token)));
         let size = held.own_size.saturating_add(more);
         let spoken_of = Some(SpokenOf { token: Arc::downgrade(token), caller: Arc::clone(&caller) });
-        // What is too large for its part of the memory would take the tokens with it. What was exchanged meanwhile does not
-        // come back.
+        // What is too large for its part of the memory would take the tokens with it. What was exchanged
+        // meanwhile does not come back.
         if size <= self.tokens.shard_capacity() / 2 {
             let held = Held { spoken_of, size, ..held.clone() };
             let _ = self.tokens.replace((family, generation), Arc::new(held), true);

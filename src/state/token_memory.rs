@@ -1,7 +1,9 @@
-//! How `limits.token_memory` is shared out among what remembers tokens: docs/configuration.md says how much each may take.
+//! How `limits.token_memory` is shared out among what remembers tokens: docs/configuration.md says how much
+//! each may take.
 
-/// For how many a memory of so many bytes is made at first, where each takes some kilobytes. By that a cache decides into how many
-/// parts it is cut, and how many it still knows by name that it had no more room for, so that one who comes back stays.
+/// For how many a memory of so many bytes is made at first, where each takes some kilobytes. By that a cache
+/// decides into how many parts it is cut, and how many it still knows by name that it had no more room for,
+/// so that one who comes back stays.
 pub(super) fn expected(limit: u64) -> usize {
     usize::try_from(limit / (4 * 1024)).unwrap_or(usize::MAX).max(1024)
 }

@@ -1,5 +1,5 @@
-//! Transmitters of shared signals at work: each with its keys, and when it was last heard. They stand apart from
-//! [`Issuers`], so that nothing that they sign counts as an access token.
+//! Transmitters of shared signals at work: each with its keys, and when it was last heard. They stand apart
+//! from [`Issuers`], so that nothing that they sign counts as an access token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -41,8 +41,8 @@ pub struct Transmitters {
 }
 
 impl Transmitters {
-    /// `issuers`: of the same configuration. `previous`: the transmitters before a reload; what did not change keeps its
-    /// keys.
+    /// `issuers`: of the same configuration. `previous`: the transmitters before a reload; what did not
+    /// change keeps its keys.
     pub fn new(signals: &[Arc<Signal>], issuers: &Issuers, previous: Option<&Self>) -> Self {
         let called: Vec<_> = signals
             .iter()

@@ -1,17 +1,17 @@
-//! Which proofs of possession were used (RFC 9449 section 11.1), for as long as each would be good by its age. Memory of
-//! this process alone: another replica, and this one after a restart, knows nothing of them.
+//! Which proofs of possession were used (RFC 9449 section 11.1), for as long as each would be good by its
+//! age. Memory of this process alone: another replica, and this one after a restart, knows nothing of them.
 //!
-//! It must never forget one that could be used again: where there is no more room no new one is taken. What may come again
-//! depends on the largest `clock_skew` that ever counted here; when a reload raises it, or the clock is set back, those that
-//! were forgotten by then stay too old.
+//! It must never forget one that could be used again: where there is no more room no new one is taken. What
+//! may come again depends on the largest `clock_skew` that ever counted here; when a reload raises it, or the
+//! clock is set back, those that were forgotten by then stay too old.
 //!
-//! One with a nonce of the authorization server can come again for as long as that server takes it, and is remembered for
-//! as long as others are: after that it is that server which knows it.
+//! One with a nonce of the authorization server can come again for as long as that server takes it, and is
+//! remembered for as long as others are: after that it is that server which knows it.
 //!
-//! There are two memories:
-//! that of the routes is filled by whoever has a token and the key that it is bound to; that of the token endpoint by
-//! whoever has a session, or makes up codes for as long as the brake lets them. Neither can keep the other
-//! from its work. Nobody may fill one of them: each has a share, whatever keys they make ([`Holder`]).
+//! There are two memories: that of the routes is filled by whoever has a token and the key that it is bound
+//! to; that of the token endpoint by whoever has a session, or makes up codes for as long as the brake lets
+//! them. Neither can keep the other from its work. Nobody may fill one of them: each has a share, whatever
+//! keys they make ([`Holder`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
@@ -26,11 +26,11 @@ use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::{LIFE, Plausible, Proven};
 
-/// In so many parts, so that not everybody waits for one lock. By the proof: who chooses its `jti` may choose the part, and
-/// gains nothing by it, because no part has a limit of its own.
+/// In so many parts, so that not everybody waits for one lock. By the proof: who chooses its `jti` may choose
+/// the part, and gains nothing by it, because no part has a limit of its own.
 const PARTS: usize = 32;
-/// How many of each holder there are is counted in so many places. A holder has its place by a hash under a secret of the
-/// process: nobody knows with whom they share it, and hardly anybody shares it with a flood.
+/// How many of each holder there are is counted in so many places. A holder has its place by a hash under a
+/// secret of the process: nobody knows with whom they share it, and hardly anybody shares it with a flood.
 const PLACES: usize = 1 << u16::BITS;
 /// What one takes, in its two places, rather too many bytes than too few.
 const ROOM: u64 = 76;
@@ -39,14 +39,16 @@ const LEAST: usize = 64 * 1024;
 /// [`LIFE`], in seconds.
 #[allow(clippy::cast_possible_wrap)] // a minute
 const LIFE_SECS: i64 = LIFE.as_secs() as i64;
-/// How many that are over are dropped with each new one: more than come, and never so many that somebody waits.
+/// How many that are over are dropped with each new one: more than come, and never so many that somebody
+/// waits.
 const SWEPT: usize = 8;
 /// And in each part where there is no room for one.
 const SWEPT_FOR_ROOM: usize = 4096;
 
 type Id = [u8; 16];
 
-/// Whose share a proof takes. Anybody can make keys, and have tokens bound to each, so it is not the key where more is known.
+/// Whose share a proof takes. Anybody can make keys, and have tokens bound to each, so it is not the key
+/// where more is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder<'a> {
     /// A person, or whatever else an issuer names so, in all their sessions and with all their tokens.
@@ -81,7 +83,8 @@ pub struct UsedProofs {
     most: AtomicUsize,
     /// The largest that ever counted, in seconds: proofs are remembered for so long beside their life.
     clock_skew: AtomicI64,
-    /// Those that were made in this second or before may have been forgotten, though their age alone does not tell.
+    /// Those that were made in this second or before may have been forgotten, though their age alone does not
+    /// tell.
     forgotten: AtomicI64,
 }
 
@@ -114,8 +117,8 @@ impl UsedProofs {
         self.most.store(most.max(LEAST), Ordering::Relaxed);
     }
 
-    /// Clocks may differ by this from now on, or by less. Called before any request is judged by it. `now` is asked after
-    /// whatever was dropped by the one before.
+    /// Clocks may differ by this from now on, or by less. Called before any request is judged by it. `now` is
+    /// asked after whatever was dropped by the one before.
     pub fn allow_clock_skew(&self, largest: Duration, now: impl FnOnce() -> Timestamp) {
         let largest = whole_seconds(largest);
         let before = self.clock_skew.fetch_max(largest, Ordering::SeqCst);
@@ -167,7 +170,8 @@ impl UsedProofs {
         if made_in <= self.forgotten.load(Ordering::SeqCst) {
             return Use::TooOld;
         }
-        // Those who look at once in several parts may all find the last room: a few more than there should be.
+        // Those who look at once in several parts may all find the last room: a few more than there should
+        // be.
         if !self.has_room(of_holder.load(Ordering::Relaxed)) {
             return Use::NoRoom;
         }
@@ -203,8 +207,8 @@ impl UsedProofs {
         self.held.fetch_sub(dropped, Ordering::Relaxed);
     }
 
-    /// Whether one more may be kept of a holder with so many: with fewer than there is room for. So one alone fills half of
-    /// all, another half of what is left, and so on: each leaves as much as it takes.
+    /// Whether one more may be kept of a holder with so many: with fewer than there is room for. So one alone
+    /// fills half of all, another half of what is left, and so on: each leaves as much as it takes.
     fn has_room(&self, of_holder: u32) -> bool {
         let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
         usize::try_from(of_holder).is_ok_and(|of_holder| of_holder < most.saturating_sub(held))
@@ -233,7 +237,8 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 }
 
 impl Part {
-    /// Drops some of what was made in this second or before, and tells of each when it was made and the place of its holder.
+    /// Drops some of what was made in this second or before, and tells of each when it was made and the place
+    /// of its holder.
     fn sweep(&mut self, most: usize, over: i64, mut dropped: impl FnMut(i64, u16)) {
         for _ in 0..most {
             let Some(mut oldest) = self.made.first_entry() else {

@@ -1,12 +1,12 @@
-//! What was verified is not verified again: tokens that were found good, by the fingerprint of their whole text, with
-//! all that was found. Bounded in bytes; when there is no room, those that were asked for only once go first, so
-//! that nobody who has many good tokens can push out those in use.
+//! What was verified is not verified again: tokens that were found good, by the fingerprint of their whole
+//! text, with all that was found. Bounded in bytes; when there is no room, those that were asked for only
+//! once go first, so that nobody who has many good tokens can push out those in use.
 //!
-//! It must never say that a token is good for longer than the judgement holds: only while its times are right, its
-//! issuer is of the configuration at work, by whose lists its headers were made, and its issuer's keys are the very ones
-//! it was verified with. Whether it was taken
-//! back is asked each time, elsewhere. Of an opaque token only what was made of it is kept here; how long its issuer's word
-//! counts is for `state::introspections`.
+//! It must never say that a token is good for longer than the judgement holds: only while its times are
+//! right, its issuer is of the configuration at work, by whose lists its headers were made, and its issuer's
+//! keys are the very ones it was verified with. Whether it was taken back is asked each time, elsewhere. Of
+//! an opaque token only what was made of it is kept here; how long its issuer's word counts is for
+//! `state::introspections`.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -30,7 +30,8 @@ use crate::state::token_memory::expected;
 
 /// No request asks from here on.
 const NEVER: i64 = i64::MAX;
-/// In milliseconds: nobody says a moment further ahead, so one that is was said by a clock that was set back since.
+/// In milliseconds: nobody says a moment further ahead, so one that is was said by a clock that was set back
+/// since.
 const LONGEST: i64 = 60_000;
 
 /// By what a token was found good. Only compared: what is gone must not stay in memory for it.
@@ -91,8 +92,8 @@ impl TokenNotes {
         Self { fingerprint, uses, issuer, grounds, asks_from, size: 0, marks, family: OnceLock::new() }
     }
 
-    /// Of this token. `headers`: see [`Caller::new`]; they are made of all of its claims, of which those are kept that the
-    /// configuration still reads.
+    /// Of this token. `headers`: see [`Caller::new`]; they are made of all of its claims, of which those are
+    /// kept that the configuration still reads.
     pub fn of(self, token: VerifiedToken, headers: &[HeaderList], reads: &ReadClaims) -> Arc<KnownCaller> {
         let mut made = Caller::new(token, headers, self).with_only(reads);
         let other_names = size_of_val(&*made.notes.marks.by_other_names);
@@ -144,8 +145,8 @@ impl Weighter<u64, Arc<KnownCaller>> for Bytes {
     }
 }
 
-/// The tokens that were found good, by the first bits of their fingerprints: a place is small, and the whole is compared
-/// where it lies with the rest. Of two with the same first bits the newer one is known.
+/// The tokens that were found good, by the first bits of their fingerprints: a place is small, and the whole
+/// is compared where it lies with the rest. Of two with the same first bits the newer one is known.
 #[derive(Debug)]
 pub struct VerifiedTokens(Cache<u64, Arc<KnownCaller>, Bytes, RandomState>);
 
@@ -163,8 +164,8 @@ impl VerifiedTokens {
         }
     }
 
-    /// What was found, as long as that holds by configuration and clock. Whether the keys are still its own is to be
-    /// asked after it was made sure that they are not too old.
+    /// What was found, as long as that holds by configuration and clock. Whether the keys are still its own
+    /// is to be asked after it was made sure that they are not too old.
     pub fn get(&self, token: &Fingerprint, issuers: &Issuers, now: Timestamp) -> Option<Arc<KnownCaller>> {
         let found = self.0.get(&token.prefix()).filter(|found| found.notes.fingerprint == *token)?;
         if !found.token().is_timely(now) {

@@ -1,5 +1,5 @@
-//! Circles of imports between the children of one folder: files and folders that cannot be read, moved or understood one
-//! after the other. What is under `#[cfg(test)]` does not count.
+//! Circles of imports between the children of one folder: files and folders that cannot be read, moved or
+//! understood one after the other. What is under `#[cfg(test)]` does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -68,7 +68,8 @@ fn the_dashboard_shows_every_series_and_no_other() {
     assert!(unknown.is_empty(), "no such series: {unknown:?}");
 }
 
-/// What docs/metrics.md says of the series that are there before anything has happened: name, and labels if only some are.
+/// What docs/metrics.md says of the series that are there before anything has happened: name, and labels if
+/// only some are.
 fn begin_at_zero() -> Vec<(String, String)> {
     let page = read("docs/metrics.md");
     let said = page.split("So these begin at 0").nth(1).and_then(|rest| rest.split(". ").next());

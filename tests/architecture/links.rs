@@ -1,5 +1,5 @@
-//! Links of the documents lead to files and headings that there are, tables of contents are whole, and the glossary names
-//! files.
+//! Links of the documents lead to files and headings that there are, tables of contents are whole, and the
+//! glossary names files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

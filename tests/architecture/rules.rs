@@ -308,11 +308,13 @@ fn check_log_targets(source: &Source, report: &mut impl FnMut(usize, String)) {
     }
 }
 
-/// A function whose name asks something (`is_empty`) answers: one that gives nothing back does something, and says what.
+/// A function whose name asks something (`is_empty`) answers: one that gives nothing back does something, and
+/// says what.
 fn check_questions(source: &Source, report: &mut impl FnMut(usize, String)) {
     for (at, token) in source.tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
         let Some(name) = source.ident(at + 1).filter(|_| source.is_ident(at, "fn")) else { continue };
-        // That of an argument (`impl Fn() -> bool`) stands within parentheses, and so does the length of an array.
+        // That of an argument (`impl Fn() -> bool`) stands within parentheses, and so does the length of an
+        // array.
         let mut depth = 0;
         let answers = (at..source.tokens.len()).find_map(|at| {
             let is = |text: &str| source.is_punct(at, text);
@@ -328,8 +330,9 @@ fn check_questions(source: &Source, report: &mut impl FnMut(usize, String)) {
 /// How many modules in files of their own may go without a list of them.
 const UNLISTED: usize = 3;
 
-/// A header that lists modules, as ``//! - `name`: what it is`` or as rows of a table, lists them all. With more than
-/// [`UNLISTED`] of them there is one.
+/// A header that lists modules, as
+/// ``//! - `name`: what it is`` or as rows of a table, lists them all. With more than [`UNLISTED`] of them
+/// there is one.
 fn check_map(source: &Source, report: &mut impl FnMut(usize, String)) {
     let modules: Vec<_> = source.modules().collect();
     let items = source.header.split("- `").skip(1).flat_map(|item| item.split('`'));

@@ -1,4 +1,5 @@
-//! What the documentation gives as the default of a key means what leaving the key out means: both are tried, key by key.
+//! What the documentation gives as the default of a key means what leaving the key out means: both are tried,
+//! key by key.
 
 use serde_yaml::{Mapping, Value};
 use tollgate::config::schema::{self, Need};

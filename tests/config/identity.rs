@@ -1,5 +1,5 @@
-//! What upstreams learn of callers: what a route says takes the place of what `identity` says, key by key, and no name
-//! means two things.
+//! What upstreams learn of callers: what a route says takes the place of what `identity` says, key by key,
+//! and no name means two things.
 
 use tollgate::config::summary::summary;
 use tollgate::config::{self, Loaded};

@@ -10,7 +10,8 @@ use tollgate::config::schema::{self, json_schema};
 
 use crate::{TOP, command, documented_examples, full, good};
 
-/// What is wrong with `value`, each with its place. Knows the words of JSON Schema that the schema uses, and no other.
+/// What is wrong with `value`, each with its place. Knows the words of JSON Schema that the schema uses, and
+/// no other.
 fn wrong(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut say = |is_good: bool, what: String| {

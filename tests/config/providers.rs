@@ -1,5 +1,5 @@
-//! What some providers need said of them, and what of theirs is a mistake: `access_token_issuer`, `clients_without_audience`,
-//! templates of tenants, and those who only sign people in.
+//! What some providers need said of them, and what of theirs is a mistake: `access_token_issuer`,
+//! `clients_without_audience`, templates of tenants, and those who only sign people in.
 
 use tollgate::config::summary::summary;
 

@@ -1,4 +1,5 @@
-//! What the reader of YAML lets through, or says without a remedy: names of anchors, spellings that need quotes, documents.
+//! What the reader of YAML lets through, or says without a remedy: names of anchors, spellings that need
+//! quotes, documents.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! A config file that something was done to is read, or every mistake has a place and a remedy; and what nobody knows
-//! is never passed over.
+//! A config file that something was done to is read, or every mistake has a place and a remedy; and what
+//! nobody knows is never passed over.
 
 use std::io;
 use std::path::Path;

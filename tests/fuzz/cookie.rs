@@ -1,5 +1,5 @@
-//! A sealed text opens as what was sealed, where it belongs, unaltered, and in no other case. A `Cookie` field is read
-//! as one plain reader reads it.
+//! A sealed text opens as what was sealed, where it belongs, unaltered, and in no other case. A `Cookie`
+//! field is read as one plain reader reads it.
 
 use std::sync::LazyLock;
 

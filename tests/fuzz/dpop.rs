@@ -1,5 +1,5 @@
-//! A proof of possession is made of members that are fine and of members that spoil it, and signed well; it holds when
-//! none spoils it, and only then. What is altered after that holds never.
+//! A proof of possession is made of members that are fine and of members that spoil it, and signed well; it
+//! holds when none spoils it, and only then. What is altered after that holds never.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What an upstream reads out of an identity header is the claim that was signed, and a reserved name has no spelling
-//! that gets through.
+//! What an upstream reads out of an identity header is the claim that was signed, and a reserved name has no
+//! spelling that gets through.
 
 use http::HeaderName;
 use serde_json::{Map, Value, json};

@@ -1,5 +1,5 @@
-//! Sets of keys that are fine and keys that something spoils: what is fine is loaded, whatever stands beside it, and
-//! verifies what it may and nothing else.
+//! Sets of keys that are fine and keys that something spoils: what is fine is loaded, whatever stands beside
+//! it, and verifies what it may and nothing else.
 
 use tollgate::core::token::Algorithm::{
     self, EdDsa, Es256, Hs256, Hs384, Hs512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512,
@@ -8,8 +8,8 @@ use tollgate::core::token::jwks::{KeySet, MAX_KEYS, Miss};
 
 use crate::choices::Choices;
 
-/// A key of the standards (RFC 7515 appendix A.3, RFC 7520 section 3.3, RFC 8037 appendix A.2), without `kid`, and
-/// what it verifies.
+/// A key of the standards (RFC 7515 appendix A.3, RFC 7520 section 3.3, RFC 8037 appendix A.2), without
+/// `kid`, and what it verifies.
 const KEYS: [(&str, &[Algorithm]); 3] = [
     (
         r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#,

@@ -1,5 +1,5 @@
-//! A token is made of members that are fine and of members that spoil it, and signed well; it is accepted when none
-//! spoils it, and only then. What is altered after that is accepted never.
+//! A token is made of members that are fine and of members that spoil it, and signed well; it is accepted
+//! when none spoils it, and only then. What is altered after that is accepted never.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;

@@ -1,5 +1,5 @@
-//! A logout token is made of members that are fine and of members that spoil it, and signed well; it is accepted when none
-//! spoils it, and only then. And what is accepted is no access token.
+//! A logout token is made of members that are fine and of members that spoil it, and signed well; it is
+//! accepted when none spoils it, and only then. And what is accepted is no access token.
 
 use tollgate::core::token::jwt::Unverified;
 use tollgate::core::token::logout_token::VerifiedLogoutToken;

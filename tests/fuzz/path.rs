@@ -1,5 +1,5 @@
-//! Whatever is asked for is refused or has one spelling; and no upstream finds a way up, an empty segment or a control
-//! character in it, however often it decodes.
+//! Whatever is asked for is refused or has one spelling; and no upstream finds a way up, an empty segment or
+//! a control character in it, however often it decodes.
 
 use tollgate::core::path::{CanonicalPath, EncodedSlash};
 use tollgate::core::percent;
@@ -99,7 +99,8 @@ fn a_path_is_refused_or_has_one_spelling_in_which_nobody_finds_another() {
     });
 }
 
-/// Where encoded slashes are kept it is the same, but that those who take them for slashes find more segments.
+/// Where encoded slashes are kept it is the same, but that those who take them for slashes find more
+/// segments.
 fn may_keep_its_slashes(asked: &[u8]) {
     let strict = CanonicalPath::parse(asked);
     match CanonicalPath::parse_with(asked, EncodedSlash::Keep) {

@@ -1,6 +1,6 @@
-//! A Security Event Token is made of members that are fine and of members that spoil it, and signed well; it is accepted when
-//! none spoils it, and only then. What it says follows is about somebody whom the transmitter has a say over, and lies no further
-//! ahead than clocks may differ; and it is no other token.
+//! A Security Event Token is made of members that are fine and of members that spoil it, and signed well; it
+//! is accepted when none spoils it, and only then. What it says follows is about somebody whom the
+//! transmitter has a say over, and lies no further ahead than clocks may differ; and it is no other token.
 
 use std::sync::LazyLock;
 use std::time::Duration;

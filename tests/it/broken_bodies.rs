@@ -174,8 +174,8 @@ async fn a_fault_inside_a_body_of_http_2_ends_the_connection_to_the_upstream_and
     }
 }
 
-/// Early answers, to which method, and with which status. Most end with their head (RFC 9112 section 6.3), so that nothing of
-/// a body says that they did.
+/// Early answers, to which method, and with which status. Most end with their head (RFC 9112 section 6.3), so
+/// that nothing of a body says that they did.
 const EARLY: [(&str, &str, u16); 4] = [
     ("POST", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
     ("POST", "HTTP/1.1 204 No Content\r\n\r\n", 204),

@@ -19,8 +19,8 @@ use crate::support::http2_upstream::{Http2Upstream, Tls};
 use crate::support::tls::Authority;
 use crate::support::until;
 
-/// Between a client and a server, until it loses what it knows of the connections that there are: they stay open, and
-/// nothing passes any more.
+/// Between a client and a server, until it loses what it knows of the connections that there are: they stay
+/// open, and nothing passes any more.
 struct Network {
     address: SocketAddr,
     forgets: Arc<AtomicBool>,

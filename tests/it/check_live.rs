@@ -1,4 +1,5 @@
-//! `tollgate check --live`: everybody that a gateway would talk to is asked, and of each it is said how it is.
+//! `tollgate check --live`: everybody that a gateway would talk to is asked, and of each it is said how it
+//! is.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Client and upstream of HTTP/2 that speak at once, or end what they say with trailers: who is waited for, and who is blamed.
+//! Client and upstream of HTTP/2 that speak at once, or end what they say with trailers: who is waited for,
+//! and who is blamed.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ async fn answers_early(at: usize, (request, mut respond): Stream) {
 #[tokio::test]
 async fn who_stops_after_a_whole_answer_is_the_client() {
     let upstream = playing(None, answers_early).await;
-    // What the upstream would be blamed for is over first, and is longer than a busy machine takes for an answer.
+    // What the upstream would be blamed for is over first, and is longer than a busy machine takes for an
+    // answer.
     let gateway = Gateway::adjusted(&h2c(upstream, ", timeouts: { read: 2s }"), |settings| {
         settings.patience.stream_stopped = Duration::from_secs(4);
     })
@@ -160,7 +162,8 @@ async fn what_an_upstream_takes_is_no_silence() {
     assert_eq!(outcome(&gateway, 1).await, "ok");
 }
 
-/// Each piece of the answer is read within `answer_unread`, several together are not within what an upstream has.
+/// Each piece of the answer is read within `answer_unread`, several together are not within what an upstream
+/// has.
 #[tokio::test]
 async fn a_client_that_reads_slowly_is_not_blamed_on_its_upstream() {
     const LENGTH: usize = 600_000;

@@ -34,7 +34,8 @@ const ASKS: [(&str, &str); 3] = [("POST", "authorization_code"), ("POST", "refre
 
 const NO_SESSION: &str = "No cookie of this client came along, or it does not open. Sign in.";
 
-/// Discovery, and a token endpoint that knows no code, and looks at proofs first: at one that is none, and at one without its nonce.
+/// Discovery, and a token endpoint that knows no code, and looks at proofs first: at one that is none, and at
+/// one without its nonce.
 pub fn authorization_server(asked: &Received) -> Vec<u8> {
     let issuer = format!("http://{}", asked.header("host").unwrap());
     let (status, body) = match asked.path() {
@@ -141,7 +142,8 @@ async fn every_combination_of_what_browsers_say_is_judged_as_written() {
                             let what = format!("{method} {grant} {fields:?}, own listed: {own_is_listed}");
                             assert_eq!(answer.status, expected, "{what}: {}", answer.head);
                             if (method, expected) == ("POST", 400) {
-                                // Of a code the authorization server says so; nobody asks it of a session that is not there.
+                                // Of a code the authorization server says so; nobody asks it of a session
+                                // that is not there.
                                 let (error, why) = match (readable, grant) {
                                     (false, _) => ("invalid_request", None),
                                     (true, "refresh_token") => ("invalid_grant", Some(NO_SESSION)),

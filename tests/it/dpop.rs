@@ -1,5 +1,5 @@
-//! Tokens that are bound to a key (RFC 9449): with its holder's proof they pass, and in no other way; what a route may
-//! ask, what callers are told, and what an upstream sees of it.
+//! Tokens that are bound to a key (RFC 9449): with its holder's proof they pass, and in no other way; what a
+//! route may ask, what callers are told, and what an upstream sees of it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -422,7 +422,8 @@ routes: [{{ path: /*, to: \"{}\" }}]
     allow_clock_skew(&gateway, "5m");
     assert_eq!(prove(used).await, "proof_out_of_time");
     assert_eq!(prove(made(59)).await, "passes");
-    // It counts for all that was made since: none is forgotten sooner, and then no other of its second can be told from it.
+    // It counts for all that was made since: none is forgotten sooner, and then no other of its second can be
+    // told from it.
     for _ in 0..40 {
         assert_eq!(prove(made(0)).await, "passes");
     }
@@ -487,7 +488,8 @@ routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
     let before = asked();
     assert_eq!((prove(&used).await.as_str(), asked()), ("invalid_dpop_proof", before));
     assert_eq!((prove(&made(59)).await.as_str(), asked()), ("use_dpop_nonce", before + 1));
-    // It counts for all that was made since: none is forgotten sooner, and then no other of its second can be told from it.
+    // It counts for all that was made since: none is forgotten sooner, and then no other of its second can be
+    // told from it.
     for _ in 0..40 {
         assert_eq!(prove(&made(0)).await, "use_dpop_nonce");
     }

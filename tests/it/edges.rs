@@ -32,8 +32,8 @@ async fn a_head_that_is_too_large_is_431() {
     assert!(upstream.received().is_empty());
 }
 
-/// What browsers send as it is grows threefold in its one spelling, and a rewrite may add to that. More than 64 KiB no
-/// request can be sent with.
+/// What browsers send as it is grows threefold in its one spelling, and a rewrite may add to that. More than
+/// 64 KiB no request can be sent with.
 #[tokio::test]
 async fn a_target_that_grows_too_large_is_431() {
     let upstream = Upstream::start().await;
@@ -69,7 +69,8 @@ async fn a_target_that_grows_too_large_is_431() {
     assert_eq!(upstream.only().path().len(), 1 + 3 * fits.len());
 }
 
-/// RFC 9112 section 3.2.2 with RFC 9110 section 4.2.1: the path of an `http` URL may be empty, also before a query.
+/// RFC 9112 section 3.2.2 with RFC 9110 section 4.2.1: the path of an `http` URL may be empty, also before a
+/// query.
 #[tokio::test]
 async fn the_absolute_form_without_a_path_asks_for_the_root() {
     let upstream = Upstream::start().await;
@@ -428,7 +429,8 @@ async fn an_answer_that_breaks_off_is_not_made_whole() {
     eventually("nothing in flight", || gateway.app.gate.metrics.in_flight().get() == 0).await;
 }
 
-/// RFC 9112 section 6.1 and RFC 9110 section 15.2; nginx speaks HTTP/1.0 to what is behind it unless told otherwise.
+/// RFC 9112 section 6.1 and RFC 9110 section 15.2; nginx speaks HTTP/1.0 to what is behind it unless told
+/// otherwise.
 #[tokio::test]
 async fn a_client_of_http_1_0_gets_neither_chunks_nor_interim_answers() {
     let upstream = Upstream::answering(Arc::new(|seen: &Received| {

@@ -1,4 +1,5 @@
-//! `encoded_slash: keep`: what `%2F` is on the routes that say so, on those that do not, and in what Tollgate itself says.
+//! `encoded_slash: keep`: what `%2F` is on the routes that say so, on those that do not, and in what Tollgate
+//! itself says.
 
 use serde_json::json;
 

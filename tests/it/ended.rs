@@ -1,4 +1,5 @@
-//! What is under way ends when its access does: WebSockets, feeds, calls, downloads, uploads, questions without an answer.
+//! What is under way ends when its access does: WebSockets, feeds, calls, downloads, uploads, questions
+//! without an answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +19,8 @@ use crate::support::issuer::{AUDIENCE, ISS};
 use crate::support::tls::Http2;
 use crate::support::{PATIENCE, eventually, within};
 
-/// A second is promised, and pinned where the clock is the test's own (`src/flows/exchange/tests/lasting.rs`); here machines
-/// are busy.
+/// A second is promised, and pinned where the clock is the test's own
+/// (`src/flows/exchange/tests/lasting.rs`); here machines are busy.
 const SOON: Duration = PATIENCE;
 const FEED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const EVENT: &str = "9\r\ndata: 1\n\n\r\n";

@@ -395,7 +395,8 @@ async fn no_more_streams_than_are_allowed_reach_the_upstream_at_once() {
     serves_others(gateway.public).await;
 }
 
-/// It has connections to spare, and 100 requests on each. None of them fails for want of an upstream that is quick.
+/// It has connections to spare, and 100 requests on each. None of them fails for want of an upstream that is
+/// quick.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_does_not_take_every_place_that_requests_have() {
     let upstream = Upstream::start().await;

@@ -1,5 +1,5 @@
-//! Sign-in and sign-out by the gateway on the wire: which headers and pages a browser gets. What is decided, and why, is
-//! tested with its flow; real browsers are in tests/e2e.
+//! Sign-in and sign-out by the gateway on the wire: which headers and pages a browser gets. What is decided,
+//! and why, is tested with its flow; real browsers are in tests/e2e.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! One gateway hands over to another, over the same sockets, and is never worse off for having tried. `after`: what is left
-//! at the old one then. `shared_store`: what the new one must be able to do with a Redis.
+//! One gateway hands over to another, over the same sockets, and is never worse off for having tried.
+//! `after`: what is left at the old one then. `shared_store`: what the new one must be able to do with a
+//! Redis.
 
 mod after;
 mod shared_store;

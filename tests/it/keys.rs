@@ -1,5 +1,6 @@
-//! The keys of issuers, from the request to the issuer and back, over real sockets: rotation, withdrawal, a discovery
-//! document that moves, large and damaged sets, and unknown names without end. The clock is moved by the tests.
+//! The keys of issuers, from the request to the issuer and back, over real sockets: rotation, withdrawal, a
+//! discovery document that moves, large and damaged sets, and unknown names without end. The clock is moved
+//! by the tests.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -372,7 +372,8 @@ routes:
     assert_eq!(asked("/token"), 0, "it is no matter of the authorization server's");
 }
 
-/// Where an upstream lets every page send tokens: what pages that no client lists are denied brakes no one but them.
+/// Where an upstream lets every page send tokens: what pages that no client lists are denied brakes no one
+/// but them.
 #[tokio::test]
 async fn no_page_brakes_its_visitor_where_an_upstream_lets_it_send_tokens() {
     let upstream = Upstream::start().await;
@@ -410,7 +411,8 @@ routes:
         assert_eq!(get(visitor, path, origin, &known).await, 200, "{path} {origin:?}");
     }
     assert_eq!(get(visitor, "/open/x", evil, &known).await, 200, "what is known goes on");
-    // Whoever is braked is so with an Origin too; listed pages, and what no upstream lets pages send, count as ever.
+    // Whoever is braked is so with an Origin too; listed pages, and what no upstream lets pages send, count
+    // as ever.
     for (address, path, origin) in
         [("192.0.2.2", "/open/x", None), ("192.0.2.3", "/open/x", Some(app)), ("192.0.2.4", "/api/x", evil)]
     {
@@ -482,8 +484,8 @@ async fn made_up_codes_count_and_reach_the_authorization_server_no_more() {
     assert_eq!(Behind::new(&gateway, "192.0.2.1").await.status("/api/x", Some("junk")).await, 429);
 }
 
-/// A proof of possession, whatever it is, takes nobody out of the brake: an authorization server may look at it before it
-/// looks at the code.
+/// A proof of possession, whatever it is, takes nobody out of the brake: an authorization server may look at
+/// it before it looks at the code.
 #[tokio::test]
 async fn a_proof_of_possession_is_no_way_around_the_brake() {
     let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;

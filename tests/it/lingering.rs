@@ -1,5 +1,5 @@
-//! Clients of HTTP/1.x that have their answer while they still send, on a connection that ends: they go on for a moment,
-//! read the answer and the end, and nothing tells them of a reset (RFC 9112 section 9.6).
+//! Clients of HTTP/1.x that have their answer while they still send, on a connection that ends: they go on
+//! for a moment, read the answer and the end, and nothing tells them of a reset (RFC 9112 section 9.6).
 
 use std::time::Duration;
 
@@ -163,7 +163,8 @@ async fn whoever_said_more_before_a_failure_reads_of_it() {
     goes_on(&mut wire, 59, "a failure").await;
 }
 
-/// Is answered by an upstream that wants no more of the upload, and goes on: 600 kB, of which nobody reads the most.
+/// Is answered by an upstream that wants no more of the upload, and goes on: 600 kB, of which nobody reads
+/// the most.
 async fn an_upload_that_is_refused_goes_on(mut wire: impl Wire, what: &str) {
     says(&mut wire, upload("1.1", "/open/x", "", 600).as_bytes()).await.unwrap();
     says(&mut wire, &PIECE).await.unwrap();
@@ -192,7 +193,8 @@ async fn refusing_upstream() -> String {
     to
 }
 
-/// The same over HTTP/2. What goes out of scope is reset, with `NO_ERROR` as the answer is whole (RFC 9113 section 8.1).
+/// The same over HTTP/2. What goes out of scope is reset, with `NO_ERROR` as the answer is whole (RFC 9113
+/// section 8.1).
 async fn refusing_http2_upstream() -> String {
     let address = playing(None, |_, (request, mut respond)| async move {
         let mut body = request.into_body();
@@ -248,8 +250,8 @@ async fn whoever_pauses_for_too_long_after_an_early_answer_hears_of_no_reset() {
     goes_on(&mut wire, 59, "a pause").await;
 }
 
-/// To a client of HTTP/1.0 an answer without a length ends with its connection: an end in good order would make it whole (RFC
-/// 9112 section 8).
+/// To a client of HTTP/1.0 an answer without a length ends with its connection: an end in good order would
+/// make it whole (RFC 9112 section 8).
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_never_ended_in_good_order() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -15,8 +15,8 @@ use crate::support::{PATIENCE, within};
 
 const BOTH: [&rustls::SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
-/// A gateway whose first listener speaks TLS for `gate.localhost` and `*.other.test`, the second redirects, the
-/// third serves in clear text.
+/// A gateway whose first listener speaks TLS for `gate.localhost` and `*.other.test`, the second redirects,
+/// the third serves in clear text.
 async fn gateway(upstream: &Upstream, authority: &Authority, client_certificates: &str) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     authority.sign(&["gate.localhost"]).write(folder.path(), "gate");
@@ -316,7 +316,8 @@ async fn all_of_ipv4_and_one_address_of_ipv6_share_a_port() {
     }
 }
 
-/// A port that is free at both, held by sockets that do not listen, beside which the gateway's may. `None` without IPv6.
+/// A port that is free at both, held by sockets that do not listen, beside which the gateway's may. `None`
+/// without IPv6.
 fn port_of_both() -> Option<(u16, [TcpSocket; 2])> {
     loop {
         let six = TcpSocket::new_v6().ok()?;

@@ -51,8 +51,8 @@ async fn a_token_request_has_a_limit() {
     assert_eq!(client.answer().await.status, 413);
 }
 
-/// Whoever comes along may send there, and each holds a connection and what has come so far. Nothing but the deadline for
-/// these bodies ends it so soon: a byte comes well before every pause is over.
+/// Whoever comes along may send there, and each holds a connection and what has come so far. Nothing but the
+/// deadline for these bodies ends it so soon: a byte comes well before every pause is over.
 #[tokio::test]
 async fn a_body_that_trickles_to_an_endpoint_of_ours_ends() {
     let upstream = Upstream::start().await;

@@ -1,5 +1,5 @@
-//! Clients that say more before they have their answer (RFC 9112 sections 2.2 and 9.3.2): that answer is theirs, and the
-//! last of its connection.
+//! Clients that say more before they have their answer (RFC 9112 sections 2.2 and 9.3.2): that answer is
+//! theirs, and the last of its connection.
 
 use std::sync::Arc;
 

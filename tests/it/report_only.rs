@@ -1,5 +1,5 @@
-//! Routes with `report_only`: what they would refuse passes as nobody's and is reported; what is no matter of the
-//! credential is refused as ever.
+//! Routes with `report_only`: what they would refuse passes as nobody's and is reported; what is no matter of
+//! the credential is refused as ever.
 
 use std::sync::Arc;
 

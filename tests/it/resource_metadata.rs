@@ -1,5 +1,5 @@
-//! Whom clients should ask for a token, and for which (RFC 9728): the challenge leads to the metadata, and that names the
-//! resource by which it was found.
+//! Whom clients should ask for a token, and for which (RFC 9728): the challenge leads to the metadata, and
+//! that names the resource by which it was found.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,8 @@ use crate::support::upstream::Upstream;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// `gate.localhost:8080` is `public_url`; `/only` is served under `shop.localhost` alone, `/w` under names below it.
+/// `gate.localhost:8080` is `public_url`; `/only` is served under `shop.localhost` alone, `/w` under names
+/// below it.
 async fn gateway(upstream: &Upstream) -> Gateway {
     let to = upstream.url();
     Gateway::with(&format!(

@@ -1,5 +1,5 @@
-//! Routes that tell their upstreams who calls in ways of their own, before one and the same upstream: what each is told,
-//! and that nobody brings to one what another believes.
+//! Routes that tell their upstreams who calls in ways of their own, before one and the same upstream: what
+//! each is told, and that nobody brings to one what another believes.
 
 use serde_json::{Value, json};
 

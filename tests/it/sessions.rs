@@ -31,8 +31,8 @@ const FETCH: [(&str, &str); 3] =
 const PAGE: [(&str, &str); 3] =
     [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
 
-/// An authorization server that rotates, and a gateway with one client in session mode before `to`. Whatever session is
-/// made here has no access token yet: its first request exchanges.
+/// An authorization server that rotates, and a gateway with one client in session mode before `to`. Whatever
+/// session is made here has no access token yet: its first request exchanges.
 struct World {
     server: Upstream,
     /// By whose key its access tokens are signed.
@@ -659,7 +659,8 @@ async fn a_page_asks_who_is_signed_in_before_it_shows_anything() {
     assert_eq!(HOST, "gate.localhost:8080");
 }
 
-/// What SIGTERM sets off. By the time of a stop the authorization server may have replaced the refresh token already.
+/// What SIGTERM sets off. By the time of a stop the authorization server may have replaced the refresh token
+/// already.
 #[tokio::test]
 async fn a_stop_waits_for_an_exchange_whether_somebody_waits_for_it_or_not() {
     let upstream = Upstream::start().await;

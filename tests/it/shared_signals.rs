@@ -336,7 +336,8 @@ async fn who_sends_too_much_that_is_none_gets_no_more_work_done() {
     let gateway = Gateway::with(&format!("{}{}{limits}", routes(&upstream), transmitter.config())).await;
     let mut client = gateway.connect().await;
     let good = transmitter.set(REVOKED, &json!({}));
-    // What a page can make a visitor's browser send does not count, nor what others make the transmitter send.
+    // What a page can make a visitor's browser send does not count, nor what others make the transmitter
+    // send.
     for _ in 0..5 {
         refused(
             &tell(&mut client, "x", &[TOKEN, ("Origin", "https://evil.example")]).await,

@@ -1,6 +1,6 @@
-//! Spellings of paths and of header names, made at random and sent as bytes: none reaches an upstream under a weaker
-//! policy than the one of its canonical form, and none of a reserved header arrives. What an upstream may make of what
-//! it got is spelled out here once more.
+//! Spellings of paths and of header names, made at random and sent as bytes: none reaches an upstream under a
+//! weaker policy than the one of its canonical form, and none of a reserved header arrives. What an upstream
+//! may make of what it got is spelled out here once more.
 
 use crate::support::client::{Answer, Client, HOST};
 use crate::support::frames::{DATA, END_HEADERS, END_STREAM, End, HEADERS, RawHttp2, block, frame};
@@ -165,8 +165,8 @@ enum Slash {
     IsData,
 }
 
-/// The first segments that an upstream finds which decodes so many times, cuts `;parameters` off, resolves dots, and may
-/// ignore case.
+/// The first segments that an upstream finds which decodes so many times, cuts `;parameters` off, resolves
+/// dots, and may ignore case.
 fn first_segments(path: &str, slash: Slash, times: usize, cut: bool, ignores_case: bool) -> [Vec<u8>; 2] {
     let path = path.split(['?', '#']).next().unwrap();
     let decoded =

@@ -153,7 +153,8 @@ async fn a_websocket_lives_however_soon_its_upstream_switches() {
     let fields = [&HANDSHAKE[..], &[("Authorization", bearer.as_str())]].concat();
     let listener = listener.into_std().unwrap();
     listener.set_nonblocking(false).unwrap();
-    // Switches before the request has come, as a fast one does by chance. It has a thread of its own to be fast.
+    // Switches before the request has come, as a fast one does by chance. It has a thread of its own to be
+    // fast.
     let upstream = std::thread::spawn(move || {
         for _ in 0..OPENINGS {
             let (mut peer, _) = listener.accept().unwrap();
@@ -230,8 +231,9 @@ async fn a_websocket_needs_what_every_request_needs() {
     assert_eq!((answer.status, &answer.body[..]), (403, &b"no"[..]));
 }
 
-/// What is no wish for a WebSocket by RFC 9110 section 7.8 and RFC 6455 section 4.1 is none to the upstream; and one
-/// that switches all the same is not believed. A proxy before the gateway would take what follows for its next answer.
+/// What is no wish for a WebSocket by RFC 9110 section 7.8 and RFC 6455 section 4.1 is none to the upstream;
+/// and one that switches all the same is not believed. A proxy before the gateway would take what follows for
+/// its next answer.
 #[tokio::test]
 async fn what_only_looks_like_a_wish_for_a_websocket_is_none() {
     let upstream = Upstream::answering(Arc::new(|seen: &Received| {

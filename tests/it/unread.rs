@@ -81,7 +81,8 @@ async fn answers_that_end_with_their_head_and_are_not_read_end_the_connection() 
     asks_and_reads_nothing(&gateway, &asked, client).await;
 }
 
-/// It takes longer than `answer_unread` for what pingora writes at once, and for what makes room in a socket's buffer.
+/// It takes longer than `answer_unread` for what pingora writes at once, and for what makes room in a
+/// socket's buffer.
 #[tokio::test]
 async fn a_client_that_reads_slowly_and_without_pause_is_served() {
     const LENGTH: usize = 2 << 20;

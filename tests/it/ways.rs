@@ -1,5 +1,5 @@
-//! Ways to an authorization server that are not the straight one: through the tunnel of a proxy, and to another address than
-//! that of its URL.
+//! Ways to an authorization server that are not the straight one: through the tunnel of a proxy, and to
+//! another address than that of its URL.
 
 use std::time::Duration;
 

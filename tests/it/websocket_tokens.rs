@@ -1,4 +1,5 @@
-//! A page's token as subprotocol of its WebSocket: who may bring it, what the upstream and the page see of it.
+//! A page's token as subprotocol of its WebSocket: who may bring it, what the upstream and the page see of
+//! it.
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use crate::support::upstream::{Received, Upstream};
 const APP: &str = "http://app.gate.localhost:3000";
 const OTHER: &str = "http://other.gate.localhost:3000";
 
-/// An authorization server with keys, and a gateway before an upstream. Two applications; `/chat/*` takes both,
-/// `/app/*` the first alone, `/public/*` everybody.
+/// An authorization server with keys, and a gateway before an upstream. Two applications; `/chat/*` takes
+/// both, `/app/*` the first alone, `/public/*` everybody.
 struct World {
     server: Upstream,
     issuer: Issuer,

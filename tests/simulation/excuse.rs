@@ -1,6 +1,6 @@
-//! Why an honest browser may be signed out, or a replaced refresh token be sent again: what happened that nobody can make
-//! up for. It is good for the generations that it concerned and no longer: once the browser has a later one, and nothing
-//! of the others is under way, all must be as if nothing had happened.
+//! Why an honest browser may be signed out, or a replaced refresh token be sent again: what happened that
+//! nobody can make up for. It is good for the generations that it concerned and no longer: once the browser
+//! has a later one, and nothing of the others is under way, all must be as if nothing had happened.
 
 use tollgate::core::session::exchange::FlightId;
 use tollgate::core::session::grant::Generation;

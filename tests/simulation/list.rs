@@ -1,5 +1,5 @@
-//! The list of revocations that the simulated replicas share, and what each makes of it: the real tables, kept in step
-//! with a log that is cut short, as `io/revocations/redis` does it.
+//! The list of revocations that the simulated replicas share, and what each makes of it: the real tables,
+//! kept in step with a log that is cut short, as `io/revocations/redis` does it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;

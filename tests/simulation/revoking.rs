@@ -1,5 +1,5 @@
-//! Operators who take sessions back at any replica and at any moment, and what must hold while they do: the steps of
-//! `flows/revoke`, each an event of its own.
+//! Operators who take sessions back at any replica and at any moment, and what must hold while they do: the
+//! steps of `flows/revoke`, each an event of its own.
 
 use std::collections::BTreeSet;
 

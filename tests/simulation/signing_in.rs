@@ -1,5 +1,5 @@
-//! Sign-ins, in the steps of `flows/exchange/code`: the list is asked, it is noted by what the session can be found,
-//! its record is put, and then the browser gets its cookie. Who was signed out signs in again.
+//! Sign-ins, in the steps of `flows/exchange/code`: the list is asked, it is noted by what the session can be
+//! found, its record is put, and then the browser gets its cookie. Who was signed out signs in again.
 
 use tollgate::core::revocation::Kind;
 use tollgate::core::secret::Secret;

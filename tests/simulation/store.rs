@@ -1,4 +1,5 @@
-//! The record of the family in the store, and how it is changed: read, apply, put if nobody was faster, then act.
+//! The record of the family in the store, and how it is changed: read, apply, put if nobody was faster, then
+//! act.
 
 use tollgate::core::denial::SessionEnd;
 use tollgate::core::session::exchange::{Family, FlightId, Landed, Now};

@@ -1,5 +1,6 @@
-//! The table as a JSON Schema (2020-12), for editors and for checks before Tollgate itself is at hand. It knows forms,
-//! words and required keys; what a value says and what contradicts it only `tollgate check` knows.
+//! The table as a JSON Schema (2020-12), for editors and for checks before Tollgate itself is at hand. It
+//! knows forms, words and required keys; what a value says and what contradicts it only `tollgate check`
+//! knows.
 //!
 //! It must take whatever `check` takes: a variable may stand wherever a scalar does.
 

@@ -44,7 +44,8 @@ pub struct Client {
 pub struct Login {
     /// Parameters for the authorization endpoint beside ours; none of ours is among them.
     pub authorize: Vec<(String, String)>,
-    /// Names of parameters that go on to it where `/oauth/login` is asked with them; none of ours is among them.
+    /// Names of parameters that go on to it where `/oauth/login` is asked with them; none of ours is among
+    /// them.
     pub authorize_from_page: Vec<String>,
     /// Origins where a sign-in may lead beside the gateway's own.
     pub return_to: Vec<Origin>,
@@ -78,8 +79,8 @@ pub struct NativeClient {
     pub name: ClientName,
     pub client_id: String,
     pub issuer: IssuerName,
-    /// `None`: each caller brings the client's credentials along, if it has any. Else the gateway lends these,
-    /// and `grants` holds nothing but `authorization_code` and `refresh_token`.
+    /// `None`: each caller brings the client's credentials along, if it has any. Else the gateway lends
+    /// these, and `grants` holds nothing but `authorization_code` and `refresh_token`.
     pub credential: ClientCredential,
     /// The only one that a code exchange may name. There is one where the gateway lends a credential to
     /// code exchanges.

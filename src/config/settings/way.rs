@@ -6,7 +6,8 @@ use url::Url;
 
 use crate::core::secret::SecretString;
 
-/// How calls get there. TLS, and the name that the server's certificate must have, are those of the URL on every way.
+/// How calls get there. TLS, and the name that the server's certificate must have, are those of the URL on
+/// every way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {
     /// Through this proxy; `None`: straight.

@@ -49,7 +49,8 @@ pub enum Denial {
     SeveralCredentials,
     /// `access_token` in the query (RFC 9700 section 4.3.2).
     TokenInQuery,
-    /// Not a JWS in compact form with a readable header and claims, those that are required among them; the text says which part.
+    /// Not a JWS in compact form with a readable header and claims, those that are required among them; the
+    /// text says which part.
     TokenMalformed(&'static str),
     /// `iss` is none of the configured issuers, or absent.
     UnknownIssuer,
@@ -74,7 +75,8 @@ pub enum Denial {
     BearerNotAllowed,
     /// A token came with the scheme `DPoP` and without a proof.
     ProofMissing,
-    /// What came as a proof (RFC 9449 section 4.3) is none, or not of this request; the text says what would be right.
+    /// What came as a proof (RFC 9449 section 4.3) is none, or not of this request; the text says what would
+    /// be right.
     ProofInvalid(&'static str),
     /// The proof was made too long ago, or in the future.
     ProofOutOfTime,
@@ -97,7 +99,8 @@ pub enum Denial {
     },
     /// A session cookie came with a request that is not known to be of one of the client's pages.
     CrossSiteRequest,
-    /// A person opens a page with a session, or signs in for one, and the browser does not say so (Fetch Metadata).
+    /// A person opens a page with a session, or signs in for one, and the browser does not say so (Fetch
+    /// Metadata).
     PageLoadNotShown,
 
     // What the credential allows.
@@ -135,7 +138,8 @@ pub enum Denial {
     SignInRefused(Box<ServerError>),
     /// The AS signed the person in, but not as freshly or strongly as was asked.
     StepUpNotDone,
-    /// The AS signed the person in, and what it gave is revoked here: they are suspended, or it was made before that.
+    /// The AS signed the person in, and what it gave is revoked here: they are suspended, or it was made
+    /// before that.
     TakenBack,
     /// The AS gave no refresh token, so that there is no session: a fault of set-up.
     NoRefreshToken,
@@ -143,7 +147,8 @@ pub enum Denial {
     NoSession,
     /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.
     SessionEnded(SessionEnd),
-    /// What came as a logout token (OpenID Connect Back-Channel Logout) is none that is taken here; the text says why.
+    /// What came as a logout token (OpenID Connect Back-Channel Logout) is none that is taken here; the text
+    /// says why.
     LogoutTokenRefused(&'static str),
     /// The same, and its issuer did not make it.
     LogoutTokenForged(&'static str),
@@ -153,8 +158,8 @@ pub enum Denial {
     SecurityEventRefused(Refused),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
     FromAuthorizationServer(Box<ServerError>),
-    /// The AS does not take the proof of possession that came with a code or of a native client, or wants its nonce in it;
-    /// in its words. Whoever sent it has shown nothing yet.
+    /// The AS does not take the proof of possession that came with a code or of a native client, or wants its
+    /// nonce in it; in its words. Whoever sent it has shown nothing yet.
     ProofRefusedThere(Box<ServerError>),
     /// The AS did not take the credentials that the caller brought for its client.
     ClientCredentialRefused {
@@ -171,8 +176,8 @@ pub enum Denial {
 
     // What we depend on.
     KeysUnavailable,
-    /// Its key is none of those at hand, and those were asked for before it came: nobody can tell until they are asked for again.
-    /// Of what another server says once, and sends again after a 503 alone.
+    /// Its key is none of those at hand, and those were asked for before it came: nobody can tell until they
+    /// are asked for again. Of what another server says once, and sends again after a 503 alone.
     KeyNotKnownYet {
         retry_after: Duration,
     },
@@ -201,7 +206,8 @@ pub enum Denial {
         /// Its denials were only reported, and so is this.
         only_reported: bool,
     },
-    /// One session cookie was exchanged so often, each time for another answer, that its successor is to be presented first.
+    /// One session cookie was exchanged so often, each time for another answer, that its successor is to be
+    /// presented first.
     TooManyExchanges,
     /// More requests are under way than there is room for.
     Overloaded,
@@ -212,8 +218,8 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// What the AS said of a request of somebody who has shown nothing yet. It may look at the proof before it looks at
-    /// what is to be exchanged.
+    /// What the AS said of a request of somebody who has shown nothing yet. It may look at the proof before
+    /// it looks at what is to be exchanged.
     pub fn of_unproven(said: Box<ServerError>) -> Self {
         match said.error.as_str() {
             "invalid_dpop_proof" | "use_dpop_nonce" => Self::ProofRefusedThere(said),

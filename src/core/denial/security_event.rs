@@ -1,4 +1,5 @@
-//! Why a Security Event Token (SET) is refused, in the words in which its transmitter is told (RFC 8935 section 2.4).
+//! Why a Security Event Token (SET) is refused, in the words in which its transmitter is told (RFC 8935
+//! section 2.4).
 
 use super::Denial;
 

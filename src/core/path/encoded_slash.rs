@@ -1,11 +1,11 @@
-//! `routes[].encoded_slash`: what an escaped slash (`%2F`) in a path is. RFC 3986 section 2.2 makes it data, which is
-//! not the delimiter `/`; many services decode it before they look for delimiters. So it is refused, unless a route
-//! says that its upstream takes it for data.
+//! `routes[].encoded_slash`: what an escaped slash (`%2F`) in a path is. RFC 3986 section 2.2 makes it data,
+//! which is not the delimiter `/`; many services decode it before they look for delimiters. So it is refused,
+//! unless a route says that its upstream takes it for data.
 //!
-//! A path that keeps it is cut into segments as it is spelled, so that no route is found by decoding. What a service
-//! that decodes would make of it is looked at only to find doubt: no piece between slashes, encoded or not, is empty or
-//! a dot segment, nothing else in the path has a second reading, and the table refuses what such a service would find
-//! under a route of its own.
+//! A path that keeps it is cut into segments as it is spelled, so that no route is found by decoding. What a
+//! service that decodes would make of it is looked at only to find doubt: no piece between slashes, encoded
+//! or not, is empty or a dot segment, nothing else in the path has a second reading, and the table refuses
+//! what such a service would find under a route of its own.
 
 use super::{CanonicalPath, PathPattern, PatternSegment, push_escaped};
 
@@ -43,8 +43,8 @@ impl PathPattern {
         self.slash
     }
 
-    /// A path that it covers, as [`CanonicalPath::split_reading`] has it, with no literal at any `{name}`; `None` where
-    /// no literal of its own has an encoded slash.
+    /// A path that it covers, as [`CanonicalPath::split_reading`] has it, with no literal at any `{name}`;
+    /// `None` where no literal of its own has an encoded slash.
     pub(in crate::core) fn split_example(&self) -> Option<CanonicalPath> {
         let mut text = String::new();
         let mut has_slash = false;
@@ -179,8 +179,8 @@ mod tests {
         segments.map(|segment| if cut { without_parameters(&segment).to_vec() } else { segment }).collect()
     }
 
-    /// Who takes it for data finds the segments that are judged, who takes it for a slash those of the other reading that
-    /// is looked up; and nobody finds a third.
+    /// Who takes it for data finds the segments that are judged, who takes it for a slash those of the other
+    /// reading that is looked up; and nobody finds a third.
     #[test]
     fn every_upstream_finds_one_of_the_two_readings_that_are_looked_at() {
         const PIECES: [&str; 24] = [

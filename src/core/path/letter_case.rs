@@ -1,6 +1,7 @@
 //! Paths and patterns without regard to upper and lower case, which only those ask about who look for doubt.
 //!
-//! Letters beyond ASCII count too: services that decode a path and then ignore case (ASP.NET, files on NTFS) do not stop at `Z`.
+//! Letters beyond ASCII count too: services that decode a path and then ignore case (ASP.NET, files on NTFS)
+//! do not stop at `Z`.
 
 use std::mem::discriminant;
 
@@ -12,7 +13,8 @@ pub(in crate::core) fn lower_case(text: &str) -> impl Iterator<Item = char> + '_
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
-/// Whether no other text without capital letters is the same in another case. Beyond ASCII nobody looks: `ß` is `ss`.
+/// Whether no other text without capital letters is the same in another case. Beyond ASCII nobody looks: `ß`
+/// is `ss`.
 pub(in crate::core) fn is_lower_case(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
 }
@@ -49,8 +51,8 @@ impl PathPattern {
         self.covers_all_of_by(other, is_same)
     }
 
-    /// Whether both have a literal, a `{name}` or `*` at the same places. Of two that cover one path but for case, such
-    /// differ by case alone.
+    /// Whether both have a literal, a `{name}` or `*` at the same places. Of two that cover one path but for
+    /// case, such differ by case alone.
     pub(in crate::core) fn has_shape_of(&self, other: &Self) -> bool {
         self.segments.iter().map(discriminant).eq(other.segments.iter().map(discriminant))
     }

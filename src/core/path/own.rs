@@ -1,4 +1,5 @@
-//! Which paths are Tollgate's own: no route may lie under them, and what a service may take for one of them is sent to none.
+//! Which paths are Tollgate's own: no route may lie under them, and what a service may take for one of them
+//! is sent to none.
 
 use super::{CanonicalPath, PathPattern, PatternSegment, raw_segments};
 
@@ -17,9 +18,9 @@ pub(super) fn is_own<S: AsRef<str>>(
 }
 
 impl CanonicalPath {
-    /// Whether the path is Tollgate's own and so never routed: `/oauth`, `/.well-known/oauth-protected-resource`
-    /// (RFC 9728) and all below them, `/.well-known/jwks.json`. The rest of `/.well-known/` (RFC 8615) is
-    /// the applications'.
+    /// Whether the path is Tollgate's own and so never routed: `/oauth`,
+    /// `/.well-known/oauth-protected-resource` (RFC 9728) and all below them, `/.well-known/jwks.json`. The
+    /// rest of `/.well-known/` (RFC 8615) is the applications'.
     pub fn is_own(&self) -> bool {
         is_own(raw_segments(&self.text), str::eq)
     }

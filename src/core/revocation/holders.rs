@@ -1,13 +1,13 @@
-//! Who holds a block. A target has one block in the list, and several may want it: operators, and each transmitter of
-//! signals that says that the account is suspended. Each holds it by itself, until a moment and for a reason of its own; the
-//! block lasts for as long as any of them does.
+//! Who holds a block. A target has one block in the list, and several may want it: operators, and each
+//! transmitter of signals that says that the account is suspended. Each holds it by itself, until a moment
+//! and for a reason of its own; the block lasts for as long as any of them does.
 //!
 //! Operators are one holder: what one of them says comes in place of what another said.
 //!
 //! What must never be: that one lets in whom another shut out, or makes the block of another end.
 //!
-//! The entry also says what its holders come to (the latest end, all names), so that a reader that knows nothing of
-//! holders refuses the same.
+//! The entry also says what its holders come to (the latest end, all names), so that a reader that knows
+//! nothing of holders refuses the same.
 
 use serde::{Deserialize, Serialize};
 
@@ -102,8 +102,8 @@ impl Revocation {
         }
         let Self { until, made_at, reason, .. } = self;
         let hold = |hand| Holder { hand, until: *until, made_at: *made_at, reason: reason.clone() };
-        // Before holders were kept their names stood in `made_by`. No operator's has `://`: it came as the name of Basic
-        // (RFC 7617), or is an address.
+        // Before holders were kept their names stood in `made_by`. No operator's has `://`: it came as the
+        // name of Basic (RFC 7617), or is an address.
         let words = self.made_by.as_deref().unwrap_or_default().split(' ').filter(|word| !word.is_empty());
         let (transmitters, operator): (Vec<_>, Vec<_>) = words.partition(|word| word.contains("://"));
         if transmitters.is_empty() {
@@ -128,8 +128,8 @@ impl Revocation {
         Self::block(self.target.clone(), holders).unwrap_or(self)
     }
 
-    /// This block with all who hold it there or in `other`, of which one may know less than the other: nobody can say which. Of
-    /// what one hand says that counts which lasts longer, and of one end the later.
+    /// This block with all who hold it there or in `other`, of which one may know less than the other: nobody
+    /// can say which. Of what one hand says that counts which lasts longer, and of one end the later.
     pub fn united(&self, other: &Self, now: Timestamp) -> Self {
         let mut holders = self.holders();
         for theirs in other.holders() {

@@ -1,5 +1,5 @@
-//! Lookup keys of tokens and grants: for each thing a revocation can name, a 128-bit SipHash-2-4 under a key of this
-//! process, so nobody can construct collisions or slow a table. Made once, at verification.
+//! Lookup keys of tokens and grants: for each thing a revocation can name, a 128-bit SipHash-2-4 under a key
+//! of this process, so nobody can construct collisions or slow a table. Made once, at verification.
 
 use std::hash::Hasher as _;
 

@@ -1,12 +1,12 @@
-//! What was taken back: which access tokens and which sessions are refused although everything else about them is
-//! right. A list of [`Revocation`]s is the truth; [`Revocation::refuses_token`] and [`Revocation::refuses_grant`] say
-//! what each means. Requests do not call these two: they look into tables that are made of the list ([`marks`],
-//! [`standing`]), and tests compare both.
+//! What was taken back: which access tokens and which sessions are refused although everything else about
+//! them is right. A list of [`Revocation`]s is the truth; [`Revocation::refuses_token`] and
+//! [`Revocation::refuses_grant`] say what each means. Requests do not call these two: they look into tables
+//! that are made of the list ([`marks`], [`standing`]), and tests compare both.
 //!
-//! Whoever holds a stolen key writes any `iat`, so `jti`, `sid`, `family`, `kid` and `issuer` refuse outright. `sub`,
-//! `client`, `issuer` where asked, and a `sid` of which its issuer says that somebody signed out, refuse what is not
-//! younger than a moment: whole seconds, so that nothing issued in the same second escapes (RFC 7519 section 2,
-//! `NumericDate`). A block refuses whatever the `iat`.
+//! Whoever holds a stolen key writes any `iat`, so `jti`, `sid`, `family`, `kid` and `issuer` refuse
+//! outright. `sub`, `client`, `issuer` where asked, and a `sid` of which its issuer says that somebody signed
+//! out, refuse what is not younger than a moment: whole seconds, so that nothing issued in the same second
+//! escapes (RFC 7519 section 2, `NumericDate`). A block refuses whatever the `iat`.
 //!
 //! A token is known by `iss` and `jti`, never by its text (see [`TokenId`]).
 //!
@@ -134,8 +134,8 @@ pub struct Revocation {
     pub held_by: Vec<Holder>,
 }
 
-/// Names a revocation by what it says: one target has at most one of each rule, so that saying it twice changes
-/// nothing, on any replica.
+/// Names a revocation by what it says: one target has at most one of each rule, so that saying it twice
+/// changes nothing, on any replica.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RevocationId([u8; 16]);
 
@@ -276,7 +276,8 @@ impl Revocation {
         self
     }
 
-    /// Whether it is a watermark that reaches to the moment in which it was made: nothing that there was then is left out.
+    /// Whether it is a watermark that reaches to the moment in which it was made: nothing that there was then
+    /// is left out.
     pub fn is_up_to_when_it_was_made(&self) -> bool {
         matches!(self.rule, Rule::Before(before) if before.as_secs() >= self.made_at.as_secs())
     }
@@ -311,8 +312,8 @@ impl Revocation {
         named == Some(value) && self.target.is_of(grant.iss) && self.reaches(grant.signed_in_at, now)
     }
 
-    /// Whether nothing that this key of this issuer signs is to be believed, whenever it did. A watermark dates what was
-    /// issued, and says nothing of who signs.
+    /// Whether nothing that this key of this issuer signs is to be believed, whenever it did. A watermark
+    /// dates what was issued, and says nothing of who signs.
     pub fn refuses_signer(&self, iss: &str, kid: Option<&str>, now: Timestamp) -> bool {
         let Target { kind, value, .. } = &self.target;
         let named = match kind {
@@ -345,8 +346,9 @@ impl Revocation {
 pub struct Hold(Duration);
 
 impl Hold {
-    /// Of the issuers that it concerns and their clients: the longest token, the longest session, and how far clocks
-    /// may differ: twice, because a token may be dated so far ahead, and pass for so long after its end.
+    /// Of the issuers that it concerns and their clients: the longest token, the longest session, and how far
+    /// clocks may differ: twice, because a token may be dated so far ahead, and pass for so long after its
+    /// end.
     pub fn new(max_token_lifetime: Duration, absolute_timeout: Duration, clock_skew: Duration) -> Self {
         Self(max_token_lifetime.max(absolute_timeout).saturating_add(clock_skew.saturating_mul(2)))
     }

@@ -1,5 +1,5 @@
-//! How one mark stands: what the list says of it, in as few bytes as ten million of them allow. Times are whole
-//! seconds; a revocation ends late by less than a second, never early.
+//! How one mark stands: what the list says of it, in as few bytes as ten million of them allow. Times are
+//! whole seconds; a revocation ends late by less than a second, never early.
 
 use super::{Change, Rule};
 use crate::core::time::Timestamp;

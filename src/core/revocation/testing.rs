@@ -1,5 +1,5 @@
-//! Revocations and what they meet, for tests of the rules and of the tables that must agree with them: few values, so
-//! that they often meet, and short times, so that they end.
+//! Revocations and what they meet, for tests of the rules and of the tables that must agree with them: few
+//! values, so that they often meet, and short times, so that they end.
 
 use bolero::TypeGenerator;
 

@@ -1,5 +1,5 @@
-//! What somebody asks to take back, as the admin API and the commands write it: read into a [`Revocation`], or every
-//! mistake in it said.
+//! What somebody asks to take back, as the admin API and the commands write it: read into a [`Revocation`],
+//! or every mistake in it said.
 
 use std::fmt;
 

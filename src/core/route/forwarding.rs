@@ -219,7 +219,8 @@ mod tests {
                     let sent = way.of(&judged);
                     let again = CanonicalPath::parse_with(sent.as_str().as_bytes(), EncodedSlash::Keep);
                     assert!(again.as_ref() == Ok(&sent) || judged.lenient_reading().is_some(), "{judged:?}");
-                    // What is cut off may have been all that had a second reading; then it is still said to have one.
+                    // What is cut off may have been all that had a second reading; then it is still said to
+                    // have one.
                     assert_eq!(again.as_ref().map(CanonicalPath::as_str), Ok(sent.as_str()), "{judged:?}");
                     assert!(
                         judged.lenient_reading().is_some() || sent.lenient_reading().is_none(),

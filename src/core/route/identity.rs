@@ -1,5 +1,5 @@
-//! What the upstream of a route learns of the caller: as `identity` says, or `routes[].identity` in its place. It is
-//! complete before the first request, so that no request waits while it is put together.
+//! What the upstream of a route learns of the caller: as `identity` says, or `routes[].identity` in its
+//! place. It is complete before the first request, so that no request waits while it is put together.
 
 use crate::core::assertion::AssertionRules;
 use crate::core::identity_headers::WhichList;

@@ -1,9 +1,10 @@
-//! Leave to go to an upstream; `edge` cannot name one without it. A request gets it from [`Permit::grant`], which
-//! judges by the route's policy itself. Only a preflight is not judged, because a browser sends it on nobody's behalf:
-//! [`Permit::preflight`] takes the proof that the request is one, for a route whose upstream speaks CORS itself.
+//! Leave to go to an upstream; `edge` cannot name one without it. A request gets it from [`Permit::grant`],
+//! which judges by the route's policy itself. Only a preflight is not judged, because a browser sends it on
+//! nobody's behalf: [`Permit::preflight`] takes the proof that the request is one, for a route whose upstream
+//! speaks CORS itself.
 //!
-//! Where a route says `report_only`, a request that it would refuse goes on as nobody's: such a permit is made of the
-//! denial, holds it, and has no way to name a caller. Elsewhere a denial stays a denial.
+//! Where a route says `report_only`, a request that it would refuse goes on as nobody's: such a permit is
+//! made of the denial, holds it, and has no way to name a caller. Elsewhere a denial stays a denial.
 
 use std::sync::Arc;
 
@@ -56,12 +57,13 @@ pub struct NotPermitted {
 }
 
 impl Permit {
-    /// Judges, and permits where every requirement of the route holds. `caller`: who proved themselves with the
-    /// request; a public route needs nobody. `forward_access_token`: whether it goes on in `Authorization`.
+    /// Judges, and permits where every requirement of the route holds. `caller`: who proved themselves with
+    /// the request; a public route needs nobody. `forward_access_token`: whether it goes on in
+    /// `Authorization`.
     ///
     /// # Errors
-    /// The requirement that does not hold, unless the route only reports it; [`Denial::HeaderTooLarge`] where what is sent is
-    /// too long.
+    /// The requirement that does not hold, unless the route only reports it; [`Denial::HeaderTooLarge`] where
+    /// what is sent is too long.
     pub fn grant(
         matched: Matched,
         query: Option<String>,
@@ -89,7 +91,8 @@ impl Permit {
         permit.if_it_fits()
     }
 
-    /// The same, where what it sends is a target that a request can have: a `rewrite` may have made a longer one of it.
+    /// The same, where what it sends is a target that a request can have: a `rewrite` may have made a longer
+    /// one of it.
     fn if_it_fits(self) -> Result<Self, NotPermitted> {
         match check_length(self.sent_path().as_str(), self.query()) {
             Ok(()) => Ok(self),
@@ -110,8 +113,8 @@ impl Permit {
         Self::report(route, path, query, Reported { denial, caller: None })
     }
 
-    /// Leave for nobody in particular, where the route reports only. A brake holds there too: what it refuses is
-    /// work, whoever asks.
+    /// Leave for nobody in particular, where the route reports only. A brake holds there too: what it refuses
+    /// is work, whoever asks.
     fn report(
         route: Arc<Route>,
         path: CanonicalPath,

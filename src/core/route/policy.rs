@@ -275,7 +275,8 @@ impl ClaimValue {
     }
 }
 
-/// `3` and `3.0` are the same number; whole numbers are compared exactly, and those whose digits were lost equal none.
+/// `3` and `3.0` are the same number; whole numbers are compared exactly, and those whose digits were lost
+/// equal none.
 #[allow(clippy::float_cmp)]
 fn same_number(one: &Number, other: &Number) -> bool {
     if !is_exact(one) || !is_exact(other) {

@@ -1,10 +1,10 @@
-//! What a route is called by those who ask for tokens for it: its resource identifier (RFC 9728 section 1.2), where
-//! its metadata is (section 3.1), and what that says (section 2).
+//! What a route is called by those who ask for tokens for it: its resource identifier (RFC 9728 section 1.2),
+//! where its metadata is (section 3.1), and what that says (section 2).
 //!
-//! The identifier and the place of its metadata follow from each other, so nothing is described that is not at the
-//! gateway itself: a client must not use metadata whose `resource` is not the one that it asked for (section 3.3).
-//! Of a route it says nothing but its resource, its issuers, the scopes that it asks for, and whether tokens must be bound
-//! to a key.
+//! The identifier and the place of its metadata follow from each other, so nothing is described that is not
+//! at the gateway itself: a client must not use metadata whose `resource` is not the one that it asked for
+//! (section 3.3). Of a route it says nothing but its resource, its issuers, the scopes that it asks for, and
+//! whether tokens must be bound to a key.
 
 use serde_json::{Value, json};
 
@@ -86,8 +86,8 @@ fn without_slash(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
 }
 
-/// The metadata of the resource to which these routes belong; `None` when there are none. `issuers`: name in the
-/// configuration and `iss`, in its order; the others are not named.
+/// The metadata of the resource to which these routes belong; `None` when there are none. `issuers`: name in
+/// the configuration and `iss`, in its order; the others are not named.
 pub fn metadata<'r, 'i>(
     routes: impl IntoIterator<Item = &'r Route>,
     issuers: impl IntoIterator<Item = (&'i crate::core::ids::IssuerName, &'i str)>,

@@ -7,11 +7,12 @@
 //! have the method, the answer is 405, even if a less specific route had it (its policy was written for
 //! other paths).
 //!
-//! A path with other readings (see [`CanonicalPath::lenient_reading`] and [`CanonicalPath::cut_readings`]) is looked up in
-//! each, and found only when all lead to the same route and none is a path of Tollgate's own. An encoded slash is part of its segment: the route must keep such
-//! slashes, and with slashes in their place the path must not lead to a route that was written for it. Unless its upstream
-//! tells upper and lower case apart, every reading must lead there in any case too (see [`Caseless`]). `find`
-//! allocates nothing for a path with one reading, unless it has an escape in it.
+//! A path with other readings (see [`CanonicalPath::lenient_reading`] and [`CanonicalPath::cut_readings`]) is
+//! looked up in each, and found only when all lead to the same route and none is a path of Tollgate's own. An
+//! encoded slash is part of its segment: the route must keep such slashes, and with slashes in their place
+//! the path must not lead to a route that was written for it. Unless its upstream tells upper and lower case
+//! apart, every reading must lead there in any case too (see [`Caseless`]). `find` allocates nothing for a
+//! path with one reading, unless it has an escape in it.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -136,8 +137,8 @@ pub enum RouteMatch {
     MethodNotAllowed {
         allow: Vec<Method>,
     },
-    /// Upstreams may read the path in several ways, or in any case, and that leads to different routes; or it has an encoded
-    /// slash that the route does not take. Why, for who asked.
+    /// Upstreams may read the path in several ways, or in any case, and that leads to different routes; or it
+    /// has an encoded slash that the route does not take. Why, for who asked.
     Ambiguous(&'static str),
     Nothing,
 }
@@ -246,8 +247,8 @@ impl RouteTable {
         RouteMatch::Route(Matched { route: route.clone(), path })
     }
 
-    /// Whether an upstream that takes encoded slashes for slashes finds nothing in this path that Tollgate or a route
-    /// was meant for: nothing at all, or a route that covers whatever `found` does anyway.
+    /// Whether an upstream that takes encoded slashes for slashes finds nothing in this path that Tollgate or
+    /// a route was meant for: nothing at all, or a route that covers whatever `found` does anyway.
     fn is_safe_split(&self, host: &str, found: &Methods, path: &CanonicalPath) -> bool {
         let split = path.split_reading();
         let other = self.lookup(host, &split).and_then(Methods::pattern);
@@ -255,8 +256,8 @@ impl RouteTable {
         !split.is_own() && other.is_none_or(covers)
     }
 
-    /// The index of the route for which no request ever reaches this one: with slashes in the place of the encoded
-    /// slashes in its pattern, all its paths are that route's.
+    /// The index of the route for which no request ever reaches this one: with slashes in the place of the
+    /// encoded slashes in its pattern, all its paths are that route's.
     pub fn hidden_by(&self, route: &Route) -> Option<usize> {
         let host = match &route.host {
             None => String::new(),
@@ -975,8 +976,9 @@ mod tests {
         without_conflicts(routes)
     }
 
-    /// The same promise of encoded slashes. An upstream that takes one for data finds the route that was judged. One that
-    /// takes it for a slash finds that one, or what has no route of its own: the other covers all that this one does.
+    /// The same promise of encoded slashes. An upstream that takes one for data finds the route that was
+    /// judged. One that takes it for a slash finds that one, or what has no route of its own: the other
+    /// covers all that this one does.
     #[test]
     fn no_encoded_slash_reaches_an_upstream_past_a_route_that_was_written_for_it() {
         const PIECES: [&str; 12] =

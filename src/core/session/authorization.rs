@@ -1,8 +1,9 @@
-//! What the gateway asks of an authorization endpoint, and what a browser brings back from it (RFC 6749 section 4.1.1
-//! and 4.1.2, RFC 7636 section 4.3, RFC 8707 section 2.1, OpenID Connect Core 1.0 section 3.1.2, RFC 9207).
+//! What the gateway asks of an authorization endpoint, and what a browser brings back from it (RFC 6749
+//! section 4.1.1 and 4.1.2, RFC 7636 section 4.3, RFC 8707 section 2.1, OpenID Connect Core 1.0 section
+//! 3.1.2, RFC 9207).
 //!
-//! Of an answer only the parameters named here count, and each at most once. Until its `state` is found in a cookie of
-//! the same browser, anybody may have sent it.
+//! Of an answer only the parameters named here count, and each at most once. Until its `state` is found in a
+//! cookie of the same browser, anybody may have sent it.
 
 use http::HeaderMap;
 use url::Url;
@@ -37,9 +38,9 @@ const LONGEST_FROM_PAGE: usize = 512;
 /// What a page adds to its sign-in, of what its client lets it. `named`: what it gave, by name.
 ///
 /// # Errors
-/// [`Denial::InvalidRequest`] when one of them is not what it could be, or asks for a sign-in without the person, which
-/// can only fail where nobody is signed in, and shows a page of ours then instead of a sign-in (OpenID Connect Core 1.0
-/// section 3.1.2.1).
+/// [`Denial::InvalidRequest`] when one of them is not what it could be, or asks for a sign-in without the
+/// person, which can only fail where nobody is signed in, and shows a page of ours then instead of a sign-in
+/// (OpenID Connect Core 1.0 section 3.1.2.1).
 pub fn from_page<'a>(
     allowed: &'a [String],
     named: impl Fn(&str) -> Option<&'a str>,
@@ -62,7 +63,8 @@ pub fn from_page<'a>(
         .collect()
 }
 
-/// Whether the answer must bring an ID token, where a client has this `scope` (OpenID Connect Core 1.0 section 3.1.3.3).
+/// Whether the answer must bring an ID token, where a client has this `scope` (OpenID Connect Core 1.0
+/// section 3.1.3.3).
 pub fn asks_for_id_token(scope: Option<&str>) -> bool {
     scope.unwrap_or(DEFAULT_SCOPE).split(' ').any(|scope| scope == "openid")
 }
@@ -116,8 +118,8 @@ impl AuthorizationRequest<'_> {
     }
 }
 
-/// The longest ID token that goes along as a hint, in bytes: an ID token may be far longer than an address that servers, and
-/// proxies in front of them, take.
+/// The longest ID token that goes along as a hint, in bytes: an ID token may be far longer than an address
+/// that servers, and proxies in front of them, take.
 const LONGEST_HINT: usize = 4 * 1024;
 
 /// Who signs out at the authorization server (OpenID Connect RP-Initiated Logout 1.0 section 2).
@@ -175,7 +177,8 @@ pub struct AuthorizationResponse {
 
 impl AuthorizationResponse {
     /// # Errors
-    /// [`Denial::InvalidRequest`] when it is no answer of an authorization server, or can be read in two ways.
+    /// [`Denial::InvalidRequest`] when it is no answer of an authorization server, or can be read in two
+    /// ways.
     pub fn read(query: &str) -> Result<Self, Denial> {
         const NEITHER: Denial = Denial::InvalidRequest("The authorization server's answer has no code.");
         const BOTH: Denial =
@@ -198,8 +201,8 @@ impl AuthorizationResponse {
         Ok(Self { state: state.into(), iss: parameters.get("iss").map(ToOwned::to_owned), outcome })
     }
 
-    /// Whether it is the answer of this authorization server (RFC 9207 section 2.4). `says_so`: it promises to name
-    /// itself in each.
+    /// Whether it is the answer of this authorization server (RFC 9207 section 2.4). `says_so`: it promises
+    /// to name itself in each.
     pub fn is_of(&self, iss: &str, says_so: bool) -> bool {
         self.iss.as_deref().map_or(!says_so, |named| named == iss)
     }

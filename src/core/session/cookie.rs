@@ -21,7 +21,8 @@ pub const BY_HOST: &str = "__Host-Http-tollgate-";
 /// The paths that a cookie for `/oauth/token` may have.
 pub const PATHS: [&str; 4] = ["/", "/oauth", "/oauth/", "/oauth/token"];
 
-/// Whether a name is one that this gateway makes, whichever client has it, or had it before its configuration changed.
+/// Whether a name is one that this gateway makes, whichever client has it, or had it before its configuration
+/// changed.
 pub fn is_by_default_ours(name: &[u8]) -> bool {
     [BY_PATH, BY_HOST].iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }
@@ -89,9 +90,9 @@ pub fn clear(attributes: Attributes<'_>) -> Result<HeaderValue, CookieFault> {
     set(attributes, "", Duration::ZERO)
 }
 
-/// The `Set-Cookie`s that take away what a browser keeps under this name at other paths, from before its path was changed:
-/// browsers tell cookies apart by their paths too (RFC 6265bis section 5.7) and send them all, and of two none is used. A
-/// name that is kept for the root was never anywhere else.
+/// The `Set-Cookie`s that take away what a browser keeps under this name at other paths, from before its path
+/// was changed: browsers tell cookies apart by their paths too (RFC 6265bis section 5.7) and send them all,
+/// and of two none is used. A name that is kept for the root was never anywhere else.
 pub fn clear_elsewhere(attributes: Attributes<'_>) -> Vec<HeaderValue> {
     let is_for_root = |prefix: &[u8]| prefix.eq_ignore_ascii_case(b"__Host-");
     if attributes.name.as_bytes().get(.."__Host-".len()).is_some_and(is_for_root) {

@@ -1,13 +1,14 @@
-//! Whether a request may use the session cookie that came with it: a browser sends the cookie along with requests that
-//! a foreign page makes, and only what the browser itself says of a request, or what such a page cannot send, tells them
-//! apart (Fetch Metadata; Fetch Standard section 3.2; RFC 6455 section 10.2).
+//! Whether a request may use the session cookie that came with it: a browser sends the cookie along with
+//! requests that a foreign page makes, and only what the browser itself says of a request, or what such a
+//! page cannot send, tells them apart (Fetch Metadata; Fetch Standard section 3.2; RFC 6455 section 10.2).
 //!
-//! A table, from the narrowest row to the widest; what no row lets pass is refused, before any store or authorization
-//! server is asked. A header that is given twice has two readings and passes in no row. `POST` and `DELETE /oauth/token`
-//! are in [`super::origin`].
+//! A table, from the narrowest row to the widest; what no row lets pass is refused, before any store or
+//! authorization server is asked. A header that is given twice has two readings and passes in no row. `POST`
+//! and `DELETE /oauth/token` are in [`super::origin`].
 //!
-//! The last row is for applications that know nothing of the gateway, where their operator says so: the browser's word alone
-//! counts there. A redirect cannot forge it: it is of the whole chain (Fetch Metadata Request Headers section 2.3).
+//! The last row is for applications that know nothing of the gateway, where their operator says so: the
+//! browser's word alone counts there. A redirect cannot forge it: it is of the whole chain (Fetch Metadata
+//! Request Headers section 2.3).
 
 use http::{HeaderMap, HeaderName, Method, header};
 
@@ -96,10 +97,11 @@ fn passes(asked: SessionUse<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> 
     Ok(is_told || (has_header && (is_ours || is_no_browser)))
 }
 
-/// Whether what the browser says is `same-origin` comes from a page of the gateway's own origin, which is among the client's.
+/// Whether what the browser says is `same-origin` comes from a page of the gateway's own origin, which is
+/// among the client's.
 ///
-/// Not where a window goes there by itself: a sign-in leads wherever a foreign link says, and from a page of ours, so that
-/// nobody could tell the two apart. Where a route signs in, any link may lead there as it is.
+/// Not where a window goes there by itself: a sign-in leads wherever a foreign link says, and from a page of
+/// ours, so that nobody could tell the two apart. Where a route signs in, any link may lead there as it is.
 fn is_of_own_page(
     asked: SessionUse<'_>,
     origin: Option<&[u8]>,
@@ -120,7 +122,8 @@ fn is_of_own_page(
     Ok(is_own && (signs_in || !goes_there))
 }
 
-/// Whether a browser that says nothing of its requests sends what changes something. It names an `Origin` with that.
+/// Whether a browser that says nothing of its requests sends what changes something. It names an `Origin`
+/// with that.
 fn changes_something_untold(method: &Method, headers: &HeaderMap) -> Result<bool, TwoReadings> {
     let says_something = only(headers, &MODE)?.is_some() || only(headers, &DEST)?.is_some();
     Ok(!says_something && !method.is_safe())

@@ -1,5 +1,5 @@
-//! What a browser says of a request by itself (Fetch Metadata Request Headers), and how such a header is read: one that is
-//! given twice has two readings, and whoever decides by it decides against both.
+//! What a browser says of a request by itself (Fetch Metadata Request Headers), and how such a header is
+//! read: one that is given twice has two readings, and whoever decides by it decides against both.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -4,15 +4,17 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::fetch_metadata::{DEST, MODE, PURPOSE, SITE, only};
 
-/// Whether a tab or window goes there, because a person wants to: no script asks, no frame, and no browser ahead of time.
+/// Whether a tab or window goes there, because a person wants to: no script asks, no frame, and no browser
+/// ahead of time.
 ///
-/// A browser that says nothing of itself (all of them did so before 2023) goes there where it asks for a page and names no
-/// `Origin`, as a `fetch` across origins does. That is enough for a sign-in: what it sets is bound to a `SameSite=Lax`
-/// cookie, which comes along with navigations alone.
+/// A browser that says nothing of itself (all of them did so before 2023) goes there where it asks for a page
+/// and names no `Origin`, as a `fetch` across origins does. That is enough for a sign-in: what it sets is
+/// bound to a `SameSite=Lax` cookie, which comes along with navigations alone.
 ///
-/// One that a service worker passes on (`fetch(event.request)`) is a navigation to nothing (`empty`). No page can make such a
-/// request: `mode: "navigate"` is a TypeError, and a request that anything is changed of is none any more (Fetch Standard
-/// section 5.4, constructor of `Request`). A worker sees those to its own origin alone; of a frame there it says `empty` too.
+/// One that a service worker passes on (`fetch(event.request)`) is a navigation to nothing (`empty`). No page
+/// can make such a request: `mode: "navigate"` is a TypeError, and a request that anything is changed of is
+/// none any more (Fetch Standard section 5.4, constructor of `Request`). A worker sees those to its own
+/// origin alone; of a frame there it says `empty` too.
 pub fn goes_there(headers: &HeaderMap) -> bool {
     let is = |name: &HeaderName, expected: &[u8]| only(headers, name) == Ok(Some(expected));
     let says_something = [&MODE, &DEST, &SITE].iter().any(|name| headers.contains_key(*name));
@@ -27,7 +29,8 @@ pub fn goes_there(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether the browser says of its requests what they are and what for, as it must for pages that take a session.
+/// Whether the browser says of its requests what they are and what for, as it must for pages that take a
+/// session.
 pub fn says_what_it_opens(headers: &HeaderMap) -> bool {
     headers.contains_key(MODE) && headers.contains_key(DEST)
 }
@@ -37,8 +40,8 @@ pub fn comes_from_another_site(headers: &HeaderMap) -> bool {
     only(headers, &SITE) == Ok(Some(b"cross-site"))
 }
 
-/// Whether a person reads the answer: the browser goes there, or, where it says nothing, asks for a page. A `fetch` does
-/// neither.
+/// Whether a person reads the answer: the browser goes there, or, where it says nothing, asks for a page. A
+/// `fetch` does neither.
 pub fn is_navigation(headers: &HeaderMap) -> bool {
     match headers.get(MODE) {
         Some(mode) => mode.as_bytes() == b"navigate",

@@ -1,10 +1,10 @@
 //! Whether a request may use a cookie of ours, or have one set, for `POST` and `DELETE /oauth/token`, and for
 //! `POST /oauth/logout`.
 //!
-//! It passes with a listed `Origin`, or from the gateway's own pages where the gateway's own origin
-//! is listed: `Sec-Fetch-Site: same-origin` (Fetch Metadata) and no `Origin`, or `null`. A
-//! navigation passes nowhere but at the sign-out: a form on a foreign site could plant a session otherwise. Decided
-//! before any store or authorization server is asked.
+//! It passes with a listed `Origin`, or from the gateway's own pages where the gateway's own origin is
+//! listed: `Sec-Fetch-Site: same-origin` (Fetch Metadata) and no `Origin`, or `null`. A navigation passes
+//! nowhere but at the sign-out: a form on a foreign site could plant a session otherwise. Decided before any
+//! store or authorization server is asked.
 
 use http::{HeaderMap, header};
 
@@ -12,7 +12,8 @@ use crate::core::denial::Denial;
 use crate::core::request::Origin;
 use crate::core::session::fetch_metadata::{MODE, SITE, TwoReadings, only};
 
-/// `listed`: the client's origins. `own`: the gateway as browsers see it; `None`: it was asked at another host.
+/// `listed`: the client's origins. `own`: the gateway as browsers see it; `None`: it was asked at another
+/// host.
 ///
 /// # Errors
 /// [`Denial::OriginNotAllowed`] for everything that is not known to come from a listed origin.
@@ -24,7 +25,8 @@ pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: Option<&Ori
     may_sign_out(headers, listed, own)
 }
 
-/// The same for `POST /oauth/logout`, where a form of the client's own pages may lead too: a sign-out plants nothing.
+/// The same for `POST /oauth/logout`, where a form of the client's own pages may lead too: a sign-out plants
+/// nothing.
 ///
 /// # Errors
 /// As [`may_touch_cookie`].
@@ -41,9 +43,9 @@ const fn denied(_: TwoReadings) -> Denial {
     Denial::OriginNotAllowed
 }
 
-/// Whether a page of the gateway's own origin asks, and that is among the client's. Browsers leave `Origin` out of such
-/// a request, or send `null` where the page says `no-referrer`. To another host of the gateway's, same-origin are the pages
-/// of that host.
+/// Whether a page of the gateway's own origin asks, and that is among the client's. Browsers leave `Origin`
+/// out of such a request, or send `null` where the page says `no-referrer`. To another host of the gateway's,
+/// same-origin are the pages of that host.
 pub(super) fn is_same_origin(
     origin: Option<&[u8]>,
     site: Option<&[u8]>,

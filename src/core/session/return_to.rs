@@ -1,8 +1,8 @@
-//! Where a sign-in leads when it is done: a path of the gateway's own origin, or an address at an origin that the client
-//! lists. Nobody else's, or a link to us would be a link to anywhere (RFC 9700 section 4.11).
+//! Where a sign-in leads when it is done: a path of the gateway's own origin, or an address at an origin that
+//! the client lists. Nobody else's, or a link to us would be a link to anywhere (RFC 9700 section 4.11).
 //!
-//! The text is kept as a browser would read it (WHATWG URL Standard), so that what is judged here is what a browser
-//! would follow.
+//! The text is kept as a browser would read it (WHATWG URL Standard), so that what is judged here is what a
+//! browser would follow.
 
 use url::{Position, Url};
 
@@ -40,7 +40,8 @@ impl Places<'_> {
     /// Reads what somebody asked for. What is too long is cut down to its path, and then to the default.
     ///
     /// # Errors
-    /// [`Denial::InvalidRequest`] when it leads elsewhere, to an endpoint of Tollgate's own, or can be read in two ways.
+    /// [`Denial::InvalidRequest`] when it leads elsewhere, to an endpoint of Tollgate's own, or can be read
+    /// in two ways.
     pub fn read(&self, asked: Option<&str>) -> Result<String, Denial> {
         let Some(text) = asked else { return Ok(self.default()) };
         let place = if text.starts_with('/') { self.path(text)? } else { self.address(text)? };
@@ -86,7 +87,8 @@ impl Places<'_> {
     }
 }
 
-/// A browser drops tabs and line breaks, trims the rest of the controls and spaces, and reads `\` as `/` before the query.
+/// A browser drops tabs and line breaks, trims the rest of the controls and spaces, and reads `\` as `/`
+/// before the query.
 fn has_one_reading(text: &str) -> bool {
     let before_query = text.split(['?', '#']).next().unwrap_or_default();
     !text.chars().any(|character| character.is_control() || character == ' ') && !before_query.contains('\\')

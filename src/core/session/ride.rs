@@ -1,10 +1,10 @@
-//! A session cookie that goes out with the answer of whatever request made it necessary. That answer may be long in
-//! coming, and browsers keep the cookie that arrives last: a cookie that has become old meanwhile is not sent. Its
-//! browser then presents the one before, and gets the newer one with that request.
+//! A session cookie that goes out with the answer of whatever request made it necessary. That answer may be
+//! long in coming, and browsers keep the cookie that arrives last: a cookie that has become old meanwhile is
+//! not sent. Its browser then presents the one before, and gets the newer one with that request.
 //!
-//! Within `grace` of its exchange this process may know it to be the newest. After that another replica may know a
-//! newer one, and the store is asked: otherwise a page all of whose answers are slow would never get a cookie, and in
-//! the end be taken for a thief.
+//! Within `grace` of its exchange this process may know it to be the newest. After that another replica may
+//! know a newer one, and the store is asked: otherwise a page all of whose answers are slow would never get a
+//! cookie, and in the end be taken for a thief.
 
 use http::HeaderValue;
 

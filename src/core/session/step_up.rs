@@ -1,4 +1,5 @@
-//! A sign-in that must be stronger or fresher than the last one (RFC 9470), as it is asked for and judged afterwards.
+//! A sign-in that must be stronger or fresher than the last one (RFC 9470), as it is asked for and judged
+//! afterwards.
 
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ pub struct Began {
 }
 
 impl Began {
-    /// Whether the person showed who they are after it. A clock that is behind is allowed for where no age at all will
-    /// do, which no route asks for: what a route refuses must not pass here, or a server that does not go by `max_age`
-    /// would be asked over and over.
+    /// Whether the person showed who they are after it. A clock that is behind is allowed for where no age at
+    /// all will do, which no route asks for: what a route refuses must not pass here, or a server that does
+    /// not go by `max_age` would be asked over and over.
     fn is_followed_by(self, token: TokenFacts<'_>, max_age: Duration) -> bool {
         let skew = if max_age.is_zero() { self.clock_skew } else { Duration::ZERO };
         token.signed_in_at.is_some_and(|at| at.as_secs() >= self.at.minus(skew).as_secs())
@@ -72,9 +73,9 @@ impl StepUp {
         acr_values.into_iter().chain(max_age)
     }
 
-    /// Whether a token shows that a person signed in so, as a route would judge it; or since the sign-in began here: the
-    /// server measures `max_age` when it is asked (OpenID Connect Core 1.0 section 3.1.2.1), and the person, or a page on
-    /// the way, may take longer than that.
+    /// Whether a token shows that a person signed in so, as a route would judge it; or since the sign-in
+    /// began here: the server measures `max_age` when it is asked (OpenID Connect Core 1.0 section 3.1.2.1),
+    /// and the person, or a page on the way, may take longer than that.
     pub fn is_done(&self, token: TokenFacts<'_>, sign_in: Began, now: Timestamp) -> bool {
         let within = self.max_age.filter(|max_age| !sign_in.is_followed_by(token, *max_age));
         let required = Requirements {

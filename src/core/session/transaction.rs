@@ -1,8 +1,10 @@
-//! A sign-in under way: what the gateway must know again when the browser comes back from the authorization server. It
-//! travels sealed in a cookie of its own, whose name is made from the state, so that several tabs sign in at once.
+//! A sign-in under way: what the gateway must know again when the browser comes back from the authorization
+//! server. It travels sealed in a cookie of its own, whose name is made from the state, so that several tabs
+//! sign in at once.
 //!
-//! `__Host-`, so that neither a sibling subdomain nor plain `http` plants one: it binds the state to this browser
-//! (RFC 6749 section 10.12). `Lax`, because it must come along when another site sends the browser back.
+//! `__Host-`, so that neither a sibling subdomain nor plain `http` plants one: it binds the state to this
+//! browser (RFC 6749 section 10.12). `Lax`, because it must come along when another site sends the browser
+//! back.
 
 use std::time::Duration;
 
@@ -93,7 +95,8 @@ impl Transaction {
         }
     }
 
-    /// Whether it was begun at another server, or for another application there: its code and verifier are none of these.
+    /// Whether it was begun at another server, or for another application there: its code and verifier are
+    /// none of these.
     pub fn is_of_another(&self, now: &Registration) -> bool {
         self.at.as_ref().is_some_and(|at| at != now)
     }
@@ -192,8 +195,8 @@ pub struct UnderWay<'a> {
     pub began_at: Option<Timestamp>,
 }
 
-/// Which of the transactions that came along give way to a new one of `bytes`: the oldest, and before them those that
-/// nobody can read any more, until neither are too many nor do they have too many bytes.
+/// Which of the transactions that came along give way to a new one of `bytes`: the oldest, and before them
+/// those that nobody can read any more, until neither are too many nor do they have too many bytes.
 pub fn give_way<'a>(under_way: &[UnderWay<'a>], bytes: usize) -> Vec<&'a str> {
     let mut newest_first = under_way.to_vec();
     newest_first.sort_by_key(|transaction| std::cmp::Reverse(transaction.began_at));

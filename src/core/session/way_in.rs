@@ -1,10 +1,11 @@
-//! How somebody without a session, or with a sign-in that is too weak, comes to sign in. A person who opens a page is
-//! taken there, and comes back to where they were. A script is told where that would be and never redirected: it could
-//! only follow to a page that it cannot read. What a browser loads in advance begins no sign-in: nobody asked for it.
+//! How somebody without a session, or with a sign-in that is too weak, comes to sign in. A person who opens a
+//! page is taken there, and comes back to where they were. A script is told where that would be and never
+//! redirected: it could only follow to a page that it cannot read. What a browser loads in advance begins no
+//! sign-in: nobody asked for it.
 //!
-//! After a chain of redirects, or a link, that began on another site a browser withholds `SameSite=Strict` cookies:
-//! whoever comes from there without a cookie may have one, and is asked once more from a page of our own origin
-//! (RFC 6265bis section 5.2). That request is same-origin, so that there is no third.
+//! After a chain of redirects, or a link, that began on another site a browser withholds `SameSite=Strict`
+//! cookies: whoever comes from there without a cookie may have one, and is asked once more from a page of our
+//! own origin (RFC 6265bis section 5.2). That request is same-origin, so that there is no third.
 
 use http::{HeaderMap, HeaderName, Method, header};
 

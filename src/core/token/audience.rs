@@ -1,8 +1,10 @@
-//! Whom a token is for: `aud`, one name or a list of them (RFC 7519 section 4.1.3), and what is accepted of it here.
+//! Whom a token is for: `aud`, one name or a list of them (RFC 7519 section 4.1.3), and what is accepted of
+//! it here.
 //!
-//! A token that says nothing of it is for anybody, so for nobody here: RFC 9068 section 2.2 requires `aud`. Amazon Cognito
-//! writes none into its access tokens. Where the operator names the clients whose tokens are for this gateway, that stands in
-//! its place, and only for a token that says what it is: with `aud` goes the mark by which an ID token is told.
+//! A token that says nothing of it is for anybody, so for nobody here: RFC 9068 section 2.2 requires `aud`.
+//! Amazon Cognito writes none into its access tokens. Where the operator names the clients whose tokens are
+//! for this gateway, that stands in its place, and only for a token that says what it is: with `aud` goes the
+//! mark by which an ID token is told.
 
 use serde_json::{Map, Value};
 
@@ -21,8 +23,8 @@ pub(super) fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Denial
     audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)
 }
 
-/// RFC 8725 section 3.9: one of ours must be among them. Returns all of them, none where none are needed. `is_access_token`:
-/// whether it says so itself.
+/// RFC 8725 section 3.9: one of ours must be among them. Returns all of them, none where none are needed.
+/// `is_access_token`: whether it says so itself.
 pub(super) fn check_audience<'c>(
     claims: &'c Map<String, Value>,
     rules: &TokenRules,

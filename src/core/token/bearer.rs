@@ -1,6 +1,6 @@
-//! Finds the one access token that a request carries (RFC 6750 section 2, RFC 9449 section 7.1): in `Authorization`,
-//! once, or as a WebSocket's subprotocol, and nowhere else. It must never pick one of two credentials, and never take
-//! one from the query (RFC 9700 section 4.3.2).
+//! Finds the one access token that a request carries (RFC 6750 section 2, RFC 9449 section 7.1): in
+//! `Authorization`, once, or as a WebSocket's subprotocol, and nowhere else. It must never pick one of two
+//! credentials, and never take one from the query (RFC 9700 section 4.3.2).
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -37,8 +37,8 @@ impl Carried<'_> {
     }
 }
 
-/// A token as somebody spelled it. Whether that is a spelling of any token is looked at where it matters: a text that
-/// is remembered as a good token's has been.
+/// A token as somebody spelled it. Whether that is a spelling of any token is looked at where it matters: a
+/// text that is remembered as a good token's has been.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Spelled<'a>(&'a [u8]);
 
@@ -77,8 +77,8 @@ impl<'a> Spelled<'a> {
 /// The token of a request, wherever it is; `None` when it carries none at all.
 ///
 /// # Errors
-/// As [`authorization`]; `SeveralCredentials` also for a subprotocol beside another, or beside `Authorization`,
-/// whatever its scheme.
+/// As [`authorization`]; `SeveralCredentials` also for a subprotocol beside another, or beside
+/// `Authorization`, whatever its scheme.
 pub fn carried<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<Carried<'a>>, Denial> {
     let offered = subprotocol::offered(headers)?;
     if offered.is_some() && headers.contains_key(AUTHORIZATION) {
@@ -98,7 +98,8 @@ pub fn at_most_one(headers: &HeaderMap) -> Result<(), Denial> {
     if second.is_some() { Err(Denial::SeveralCredentials) } else { Ok(()) }
 }
 
-/// The scheme by which a request says that it may use its token; `None` when it brings none, or by another scheme.
+/// The scheme by which a request says that it may use its token; `None` when it brings none, or by another
+/// scheme.
 pub fn scheme(headers: &HeaderMap) -> Option<Scheme> {
     let name = headers.get(AUTHORIZATION)?.as_bytes().split(|byte| *byte == b' ').next()?;
     Scheme::named(name)
@@ -116,7 +117,8 @@ impl Scheme {
     }
 }
 
-/// The token in `Authorization`; `None` when there is no such field at all. `query` is without its `?`, as it came.
+/// The token in `Authorization`; `None` when there is no such field at all. `query` is without its `?`, as it
+/// came.
 ///
 /// # Errors
 /// `SeveralCredentials` for two `Authorization` fields; `TokenInQuery` for an `access_token`
@@ -160,8 +162,8 @@ fn is_access_token(pair: &str) -> bool {
     form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
-/// The query without what would be a token in it. The rest stays as it came, in the same pairs for every reader: where there
-/// was an `&` beside what is gone, one stands in its place.
+/// The query without what would be a token in it. The rest stays as it came, in the same pairs for every
+/// reader: where there was an `&` beside what is gone, one stands in its place.
 pub(in crate::core) fn without_access_token(query: String) -> String {
     if !names_access_token(&query) {
         return query;

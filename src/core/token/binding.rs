@@ -1,8 +1,8 @@
-//! To which key a token is bound (`cnf`, RFC 7800 section 3.1): to none, or to one by its thumbprint (`jkt`, RFC 9449
-//! section 6), whose holder shows it with a proof of each request ([`super::dpop`]).
+//! To which key a token is bound (`cnf`, RFC 7800 section 3.1): to none, or to one by its thumbprint (`jkt`,
+//! RFC 9449 section 6), whose holder shows it with a proof of each request ([`super::dpop`]).
 //!
-//! It must never take a token for unbound, or for bound to less, because it does not understand what it is bound to:
-//! another member beside `jkt` is a binding that cannot be checked here.
+//! It must never take a token for unbound, or for bound to less, because it does not understand what it is
+//! bound to: another member beside `jkt` is a binding that cannot be checked here.
 
 use std::fmt;
 

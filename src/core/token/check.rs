@@ -1,5 +1,5 @@
-//! The checks of a token, in their order, so that a refusal can say how far the token came. `explain` shows that to
-//! people; a caller learns the denial alone.
+//! The checks of a token, in their order, so that a refusal can say how far the token came. `explain` shows
+//! that to people; a caller learns the denial alone.
 
 use crate::core::denial::Denial;
 

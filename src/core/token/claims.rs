@@ -1,8 +1,8 @@
-//! What a token says of its bearer, as rules, headers and balancers look it up: all of it, or, of one that is remembered,
-//! what its configuration reads, which is a small part of it.
+//! What a token says of its bearer, as rules, headers and balancers look it up: all of it, or, of one that is
+//! remembered, what its configuration reads, which is a small part of it.
 //!
-//! It must never give another value for a name than the whole token has: what was not kept is absent, and what is absent
-//! satisfies no requirement.
+//! It must never give another value for a name than the whole token has: what was not kept is absent, and
+//! what is absent satisfies no requirement.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub(super) enum Held {
     Kept(Kept),
 }
 
-/// What was kept of them, each by the whole name that it is looked up by: names that none of these is find nothing, also
-/// not in what is here for another.
+/// What was kept of them, each by the whole name that it is looked up by: names that none of these is find
+/// nothing, also not in what is here for another.
 #[derive(Clone, Debug)]
 pub struct Kept {
     names: ReadClaims,
@@ -87,8 +87,8 @@ pub enum Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// The whole name literally first, then up to a dot, the last one first, and the rest in the object that is there. So
-    /// names with dots of their own are found, and members of what they hold.
+    /// The whole name literally first, then up to a dot, the last one first, and the rest in the object that
+    /// is there. So names with dots of their own are found, and members of what they hold.
     pub fn get(self, name: &str) -> Option<&'a Value> {
         match self {
             Self::All(claims) => find(claims, name),

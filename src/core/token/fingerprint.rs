@@ -1,8 +1,8 @@
-//! What tells one token from all others without holding it: 128 bits made of its whole text, under a key of this
-//! process. It is the tag of AES-256-GCM-SIV (RFC 8452) with the text as associated data, nothing to encrypt, and
-//! always the same nonce: this cipher's tag is a pseudorandom function of the text even then (section 9). Without the
-//! key nobody can make two texts with one fingerprint, or a text with that of a known token, or slow a table. SHA-256
-//! would tell texts apart as well, in nearly three times the time.
+//! What tells one token from all others without holding it: 128 bits made of its whole text, under a key of
+//! this process. It is the tag of AES-256-GCM-SIV (RFC 8452) with the text as associated data, nothing to
+//! encrypt, and always the same nonce: this cipher's tag is a pseudorandom function of the text even then
+//! (section 9). Without the key nobody can make two texts with one fingerprint, or a text with that of a
+//! known token, or slow a table. SHA-256 would tell texts apart as well, in nearly three times the time.
 //!
 //! It names a text, not a token in the sense of revocation: signatures are malleable, and one token can have
 //! several texts. It means nothing outside of its process, and must never be stored.

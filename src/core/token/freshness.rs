@@ -130,8 +130,8 @@ impl Freshness {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Whom the issuer is known by has changed: the keys at hand are used, and fetched again as soon as that may be. A fetch
-    /// that is under way began before, and does not count.
+    /// Whom the issuer is known by has changed: the keys at hand are used, and fetched again as soon as that
+    /// may be. A fetch that is under way began before, and does not count.
     pub const fn doubt(&mut self, now: Timestamp) {
         self.doubted_at = Some(now);
     }
@@ -149,8 +149,8 @@ impl Freshness {
         self.in_flight
     }
 
-    /// Whether the keys at hand were read later than `now`: the clock was set back, and says nothing of their age.
-    /// A request that read the clock a moment before the fetch is no such case.
+    /// Whether the keys at hand were read later than `now`: the clock was set back, and says nothing of their
+    /// age. A request that read the clock a moment before the fetch is no such case.
     fn is_ahead(&self, by: Duration, now: Timestamp) -> bool {
         self.fetched_at.is_some_and(|fetched| fetched.since(now) > by)
     }

@@ -1,6 +1,6 @@
-//! The identity of an access token: `iss` and `jti`, else SHA-256 of the signed part (opaque: of the text, in one
-//! spelling). Never the signature (ECDSA's are malleable) nor a spelling with unused base64url bits: otherwise a
-//! revoked token could be respelled and go on.
+//! The identity of an access token: `iss` and `jti`, else SHA-256 of the signed part (opaque: of the text, in
+//! one spelling). Never the signature (ECDSA's are malleable) nor a spelling with unused base64url bits:
+//! otherwise a revoked token could be respelled and go on.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,10 +42,10 @@ impl TokenId {
 /// Parts of at least so many digits of base64 are random or encrypted: 128 bits (RFC 6749 section 10.10).
 const RANDOM: usize = 22;
 
-/// One for all spellings of an opaque token that some server takes for the same: without padding; in one alphabet of
-/// base64; without the last digit of what is random, some bits of which may mean nothing; in one case, for tables that
-/// are searched without regard to it; without the prefix that Ory Hydra takes or leaves. What is lost of a random token
-/// makes no two of them one.
+/// One for all spellings of an opaque token that some server takes for the same: without padding; in one
+/// alphabet of base64; without the last digit of what is random, some bits of which may mean nothing; in one
+/// case, for tables that are searched without regard to it; without the prefix that Ory Hydra takes or
+/// leaves. What is lost of a random token makes no two of them one.
 fn one_spelling(token: &str) -> Vec<u8> {
     let token = token.strip_prefix("ory_at_").unwrap_or(token).trim_end_matches('=');
     let mut spelling = Vec::with_capacity(token.len());

@@ -1,10 +1,12 @@
-//! Judges an ID token: OpenID Connect Core 1.0 section 3.1.3.7, with the signature checked although section 3.1.3.7 (6)
-//! would let TLS stand in for it: what it says of a person goes to upstreams.
+//! Judges an ID token: OpenID Connect Core 1.0 section 3.1.3.7, with the signature checked although section
+//! 3.1.3.7 (6) would let TLS stand in for it: what it says of a person goes to upstreams.
 //!
-//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`VerifiedIdToken`] (it is good).
+//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`VerifiedIdToken`] (it is
+//! good).
 //!
-//! What it must never do: take an access token or a logout token. What would also pass as an access token of its issuer
-//! is refused here (`typ` says nothing, an API is among its audiences, and nothing marks it as an ID token).
+//! What it must never do: take an access token or a logout token. What would also pass as an access token of
+//! its issuer is refused here (`typ` says nothing, an API is among its audiences, and nothing marks it as an
+//! ID token).
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use base64::Engine;
@@ -24,8 +26,8 @@ use crate::core::token::{Algorithm, TokenRules};
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     pub client_id: &'a str,
-    /// What the authorization request said. `None`: there was none that this token must answer (a refresh); whatever the
-    /// token says is then not looked at.
+    /// What the authorization request said. `None`: there was none that this token must answer (a refresh);
+    /// whatever the token says is then not looked at.
     pub nonce: Option<&'a str>,
     /// What came along with it.
     pub access_token: Option<&'a str>,
@@ -139,8 +141,8 @@ impl VerifiedIdToken {
     }
 }
 
-/// Section 3.1.3.7 (3) to (5). Another audience is trusted when it is a client of this issuer here too, or when the
-/// issuer says that it made the token for this one (`azp`).
+/// Section 3.1.3.7 (3) to (5). Another audience is trusted when it is a client of this issuer here too, or
+/// when the issuer says that it made the token for this one (`azp`).
 fn check_audience(proven: &Proven, rules: &TokenRules, client_id: &str) -> Result<(), Wrong> {
     let audiences = proven.audiences()?;
     if !audiences.contains(&client_id) {

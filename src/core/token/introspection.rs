@@ -1,14 +1,15 @@
-//! Opaque tokens (RFC 7662): which texts their issuer is asked about, and whether what it answers makes a token good.
+//! Opaque tokens (RFC 7662): which texts their issuer is asked about, and whether what it answers makes a
+//! token good.
 //!
-//! What looks like a JWT is never asked about. Its issuer is written in it, so anybody else who is asked gets a token
-//! that is not his; and a signature that does not hold, or an algorithm that is not allowed, must not become good
-//! because a server reads the same text more leniently. So a text counts as a JWT when some reader might take it for
-//! one, not only when `jwt` does.
+//! What looks like a JWT is never asked about. Its issuer is written in it, so anybody else who is asked gets
+//! a token that is not his; and a signature that does not hold, or an algorithm that is not allowed, must not
+//! become good because a server reads the same text more leniently. So a text counts as a JWT when some
+//! reader might take it for one, not only when `jwt` does.
 //!
-//! An answer is judged as strictly as a JWT: its `active` is the issuer's word that the token is one of its own and
-//! has not ended, and not that it is for this API, nor that it is an access token. Servers answer `active` for refresh
-//! tokens too (RFC 7662 section 2.1), so something in the answer must say what it is about. What it must never do: take
-//! for inactive, or for good, what is not a readable answer.
+//! An answer is judged as strictly as a JWT: its `active` is the issuer's word that the token is one of its
+//! own and has not ended, and not that it is for this API, nor that it is an access token. Servers answer
+//! `active` for refresh tokens too (RFC 7662 section 2.1), so something in the answer must say what it is
+//! about. What it must never do: take for inactive, or for good, what is not a readable answer.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -24,8 +25,8 @@ use crate::core::token::kind::says_another_kind;
 use crate::core::token::verified::VerifiedToken;
 use crate::core::token::{TokenRules, json};
 
-/// Whether only its issuer can say what this token is: a `b64token` (RFC 6750 section 2.1) in which nobody finds a
-/// header of JOSE before its first dot.
+/// Whether only its issuer can say what this token is: a `b64token` (RFC 6750 section 2.1) in which nobody
+/// finds a header of JOSE before its first dot.
 pub fn is_opaque(token: &str) -> bool {
     match token.split_once('.') {
         None => true,
@@ -34,9 +35,9 @@ pub fn is_opaque(token: &str) -> bool {
     }
 }
 
-/// Whether a lenient reader could find a JOSE header in it (RFC 7515 section 4, RFC 7516 section 4): either alphabet
-/// of base64, what is in neither passed over, any encoding of JSON (RFC 8725 section 2.6). `alg` is required of both
-/// kinds, so that random bytes which begin with a brace are no header.
+/// Whether a lenient reader could find a JOSE header in it (RFC 7515 section 4, RFC 7516 section 4): either
+/// alphabet of base64, what is in neither passed over, any encoding of JSON (RFC 8725 section 2.6). `alg` is
+/// required of both kinds, so that random bytes which begin with a brace are no header.
 fn may_be_read_as_header(part: &str) -> bool {
     let digits: String = part
         .chars()
@@ -74,8 +75,8 @@ pub struct Answer {
 pub struct Unreadable;
 
 impl Answer {
-    /// Reads the body of an answer (RFC 7662 section 2.2). A member that is `null` counts as absent. The caller bounds
-    /// the size.
+    /// Reads the body of an answer (RFC 7662 section 2.2). A member that is `null` counts as absent. The
+    /// caller bounds the size.
     ///
     /// # Errors
     /// [`Unreadable`], also for an `active` that is no boolean.
@@ -115,9 +116,10 @@ impl Answer {
     }
 }
 
-/// Something must say that it is an access token: `token_type` (RFC 7662 section 2.2), which refresh tokens do not have
-/// (RFC 6749 section 5.1), or what servers say in its place or beside it. Nothing may say that it is something else. One
-/// that is bound to a key is a token of DPoP, and no bearer token (RFC 9449 section 6.2); and the other way round.
+/// Something must say that it is an access token: `token_type` (RFC 7662 section 2.2), which refresh tokens
+/// do not have (RFC 6749 section 5.1), or what servers say in its place or beside it. Nothing may say that it
+/// is something else. One that is bound to a key is a token of DPoP, and no bearer token (RFC 9449 section
+/// 6.2); and the other way round.
 fn check_kind(claims: &Map<String, Value>) -> Result<(), Denial> {
     let is_bound = bound_to(claims)?.is_some();
     // Whether it says so; `None` where it says nothing.

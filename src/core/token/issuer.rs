@@ -1,10 +1,11 @@
 //! Whose a token is: `iss` (RFC 7519 section 4.1.1), compared byte for byte.
 //!
-//! An issuer has one name by which its people are known: `url`, which its metadata, its ID tokens and its logout tokens say
-//! (OpenID Connect Core 1.0 section 3.1.3.7). Some write another into access tokens, under the same keys: AD FS (its metadata
-//! call it `access_token_issuer`), and Entra ID for an API of version 1.0. That name opens this one door. It is replaced as soon
-//! as a token was found good, so that nothing behind it (revocations, sessions, routes, identity headers) can take one person
-//! for two. No ID token and no logout token may say it.
+//! An issuer has one name by which its people are known: `url`, which its metadata, its ID tokens and its
+//! logout tokens say (OpenID Connect Core 1.0 section 3.1.3.7). Some write another into access tokens, under
+//! the same keys: AD FS (its metadata call it `access_token_issuer`), and Entra ID for an API of version 1.0.
+//! That name opens this one door. It is replaced as soon as a token was found good, so that nothing behind it
+//! (revocations, sessions, routes, identity headers) can take one person for two. No ID token and no logout
+//! token may say it.
 
 use serde_json::{Map, Value};
 

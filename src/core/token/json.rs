@@ -21,8 +21,8 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Err
 /// A double keeps fifteen digits for certain (RFC 8259 section 6), and `serde_json` may read the next of it.
 const SIXTEEN_DIGITS: f64 = 1e15;
 
-/// Whether no other whole number is read as this one. What does not fit 64 bits, or is written as a fraction or with an
-/// exponent, is read as a double, and from sixteen digits on that may be one of others, too.
+/// Whether no other whole number is read as this one. What does not fit 64 bits, or is written as a fraction
+/// or with an exponent, is read as a double, and from sixteen digits on that may be one of others, too.
 pub(crate) fn is_exact(number: &Number) -> bool {
     !number.is_f64() || number.as_f64().is_some_and(|double| double.abs() < SIXTEEN_DIGITS)
 }
@@ -30,8 +30,8 @@ pub(crate) fn is_exact(number: &Number) -> bool {
 /// What a text takes beside its place and its bytes: what an allocator rounds up and writes before it.
 pub(crate) const HEAP: usize = 24;
 
-/// How many bytes of memory these members take, rather too many than too few: a tree of nodes with room for eleven,
-/// two thirds full as a rule. A few bytes of JSON (`[[],[],…]`) can take ten times as many here.
+/// How many bytes of memory these members take, rather too many than too few: a tree of nodes with room for
+/// eleven, two thirds full as a rule. A few bytes of JSON (`[[],[],…]`) can take ten times as many here.
 pub(crate) fn size_of_members(members: &Map<String, Value>) -> usize {
     const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 128;
     let nodes = members.len().div_ceil(7).saturating_mul(NODE);

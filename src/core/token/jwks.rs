@@ -19,8 +19,8 @@ use crate::core::token::{Algorithm, json};
 
 /// Keys beyond this many are not loaded.
 pub const MAX_KEYS: usize = 1000;
-/// Keys of one `kid` beyond this many are not loaded (RFC 7517 section 4.5 allows several), and where a token has no `kid`
-/// no more than this are tried.
+/// Keys of one `kid` beyond this many are not loaded (RFC 7517 section 4.5 allows several), and where a token
+/// has no `kid` no more than this are tried.
 pub const MAX_KEYS_PER_KID: usize = 4;
 
 /// The keys of one issuer, as last read, in the order of their `kid`.
@@ -150,8 +150,8 @@ impl KeySet {
         self.any_kid == other.any_kid && names(self) == names(other)
     }
 
-    /// The keys that a token may have been signed with: of those with its `kid`, or, without one, of all, whichever may
-    /// verify `algorithm`. At least one, and never more than [`MAX_KEYS_PER_KID`].
+    /// The keys that a token may have been signed with: of those with its `kid`, or, without one, of all,
+    /// whichever may verify `algorithm`. At least one, and never more than [`MAX_KEYS_PER_KID`].
     ///
     /// # Errors
     /// See [`Miss`].
@@ -257,8 +257,8 @@ pub(super) struct Material {
 pub(super) enum ShownBy {
     /// Its issuer, which says by it what it is for.
     Issuer,
-    /// Whoever signed with its other half. Browsers export that public key with a `key_ops` of nothing, where it was not
-    /// made to verify there (Web Cryptography API, «export key»).
+    /// Whoever signed with its other half. Browsers export that public key with a `key_ops` of nothing, where
+    /// it was not made to verify there (Web Cryptography API, «export key»).
     Signer,
 }
 

@@ -186,7 +186,8 @@ impl TokenRules {
         is_unspecific(self.token_type.as_deref())
     }
 
-    /// Whether they are clients only: without a specific `typ` a token that is meant for these is an ID token.
+    /// Whether they are clients only: without a specific `typ` a token that is meant for these is an ID
+    /// token.
     pub fn are_clients(&self, audiences: &[impl AsRef<str>]) -> bool {
         !audiences.is_empty()
             && audiences.iter().all(|name| self.client_ids.iter().any(|client| client == name.as_ref()))

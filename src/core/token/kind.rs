@@ -1,5 +1,5 @@
-//! What kind of JWT a token is, by its `typ` and, where that says nothing, by its claims: RFC 8725 sections 3.11 and 3.12
-//! want kinds told apart, and issuers give their tokens of all kinds one key.
+//! What kind of JWT a token is, by its `typ` and, where that says nothing, by its claims: RFC 8725 sections
+//! 3.11 and 3.12 want kinds told apart, and issuers give their tokens of all kinds one key.
 
 use serde_json::{Map, Value};
 
@@ -19,8 +19,8 @@ pub(super) fn mark_of_another_kind(
     is_unspecific(typ).then(mark).flatten()
 }
 
-/// What servers write into the claims of their refresh tokens and ID tokens, which may have issuer, key and audience of
-/// their access tokens (RFC 8725 section 2.8).
+/// What servers write into the claims of their refresh tokens and ID tokens, which may have issuer, key and
+/// audience of their access tokens (RFC 8725 section 2.8).
 const OTHER_KINDS: [(&str, &[&str]); 6] = [
     ("typ", &["ID", "Refresh", "Offline", "Logout"]), // Keycloak
     ("token_use", &["id", "id_token", "refresh", "refresh_token"]), // Amazon Cognito, Ory Hydra
@@ -43,12 +43,13 @@ fn said_of_another_kind(claims: &Map<String, Value>) -> Option<&'static str> {
     OTHER_KINDS.iter().find(|(name, words)| says(name, words)).map(|(name, _)| *name)
 }
 
-/// A member that OpenID Connect gives to ID tokens alone. Where `typ` says nothing, a token that has one is none for an API.
+/// A member that OpenID Connect gives to ID tokens alone. Where `typ` says nothing, a token that has one is
+/// none for an API.
 ///
-/// A hash of an access token or of a code is in no access token. `nonce` is in many: Keycloak before 25, and its «Nonce
-/// backwards compatible» mapper since, Azure AD B2C, PingAM and Authentik copy that of the sign-in. So it is no mark where
-/// something else shows an access token: its own word, a claim that the operator knows to be in no ID token, or whom it
-/// is for ([`is_for_another`]).
+/// A hash of an access token or of a code is in no access token. `nonce` is in many: Keycloak before 25, and
+/// its «Nonce backwards compatible» mapper since, Azure AD B2C, PingAM and Authentik copy that of the
+/// sign-in. So it is no mark where something else shows an access token: its own word, a claim that the
+/// operator knows to be in no ID token, or whom it is for ([`is_for_another`]).
 pub(super) fn mark_of_id_token(claims: &Map<String, Value>, rules: &TokenRules) -> Option<&'static str> {
     let has = |name: &&str| claims.contains_key(*name);
     let is_access_token = || {
@@ -61,8 +62,8 @@ pub(super) fn mark_of_id_token(claims: &Map<String, Value>, rules: &TokenRules) 
     hash.or_else(|| Some("nonce").filter(has).filter(|_| !is_access_token()))
 }
 
-/// What servers write into the claims of their access tokens. `token_type` is not among them: Simple JWT calls so what it
-/// is to be used for.
+/// What servers write into the claims of their access tokens. `token_type` is not among them: Simple JWT
+/// calls so what it is to be used for.
 const ACCESS_TOKENS: [(&str, &[&str]); 2] = [
     ("typ", &["Bearer", "DPoP"]),     // Keycloak
     ("tokenName", &["access_token"]), // ForgeRock AM, PingAM
@@ -76,19 +77,21 @@ fn says_access_token(claims: &Map<String, Value>) -> bool {
     })
 }
 
-/// Whether it says that it is an access token where that is all there is to go by, since it names nobody in `aud`: in its `typ`
-/// (RFC 9068 section 2.1), or as Amazon Cognito does.
+/// Whether it says that it is an access token where that is all there is to go by, since it names nobody in
+/// `aud`: in its `typ` (RFC 9068 section 2.1), or as Amazon Cognito does.
 pub(super) fn calls_itself_access_token(typ: Option<&str>, claims: &Map<String, Value>) -> bool {
     let is_cognitos = || claims.get("token_use").and_then(Value::as_str) == Some("access");
     (typ.is_some_and(|typ| is_type(typ, "at+jwt")) || is_cognitos()) && !says_another_kind(claims)
 }
 
-/// Whether it was issued to one client and is for somebody else. The `aud` of an ID token names the client that it was
-/// issued to (OpenID Connect Core 1.0 section 2), so one whose client is there and not in `aud` is none.
+/// Whether it was issued to one client and is for somebody else. The `aud` of an ID token names the client
+/// that it was issued to (OpenID Connect Core 1.0 section 2), so one whose client is there and not in `aud`
+/// is none.
 ///
-/// But for those of servers that let one client ask for ID tokens that are for another (Google: `azp` is the application
-/// on the device, `aud` that of its server). So nobody in `aud` may be a client here either, and no name of the client,
-/// by the issuer's claims or by `azp`, may be in it: a server has no use for one of two clients that nobody knows.
+/// But for those of servers that let one client ask for ID tokens that are for another (Google: `azp` is the
+/// application on the device, `aud` that of its server). So nobody in `aud` may be a client here either, and
+/// no name of the client, by the issuer's claims or by `azp`, may be in it: a server has no use for one of
+/// two clients that nobody knows.
 fn is_for_another(claims: &Map<String, Value>, rules: &TokenRules) -> bool {
     let Ok(audiences) = audiences(claims) else { return false };
     let names = rules.claims.client.iter().map(String::as_str).chain(["azp"]);
@@ -108,8 +111,8 @@ pub(super) fn is_unspecific(typ: Option<&str>) -> bool {
 
 /// `typ` of every assertion that the gateway makes: one that no access token has.
 pub(in crate::core) const ASSERTION_TYPE: &str = "tollgate+jwt";
-/// What JWTs of other kinds are called, of Tollgate's own too (its assertions): OpenID Connect Back-Channel Logout section 2.4,
-/// RFC 8417 section 2.3, RFC 9449 section 4.2, RFC 9701 section 5, RFC 9101 section 10.8.
+/// What JWTs of other kinds are called, of Tollgate's own too (its assertions): OpenID Connect Back-Channel
+/// Logout section 2.4, RFC 8417 section 2.3, RFC 9449 section 4.2, RFC 9701 section 5, RFC 9101 section 10.8.
 const OTHER_TYPES: [&str; 6] = [
     ASSERTION_TYPE,
     "logout+jwt",

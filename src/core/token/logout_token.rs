@@ -1,18 +1,19 @@
-//! Judges a logout token, by which an issuer tells its clients who has signed out: OpenID Connect Back-Channel Logout 1.0
-//! (with errata set 1) sections 2.4 and 2.6.
+//! Judges a logout token, by which an issuer tells its clients who has signed out: OpenID Connect
+//! Back-Channel Logout 1.0 (with errata set 1) sections 2.4 and 2.6.
 //!
-//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`VerifiedLogoutToken`] (it is good). Whether
-//! it was shown before is not known here.
+//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`VerifiedLogoutToken`] (it is
+//! good). Whether it was shown before is not known here.
 //!
-//! What it must never do: take a token of another kind. `typ` is `logout+jwt`, which section 2.4 recommends, or says
-//! nothing (absent, or the `JWT` of issuers older than that); `events` is what no ID token and no access token may have
-//! where `typ` says nothing, and `nonce` is what it must not have itself.
+//! What it must never do: take a token of another kind. `typ` is `logout+jwt`, which section 2.4 recommends,
+//! or says nothing (absent, or the `JWT` of issuers older than that); `events` is what no ID token and no
+//! access token may have where `typ` says nothing, and `nonce` is what it must not have itself.
 //!
-//! `aud` is judged as that of an ID token (section 2.6 (4)): one of ours must be named, and nobody whom this gateway does
-//! not trust: all of them must be clients of this issuer here. An issuer sends each client a token of its own.
+//! `aud` is judged as that of an ID token (section 2.6 (4)): one of ours must be named, and nobody whom this
+//! gateway does not trust: all of them must be clients of this issuer here. An issuer sends each client a
+//! token of its own.
 //!
-//! How long it may live is bounded as for an access token (`max_token_lifetime`), although the standard bounds it nowhere:
-//! its `jti` is remembered for as long. Two minutes are recommended.
+//! How long it may live is bounded as for an access token (`max_token_lifetime`), although the standard
+//! bounds it nowhere: its `jti` is remembered for as long. Two minutes are recommended.
 
 use serde_json::{Map, Value};
 

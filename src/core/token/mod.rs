@@ -1,18 +1,22 @@
 //! Tokens: from bytes that somebody sent to a [`verified::VerifiedToken`] (an access token), a
-//! [`id_token::VerifiedIdToken`], a [`logout_token::VerifiedLogoutToken`] or a [`security_event::VerifiedSecurityEvent`],
-//! which only this folder makes. None of the four passes as another.
+//! [`id_token::VerifiedIdToken`], a [`logout_token::VerifiedLogoutToken`] or a
+//! [`security_event::VerifiedSecurityEvent`], which only this folder makes. None of the four passes as
+//! another.
 //!
 //! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
 //! - `subprotocol`: the same where a page opens a WebSocket; `b64token`: what it is spelled with
 //! - `check`: what is looked at, one by one
-//! - `binding`: to which key a token is bound; `dpop`: the proofs by which its holder shows that key (RFC 9449)
+//! - `binding`: to which key a token is bound; `dpop`: the proofs by which its holder shows that key (RFC
+//!   9449)
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068); `kind`: which kind of JWT it is;
 //!   `issuer`: whose it is; `audience`: whom it is for
-//! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
+//! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID
+//!   Connect)
 //! - `security_event`: what a transmitter of shared signals says happened (RFC 8417)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
-//! - `verified`: what a good token is to the rest; `facts`: what is looked at in it; `scope_values`: what it grants; `claims`: what it says, or what is kept of that
+//! - `verified`: what a good token is to the rest; `facts`: what is looked at in it; `scope_values`: what it
+//!   grants; `claims`: what it says, or what is kept of that
 //! - `id`: what a token is known by once it was handed out
 //! - `fingerprint`: what tells one token's text from all others
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
@@ -107,8 +111,8 @@ impl Algorithm {
         }
     }
 
-    /// How long its secret must be at least, in bytes: as long as the output of its hash (RFC 7518 section 3.2).
-    /// `None`: it is one of public keys, and has no secret.
+    /// How long its secret must be at least, in bytes: as long as the output of its hash (RFC 7518 section
+    /// 3.2). `None`: it is one of public keys, and has no secret.
     pub const fn least_secret(self) -> Option<usize> {
         match self {
             Self::Hs256 => Some(32),
@@ -127,14 +131,16 @@ impl Algorithm {
     }
 }
 
-/// The largest [`TokenRules::clock_skew`] that may be configured: so long after its end a token may still pass.
+/// The largest [`TokenRules::clock_skew`] that may be configured: so long after its end a token may still
+/// pass.
 pub const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(600);
 
 /// What one issuer's tokens must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {
     pub issuer: IssuerName,
-    /// `iss`, compared byte for byte: of ID tokens and logout tokens, and of whatever is remembered of its subjects.
+    /// `iss`, compared byte for byte: of ID tokens and logout tokens, and of whatever is remembered of its
+    /// subjects.
     pub iss: String,
     /// What the `iss` of access tokens is, one of these; empty: [`Self::iss`].
     pub access_token_iss: Vec<String>,

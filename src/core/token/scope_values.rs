@@ -1,5 +1,5 @@
-//! The scope values of a token (RFC 6749 section 3.3), in one piece of memory: they are looked at with each request, and
-//! of ten thousand tokens none is in the processor's cache.
+//! The scope values of a token (RFC 6749 section 3.3), in one piece of memory: they are looked at with each
+//! request, and of ten thousand tokens none is in the processor's cache.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 /// The values, in the token's order, without repetition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeValues {
-    /// Each after its length, so that one which is not looked for is passed over in one step. Where they are not long,
-    /// without another wait for memory.
+    /// Each after its length, so that one which is not looked for is passed over in one step. Where they are
+    /// not long, without another wait for memory.
     text: SmallVec<[u8; 64]>,
 }
 
@@ -40,8 +40,8 @@ impl ScopeValues {
         self.text.is_empty()
     }
 
-    /// As one text, a space between two (RFC 6749 section 3.3). A value that is no scope there, because whoever takes the
-    /// text apart would find several in it, is left out: they could be worth more than it.
+    /// As one text, a space between two (RFC 6749 section 3.3). A value that is no scope there, because
+    /// whoever takes the text apart would find several in it, is left out: they could be worth more than it.
     pub fn joined(&self) -> String {
         self.iter().filter(|value| is_one(value)).collect::<Vec<_>>().join(" ")
     }

@@ -1,6 +1,6 @@
-//! An access token among the subprotocols of a WebSocket's handshake (RFC 6455 section 1.9): a page can set no
-//! other header of it. `Sec-WebSocket-Protocol: chat, tollgate.bearer.<base64url of the token>` stands for the
-//! application's `chat` with a token beside it.
+//! An access token among the subprotocols of a WebSocket's handshake (RFC 6455 section 1.9): a page can set
+//! no other header of it. `Sec-WebSocket-Protocol: chat, tollgate.bearer.<base64url of the token>` stands for
+//! the application's `chat` with a token beside it.
 //!
 //! What is ours goes no further than the gateway, in whatever case it is written. It must never choose one of
 //! two tokens.
@@ -32,7 +32,8 @@ impl std::fmt::Debug for Offered<'_> {
 
 impl Offered<'_> {
     /// # Errors
-    /// [`Denial::TokenMalformed`] when it is not base64url, without padding, of what `Authorization` could hold.
+    /// [`Denial::TokenMalformed`] when it is not base64url, without padding, of what `Authorization` could
+    /// hold.
     pub fn token(self) -> Result<SecretString, Denial> {
         const MALFORMED: Denial =
             Denial::TokenMalformed("What follows `tollgate.bearer.` must be the token in base64url.");

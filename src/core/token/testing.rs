@@ -1,5 +1,5 @@
-//! Keys and tokens for tests, here and in the layers that import this one. Keys are made anew in each test process;
-//! tokens are signed by `jsonwebtoken`, so that what verifies is not what signed.
+//! Keys and tokens for tests, here and in the layers that import this one. Keys are made anew in each test
+//! process; tokens are signed by `jsonwebtoken`, so that what verifies is not what signed.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! What an ID token and a logout token have in common: an issuer makes them for its client, not for an API. Form, header,
-//! algorithm, key and signature are judged as those of an access token, by the same code ([`super::jwt`]); then follow
-//! what [`super::id_token`] and [`super::logout_token`] add.
+//! What an ID token and a logout token have in common: an issuer makes them for its client, not for an API.
+//! Form, header, algorithm, key and signature are judged as those of an access token, by the same code
+//! ([`super::jwt`]); then follow what [`super::id_token`] and [`super::logout_token`] add.
 //!
-//! What it must never do: take a token of another kind. `typ` is absent, `JWT`, or the kind's own; what the claims must
-//! and must not have tells apart those that do not say their kind (RFC 8725 section 3.12).
+//! What it must never do: take a token of another kind. `typ` is absent, `JWT`, or the kind's own; what the
+//! claims must and must not have tells apart those that do not say their kind (RFC 8725 section 3.12).
 //!
 //! As there, whom a token is meant for is told to nobody whose signature does not hold.
 
@@ -135,8 +135,8 @@ impl Proven {
         Ok(audiences(&self.claims)?)
     }
 
-    /// A claim that names something: a text that is not empty, or, absent or `null`, nothing. Anything else would escape
-    /// every comparison.
+    /// A claim that names something: a text that is not empty, or, absent or `null`, nothing. Anything else
+    /// would escape every comparison.
     pub(super) fn identifier(&self, name: &str) -> Result<Option<String>, Wrong> {
         match self.claims.get(name) {
             None | Some(Value::Null) => Ok(None),

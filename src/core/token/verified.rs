@@ -1,5 +1,5 @@
-//! An access token that was found good, and what Tollgate uses of it, by its issuer's names for it. Nothing outside this
-//! folder makes one: a [`VerifiedToken`] in hand is the proof.
+//! An access token that was found good, and what Tollgate uses of it, by its issuer's names for it. Nothing
+//! outside this folder makes one: a [`VerifiedToken`] in hand is the proof.
 
 use std::ops::Range;
 
@@ -38,11 +38,12 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// Of claims whose truth, audience and times were found good: those that Tollgate uses, read by their names.
+    /// Of claims whose truth, audience and times were found good: those that Tollgate uses, read by their
+    /// names.
     ///
     /// # Errors
-    /// `TokenMalformed` for an identifier that would escape comparison; `ProofRequired` for a binding that cannot be
-    /// checked.
+    /// `TokenMalformed` for an identifier that would escape comparison; `ProofRequired` for a binding that
+    /// cannot be checked.
     pub(super) fn of_claims(
         claims: Map<String, Value>,
         kid: Option<String>,
@@ -96,7 +97,8 @@ impl VerifiedToken {
         self.claims.view()
     }
 
-    /// The same with no other claims than those of these names; by what stands beside them it is known as before.
+    /// The same with no other claims than those of these names; by what stands beside them it is known as
+    /// before.
     #[must_use]
     pub fn with_only(self, names: &ReadClaims) -> Self {
         Self { claims: self.claims.keep(names), ..self }
@@ -122,13 +124,14 @@ impl VerifiedToken {
         self.id.as_deref()
     }
 
-    /// The name that its issuer gave the key that signed it, whatever the token's header says: whoever has a stolen
-    /// key can leave `kid` out.
+    /// The name that its issuer gave the key that signed it, whatever the token's header says: whoever has a
+    /// stolen key can leave `kid` out.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The key that it is bound to (RFC 9449 section 6): who does not prove that key must not be served by it.
+    /// The key that it is bound to (RFC 9449 section 6): who does not prove that key must not be served by
+    /// it.
     pub fn bound_to(&self) -> Option<Thumbprint> {
         self.bound_to.as_deref().copied()
     }
@@ -151,7 +154,8 @@ impl VerifiedToken {
         self.good.end
     }
 
-    /// Whether it is still good by its times, the clock skew allowed: all of the judgement that changes by itself.
+    /// Whether it is still good by its times, the clock skew allowed: all of the judgement that changes by
+    /// itself.
     pub fn is_timely(&self, now: Timestamp) -> bool {
         self.good.contains(&now)
     }

@@ -1,5 +1,5 @@
-//! The buttons that need this process: stop and start the authorization server, replay an old cookie, take access
-//! back, and say what only the demo can see.
+//! The buttons that need this process: stop and start the authorization server, replay an old cookie, take
+//! access back, and say what only the demo can see.
 //!
 //! A control never acts for another site, and never for a session that its page cannot name
 //! (`SessionDigest`). It never gives out a cookie, only what became of it.

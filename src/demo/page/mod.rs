@@ -5,7 +5,8 @@
 //! `Sec-Fetch-Site: same-origin`, which no page can forge, and a header of their own.
 //!
 //! - `files`: its files, from the binary
-//! - `controls`: the buttons, and who may press them; `taking_back`: those that take access back; `outcome`: what they say
+//! - `controls`: the buttons, and who may press them; `taking_back`: those that take access back; `outcome`:
+//!   what they say
 
 mod controls;
 mod files;
@@ -42,8 +43,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Answers what belongs to the page, and whoever comes by another name than the upstream's own; `Err` gives
-    /// back everything else.
+    /// Answers what belongs to the page, and whoever comes by another name than the upstream's own; `Err`
+    /// gives back everything else.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Request<Incoming>> {
         if !self.is_named_by(&request) {
             return Ok(serve::unknown_host());
@@ -67,7 +68,8 @@ impl Stage {
         Ok(answer)
     }
 
-    /// A page whose name was rebound to 127.0.0.1 would be of the buttons' origin. The gateway uses this name.
+    /// A page whose name was rebound to 127.0.0.1 would be of the buttons' origin. The gateway uses this
+    /// name.
     fn is_named_by(&self, request: &Request<Incoming>) -> bool {
         let own = self.places.upstream.strip_prefix("http://").unwrap_or_default();
         request.headers().get(header::HOST).is_some_and(|host| host == own)

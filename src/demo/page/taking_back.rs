@@ -1,6 +1,6 @@
-//! The buttons that take access back and give it back. The operator asks the gateway's admin listener; the page gets
-//! what was asked and answered, and never the token. Which button was pressed says what is taken back; a body names at
-//! most one of the demo's people. Who may press is decided in `controls`.
+//! The buttons that take access back and give it back. The operator asks the gateway's admin listener; the
+//! page gets what was asked and answered, and never the token. Which button was pressed says what is taken
+//! back; a body names at most one of the demo's people. Who may press is decided in `controls`.
 
 use bytes::Bytes;
 use http::StatusCode;

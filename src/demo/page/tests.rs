@@ -217,7 +217,8 @@ async fn buttons_answer_to_the_page_of_their_own_origin_only() {
     world.stop().await;
 }
 
-/// A foreign page whose name comes to mean 127.0.0.1 (DNS rebinding) is of the same origin as what it then asks.
+/// A foreign page whose name comes to mean 127.0.0.1 (DNS rebinding) is of the same origin as what it then
+/// asks.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_answers_to_a_name_that_was_rebound() {
     let world = world(26_000).await;

@@ -1,11 +1,11 @@
-//! Which certificates are shown now, and when they end. A listener that waits for a restart goes on with those that it was
-//! started with, or took over last, whatever a reload names by then.
+//! Which certificates are shown now, and when they end. A listener that waits for a restart goes on with
+//! those that it was started with, or took over last, whatever a reload names by then.
 
 use crate::config::settings::{Settings, ShownCertificate};
 use crate::edge::connection::door::Door;
 
-/// Those of the listeners (`doors`) and of calls out, each file once. Where a file was read at two times, and one of the two
-/// certificates waits for a restart to go, the one counts that ends first.
+/// Those of the listeners (`doors`) and of calls out, each file once. Where a file was read at two times, and
+/// one of the two certificates waits for a restart to go, the one counts that ends first.
 pub(super) fn shown<'a>(
     doors: impl IntoIterator<Item = &'a Door>,
     settings: &Settings,

@@ -68,7 +68,8 @@ impl Endpoint {
         }
     }
 
-    /// How much of a body is read, of somebody who may ask. What needs no token reads nothing: anybody could fill the memory.
+    /// How much of a body is read, of somebody who may ask. What needs no token reads nothing: anybody could
+    /// fill the memory.
     pub(super) fn most_of_body(&self, method: &Method) -> usize {
         match self {
             Self::Revocations if *method == Method::POST => revocations::BODY,

@@ -142,7 +142,8 @@ impl Admin {
         certificates::shown(self.doors.iter().map(AsRef::as_ref), &live.settings)
     }
 
-    /// Somebody may be guessing, or one of their own uses a token of before. Said once a minute: nobody fills the log with it.
+    /// Somebody may be guessing, or one of their own uses a token of before. Said once a minute: nobody fills
+    /// the log with it.
     fn token_refused(&self, address: Option<IpAddr>) {
         self.gate.metrics.admin_token_refused();
         let now = self.gate.clock.now();

@@ -1,5 +1,5 @@
-//! `POST`, `GET /revocations` and `DELETE /revocations/{id}`. What was written is answered only once it is durable, and
-//! audited: who, what, why.
+//! `POST`, `GET /revocations` and `DELETE /revocations/{id}`. What was written is answered only once it is
+//! durable, and audited: who, what, why.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,7 +41,8 @@ struct Shown<'r> {
     id: String,
     kind: &'static str,
     value: &'r str,
-    /// The name of the issuer in config.yaml, its `iss` when there is none, `*` for all; absent where it belongs to none.
+    /// The name of the issuer in config.yaml, its `iss` when there is none, `*` for all; absent where it
+    /// belongs to none.
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,7 +237,8 @@ fn part(live: &Live, query: &str) -> Result<ListQuery, String> {
     Ok(part)
 }
 
-/// An issuer is meant by each of its names, and so is what was taken back under one that was its `url` before.
+/// An issuer is meant by each of its names, and so is what was taken back under one that was its `url`
+/// before.
 fn by_each_name(live: &Live, part: &mut ListQuery) {
     let names_issuer = part.kind == Some(Kind::Issuer);
     let named = if names_issuer { &mut part.value } else { &mut part.iss };

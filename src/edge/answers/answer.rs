@@ -29,8 +29,8 @@ impl Answer {
         answer
     }
 
-    /// Says what would have to come along instead. `refused_by`: the route, where one was found, and the gateway's
-    /// origin as it was asked. `used`: the scheme of the request's token.
+    /// Says what would have to come along instead. `refused_by`: the route, where one was found, and the
+    /// gateway's origin as it was asked. `used`: the scheme of the request's token.
     pub(crate) fn challenge(
         &mut self,
         denial: &Denial,

@@ -34,7 +34,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "te")
 }
 
-/// What a client says to us as its proxy, or of trailers, none of which go on. From HTTP/2 to HTTP/2 pingora leaves them be.
+/// What a client says to us as its proxy, or of trailers, none of which go on. From HTTP/2 to HTTP/2 pingora
+/// leaves them be.
 const OF_ONE_HOP: [HeaderName; 3] =
     [header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE, header::TRAILER];
 
@@ -64,8 +65,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) forwarded: &'a [(HeaderName, HeaderValue)],
 }
 
-/// Turns the client's request into the upstream's. Names go out in lower case, but for a few of HTTP's own: one map of
-/// headers is cheaper than two, and case means nothing (RFC 9110 section 5.1).
+/// Turns the client's request into the upstream's. Names go out in lower case, but for a few of HTTP's own:
+/// one map of headers is cheaper than two, and case means nothing (RFC 9110 section 5.1).
 ///
 /// # Errors
 /// When a header or the target cannot be written; nothing is sent then.
@@ -89,7 +90,8 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
     remove_our_cookies(headers, plan.live);
     take_off_our_subprotocols(headers, plan)?;
     if !plan.upgrades {
-        // pingora passes on a wish for a WebSocket whatever the method, and adds the `Connection` that is missing.
+        // pingora passes on a wish for a WebSocket whatever the method, and adds the `Connection` that is
+        // missing.
         headers.remove(header::UPGRADE);
         headers.remove(header::CONNECTION);
     }
@@ -136,8 +138,8 @@ fn remove_reserved(headers: &mut HeaderMap, plan: &Outgoing<'_>) {
     for name in reserved {
         headers.remove(name);
     }
-    // A proof is of this request and this gateway, and is shown to nobody who could show it again; one that no token came
-    // with is not for us.
+    // A proof is of this request and this gateway, and is shown to nobody who could show it again; one that
+    // no token came with is not for us.
     if plan.received.contains_key(DPOP) && brings_token(plan.received) {
         headers.remove(DPOP);
     }
@@ -175,8 +177,9 @@ fn take_off_our_subprotocols(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pi
     Ok(())
 }
 
-/// Whether a cookie of this name is a session, or a sign-in under way. Browsers and other replicas still have those of
-/// clients that are gone or have another name, so what is named as ours by default counts whoever is configured.
+/// Whether a cookie of this name is a session, or a sign-in under way. Browsers and other replicas still have
+/// those of clients that are gone or have another name, so what is named as ours by default counts whoever is
+/// configured.
 fn is_our_cookie(live: &Live, name: &[u8]) -> bool {
     let is_configured = || live.settings.clients.iter().any(|client| client.cookie.name.as_bytes() == name);
     cookie::is_by_default_ours(name) || is_configured()
@@ -195,8 +198,8 @@ fn one_content_length(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(one.trim_ascii().to_vec())
 }
 
-/// The path that was judged, byte for byte, or what its route makes of it, and the query as it came. `None` where that
-/// is how the client wrote it.
+/// The path that was judged, byte for byte, or what its route makes of it, and the query as it came. `None`
+/// where that is how the client wrote it.
 ///
 /// # Errors
 /// When it can be no target.
@@ -215,8 +218,8 @@ fn changed_target(request: &RequestHeader, permit: &Permit) -> pingora::Result<O
     target.map(Some).map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))
 }
 
-/// Takes an answer to change it, and the reason that its server gave, where that is one of its own. Names go out in lower
-/// case after that, but for a few of HTTP's own, as those of requests do: see [`to_upstream`].
+/// Takes an answer to change it, and the reason that its server gave, where that is one of its own. Names go
+/// out in lower case after that, but for a few of HTTP's own, as those of requests do: see [`to_upstream`].
 pub(crate) fn take(answer: &mut ResponseHeader) -> (Parts, Option<String>) {
     let reason =
         answer.get_reason_phrase().filter(|reason| answer.status.canonical_reason() != Some(*reason));
@@ -242,8 +245,8 @@ pub(crate) fn give_back(
 }
 
 /// Whether an answer has one reading. pingora would pass on one with several codings, or codings that it does
-/// not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that the client did not ask
-/// for, so that what follows would be read as its next answer (RFC 9110 section 15.2.2).
+/// not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that the client did
+/// not ask for, so that what follows would be read as its next answer (RFC 9110 section 15.2.2).
 pub(crate) fn has_one_reading(answer: &ResponseHeader, may_upgrade: bool) -> bool {
     if answer.status == StatusCode::SWITCHING_PROTOCOLS && !may_upgrade {
         return false;
@@ -275,7 +278,8 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
         remove_hop_by_hop(&mut answer.headers);
     }
     if answer.status == StatusCode::NO_CONTENT || answer.status.is_informational() {
-        // They end with their head, and nothing may say otherwise (RFC 9110 section 8.6, RFC 9112 section 6.1).
+        // They end with their head, and nothing may say otherwise (RFC 9110 section 8.6, RFC 9112 section
+        // 6.1).
         answer.headers.remove(header::TRANSFER_ENCODING);
         answer.headers.remove(header::CONTENT_LENGTH);
     }
@@ -289,25 +293,26 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     Ok(planted)
 }
 
-/// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`
-/// (RFC 9111 section 3.5), and of a cookie only where it is said: where the upstream does not speak of caches itself, that it
-/// is for one person alone.
+/// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of
+/// `Authorization` (RFC 9111 section 3.5), and of a cookie only where it is said: where the upstream does not
+/// speak of caches itself, that it is for one person alone.
 pub(crate) fn mark_private(answer: &mut HeaderMap) {
     if !answer.contains_key(header::CACHE_CONTROL) {
         answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 
-/// Where a session counts, an answer depends on whether one came along, also the one that nobody's session led to: a cache
-/// must not give that to somebody who has one, nor theirs to others (RFC 9110 section 12.5.5).
+/// Where a session counts, an answer depends on whether one came along, also the one that nobody's session
+/// led to: a cache must not give that to somebody who has one, nor theirs to others (RFC 9110 section
+/// 12.5.5).
 pub(crate) fn depends_on_cookie(answer: &mut HeaderMap) {
     if !varies_by(answer, b"cookie") {
         answer.append(header::VARY, HeaderValue::from_static("Cookie"));
     }
 }
 
-/// Sets a session's cookie on an upstream's answer, which nobody may store then, whatever the upstream said of that, and
-/// to whom: targeted fields count before `Cache-Control` (RFC 9213 section 2.2).
+/// Sets a session's cookie on an upstream's answer, which nobody may store then, whatever the upstream said
+/// of that, and to whom: targeted fields count before `Cache-Control` (RFC 9213 section 2.2).
 pub(crate) fn set_session_cookie(answer: &mut HeaderMap, cookie: HeaderValue) {
     remove_where(answer, |name| {
         name.as_str().ends_with("cache-control")
@@ -317,15 +322,15 @@ pub(crate) fn set_session_cookie(answer: &mut HeaderMap, cookie: HeaderValue) {
     answer.append(header::SET_COOKIE, cookie);
 }
 
-/// Turns an answer into one that a client of HTTP/1.0 can read: without chunks (RFC 9112 section 6.1). Returns whether
-/// the end of the connection is then the end of the body.
+/// Turns an answer into one that a client of HTTP/1.0 can read: without chunks (RFC 9112 section 6.1).
+/// Returns whether the end of the connection is then the end of the body.
 pub(crate) fn without_chunks(answer: &mut Parts, method: &Method) -> bool {
     answer.headers.remove(header::TRANSFER_ENCODING);
     !never_has_body(answer.status, method) && !answer.headers.contains_key(header::CONTENT_LENGTH)
 }
 
-/// Whether a final answer ends with its head, so far as its head says so (RFC 9112 section 6.3): pingora tells nobody of
-/// the end of a body that there is not.
+/// Whether a final answer ends with its head, so far as its head says so (RFC 9112 section 6.3): pingora
+/// tells nobody of the end of a body that there is not.
 pub(crate) fn ends_with_head(answer: &ResponseHeader, method: &Method) -> bool {
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
         return false;
@@ -339,7 +344,8 @@ pub(crate) fn ends_with_head(answer: &ResponseHeader, method: &Method) -> bool {
             && !answer.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Whether a client notices by itself that the answer is not whole (RFC 9112 section 8): else it ends with its connection.
+/// Whether a client notices by itself that the answer is not whole (RFC 9112 section 8): else it ends with
+/// its connection.
 pub(crate) fn says_where_it_ends(answer: &ResponseHeader) -> bool {
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| answer.headers.contains_key(name))
 }

@@ -1,5 +1,5 @@
-//! The pages that a person sees: of a refused navigation, of the gateway's status, and the one that sends a browser on. No
-//! script, no frame, no request to anywhere, nothing stored; every value is escaped.
+//! The pages that a person sees: of a refused navigation, of the gateway's status, and the one that sends a
+//! browser on. No script, no frame, no request to anywhere, nothing stored; every value is escaped.
 
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The compiled pages and the headers that guard them.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    /// As large as all the rest of a small configuration, so the listeners share them, and a reload keeps them.
+    /// As large as all the rest of a small configuration, so the listeners share them, and a reload keeps
+    /// them.
     templates: Arc<Environment<'static>>,
     policy: HeaderValue,
     /// Whether browsers come by https (RFC 6797 section 7.2: over http the header must not be sent).
@@ -54,8 +55,8 @@ impl Pages {
         Self { templates: self.templates.clone(), policy: self.policy.clone(), https }
     }
 
-    /// What went wrong, for a person. `again`: the path that begins the sign-in again. Empty when it cannot be rendered:
-    /// the status says enough then.
+    /// What went wrong, for a person. `again`: the path that begins the sign-in again. Empty when it cannot
+    /// be rendered: the status says enough then.
     pub(crate) fn refusal(&self, denial: &Denial, again: Option<&str>, request_id: &str) -> Answer {
         let facts = denial.facts();
         let said = match denial {
@@ -75,9 +76,9 @@ impl Pages {
         self.page(facts.status, REFUSAL, values)
     }
 
-    /// Sends the browser on to `to` from a page of ours: what it asks for next comes from the gateway's own origin,
-    /// and brings the `SameSite=Strict` cookies that it withholds all along a chain of redirects that began on another
-    /// site. `to`: a URL, or a path.
+    /// Sends the browser on to `to` from a page of ours: what it asks for next comes from the gateway's own
+    /// origin, and brings the `SameSite=Strict` cookies that it withholds all along a chain of redirects that
+    /// began on another site. `to`: a URL, or a path.
     pub(crate) fn goes_on(&self, to: &str) -> Answer {
         self.page(StatusCode::OK, GOES_ON, context! { style => STYLE, to })
     }

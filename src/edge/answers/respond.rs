@@ -1,9 +1,9 @@
-//! How Tollgate's own answers are written: refusals as problem+json (RFC 9457), on OAuth endpoints as OAuth JSON (RFC
-//! 6749 section 5.2), to transmitters of signals as RFC 8935 asks, for a navigation as a page. What a refusal says is
-//! decided in `core::denial`.
+//! How Tollgate's own answers are written: refusals as problem+json (RFC 9457), on OAuth endpoints as OAuth
+//! JSON (RFC 6749 section 5.2), to transmitters of signals as RFC 8935 asks, for a navigation as a page. What
+//! a refusal says is decided in `core::denial`.
 //!
-//! pingora's own error answers, which close the connection and name the server, are used for nothing that gets as far as a
-//! phase of ours: only what its parser refuses gets its bare 400 or 405.
+//! pingora's own error answers, which close the connection and name the server, are used for nothing that
+//! gets as far as a phase of ours: only what its parser refuses gets its bare 400 or 405.
 
 use std::time::Duration;
 
@@ -37,15 +37,16 @@ pub(crate) enum Form<'p> {
     Problem,
     /// `{"error": …, "error_description": …}`
     OAuth,
-    /// `{"err": …, "description": …}` where a Security Event Token is not taken (RFC 8935 section 2.3); else a problem: the rest
-    /// are errors of HTTP.
+    /// `{"err": …, "description": …}` where a Security Event Token is not taken (RFC 8935 section 2.3); else
+    /// a problem: the rest are errors of HTTP.
     SecurityEvent,
     /// A page, for a navigation; with the path that begins a sign-in again, if that helps.
     Page(&'p Pages, Option<&'p str>),
 }
 
 impl<'p> Form<'p> {
-    /// A person gets a page, a program a problem; on OAuth endpoints refusals speak OAuth, but where a browser goes there.
+    /// A person gets a page, a program a problem; on OAuth endpoints refusals speak OAuth, but where a
+    /// browser goes there.
     pub(crate) fn fit_for(request: &RequestHeader, pages: &'p Pages) -> Self {
         let raw = request_head::path(request);
         // As it is judged, however it is spelled. What cannot be judged is at no endpoint.
@@ -110,7 +111,8 @@ struct Problem<'a> {
     login_url: Option<&'a str>,
 }
 
-/// By whose cookie or token it came, no `Vary` says: nobody stores it, heuristically or otherwise (RFC 9111 section 4.2.2).
+/// By whose cookie or token it came, no `Vary` says: nobody stores it, heuristically or otherwise (RFC 9111
+/// section 4.2.2).
 fn problem(denial: &Denial, request_id: &str, login_url: Option<&str>) -> Answer {
     let facts = denial.facts();
     let problem = Problem {

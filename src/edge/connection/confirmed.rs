@@ -1,4 +1,5 @@
-//! How much of what was written to a client its side has confirmed (RFC 9293 section 3.4), where the kernel says so.
+//! How much of what was written to a client its side has confirmed (RFC 9293 section 3.4), where the kernel
+//! says so.
 
 #[cfg(target_os = "linux")]
 mod tcp_info;

@@ -1,10 +1,11 @@
-//! Watches over one downstream connection, below HTTP. It ends the connection when a request's header does not arrive
-//! in time or does not end, when no next request comes, or when nothing is read of what is written (`unread`).
-//! pingora's own timeouts are per read, so a header sent one byte a minute would keep a connection for ever; and it
-//! reads up to 1 MiB of header, from the beginning again at each piece that comes.
+//! Watches over one downstream connection, below HTTP. It ends the connection when a request's header does
+//! not arrive in time or does not end, when no next request comes, or when nothing is read of what is written
+//! (`unread`). pingora's own timeouts are per read, so a header sent one byte a minute would keep a
+//! connection for ever; and it reads up to 1 MiB of header, from the beginning again at each piece that
+//! comes.
 //!
-//! It must never change the bytes. One timer serves all waits for what a client sends, and is re-armed only when it
-//! fires: a timer for each wait would cost more than the rest.
+//! It must never change the bytes. One timer serves all waits for what a client sends, and is re-armed only
+//! when it fires: a timer for each wait would cost more than the rest.
 
 use std::collections::VecDeque;
 use std::io;
@@ -195,7 +196,8 @@ impl AsyncWrite for Guarded {
         me.wrote(cx, written, true)
     }
 
-    /// The end of TLS is written too, and may be left unread. pingora ends a session of HTTP/1.x so, not by [`Shutdown`].
+    /// The end of TLS is written too, and may be left unread. pingora ends a session of HTTP/1.x so, not by
+    /// [`Shutdown`].
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         if matches!(me.end, End::Open) {
@@ -317,8 +319,8 @@ mod tests {
     use crate::edge::connection::door::Door;
 
     const SOON: Duration = Duration::from_millis(100);
-    /// Longer than a busy machine takes for anything. Who waits for the end of one of these stops the clock first
-    /// (`tokio::time::pause`), which then goes on by itself to whatever is due next.
+    /// Longer than a busy machine takes for anything. Who waits for the end of one of these stops the clock
+    /// first (`tokio::time::pause`), which then goes on by itself to whatever is due next.
     const BOUNDS: Bounds = Bounds {
         patience: Duration::from_secs(60),
         bytes: 1000,

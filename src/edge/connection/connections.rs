@@ -1,5 +1,5 @@
-//! The open connections of a listener: how many there are, whose, and what each is at. A connection takes its place before
-//! its first byte is read, and gives it back whatever became of it.
+//! The open connections of a listener: how many there are, whose, and what each is at. A connection takes its
+//! place before its first byte is read, and gives it back whatever became of it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -131,8 +131,8 @@ impl Connection {
         self.lingers.store(true, Ordering::Release);
     }
 
-    /// Whether bytes may come after the last answer: a socket that closes over them says that it is reset, which may
-    /// overtake the answer.
+    /// Whether bytes may come after the last answer: a socket that closes over them says that it is reset,
+    /// which may overtake the answer.
     pub(in crate::edge) fn lingers(&self) -> bool {
         self.lingers.load(Ordering::Acquire) || self.hears_early()
     }

@@ -1,5 +1,5 @@
-//! Connections that a drain does not wait for any longer are cut off, whatever they are at: pingora keeps no handle on what
-//! serves them.
+//! Connections that a drain does not wait for any longer are cut off, whatever they are at: pingora keeps no
+//! handle on what serves them.
 //!
 //! It must never take a lock that a connection which goes on needs.
 
@@ -38,8 +38,8 @@ impl CutOff {
         Abortable::new(serving, registration).await.ok().flatten()
     }
 
-    /// Cuts off all that are served, and each that comes from here on. Returns whether nobody had before: several listeners
-    /// may end at once.
+    /// Cuts off all that are served, and each that comes from here on. Returns whether nobody had before:
+    /// several listeners may end at once.
     pub(crate) fn all(&self) -> bool {
         let is_first = !self.is_done.swap(true, Ordering::SeqCst);
         self.served.iter().for_each(|ends| ends.abort());

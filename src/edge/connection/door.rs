@@ -62,8 +62,8 @@ impl Door {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
-    /// Takes over the certificates of another way in, for handshakes from here on. Where some that clients showed would not do
-    /// any more, the connections that there are end after their next answer.
+    /// Takes over the certificates of another way in, for handshakes from here on. Where some that clients
+    /// showed would not do any more, the connections that there are end after their next answer.
     pub(crate) fn adopt(&self, other: Self) {
         if let (Self::Tls(mine), Self::Tls(theirs)) = (self, other) {
             let before = mine.load_full();
@@ -84,7 +84,8 @@ impl Door {
         secured.load().certificates.iter().map(|certificate| certificate.shown.clone()).collect()
     }
 
-    /// Lets a connection in, and says how long it may go on where that depends on the door. `None` when it is not let in.
+    /// Lets a connection in, and says how long it may go on where that depends on the door. `None` when it is
+    /// not let in.
     pub(crate) async fn enter(&self, io: Stream) -> Option<(Stream, Option<Arc<Life>>)> {
         let Self::Tls(secured) = self else { return Some((io, None)) };
         let (config, life) = {
@@ -117,7 +118,8 @@ fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, String> {
     if matches!(tls.clients, ClientCertificates::NotAsked) {
         config.ticketer = Ticketer::new().map_err(|error| text(&error))?;
     } else {
-        // Who resumes shows no certificate, and the one before may have ended since, or its authority may count no more.
+        // Who resumes shows no certificate, and the one before may have ended since, or its authority may
+        // count no more.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
     }

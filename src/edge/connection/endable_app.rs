@@ -1,9 +1,11 @@
-//! An app whose requests can be ended from outside, also while nothing passes, where no hook of pingora's reaches them:
-//! those that were let in and whose access was taken back, and those that stop in the midst of their body over HTTP/2.
+//! An app whose requests can be ended from outside, also while nothing passes, where no hook of pingora's
+//! reaches them: those that were let in and whose access was taken back, and those that stop in the midst of
+//! their body over HTTP/2.
 //!
-//! A request ends by being dropped. Over HTTP/2 its stream is reset, and the others of its connection live; over HTTP/1.1
-//! its connection closes; the upstream's closes too, or its stream is reset. Nobody takes that for a whole answer (RFC
-//! 9112 section 8, RFC 9113 section 8.1), but a client of HTTP/1.0, whose answers without a length end just so.
+//! A request ends by being dropped. Over HTTP/2 its stream is reset, and the others of its connection live;
+//! over HTTP/1.1 its connection closes; the upstream's closes too, or its stream is reset. Nobody takes that
+//! for a whole answer (RFC 9112 section 8, RFC 9113 section 8.1), but a client of HTTP/1.0, whose answers
+//! without a length end just so.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What takes connections: the app that pingora's listener calls, which puts each under guard. And how it ends: what was
-//! accepted in time is still served, what waits without a request is closed last.
+//! What takes connections: the app that pingora's listener calls, which puts each under guard. And how it
+//! ends: what was accepted in time is still served, what waits without a request is closed last.
 
 use std::future::Future;
 use std::io;
@@ -37,8 +37,8 @@ pub(crate) struct GuardedApp<A> {
     bounds: Bounds,
 }
 
-/// A second, non-blocking handle on a listening socket: what the kernel had accepted before the listener closed
-/// is still taken from it and answered. Gone when that is another process's to do.
+/// A second, non-blocking handle on a listening socket: what the kernel had accepted before the listener
+/// closed is still taken from it and answered. Gone when that is another process's to do.
 #[derive(Debug)]
 pub(crate) struct Backlog(Mutex<Option<TcpListener>>);
 
@@ -85,9 +85,9 @@ where
         Self { inner, door, connections, backlog, closing, bounds }
     }
 
-    /// Serves one connection to its end, or to where pingora takes it back. Once `shutdown` is told, its next answer is
-    /// the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). `is_last`: the listener has stopped, and it ends by
-    /// `shutdown` alone.
+    /// Serves one connection to its end, or to where pingora takes it back. Once `shutdown` is told, its next
+    /// answer is the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). `is_last`: the
+    /// listener has stopped, and it ends by `shutdown` alone.
     fn serve(
         &self,
         io: Stream,

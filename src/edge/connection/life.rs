@@ -1,7 +1,8 @@
-//! How long connections may go on that came in on the same terms: until the listener stops, or the terms change.
+//! How long connections may go on that came in on the same terms: until the listener stops, or the terms
+//! change.
 //!
-//! pingora tells an app of one end alone, and ends a connection gently by it: its next answer is the last, and over HTTP/2 a
-//! GOAWAY says so at once (RFC 9113 section 6.8).
+//! pingora tells an app of one end alone, and ends a connection gently by it: its next answer is the last,
+//! and over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

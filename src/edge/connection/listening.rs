@@ -1,8 +1,8 @@
 //! Listening sockets: bound here or taken over from the process before, and one listener with its connections
 //! from its first accept to its last answer.
 //!
-//! A listener ends in one of two ways. It closes: then what the kernel had already accepted is still served. Or
-//! another process goes on accepting from the same socket: then it must leave alone what waits there.
+//! A listener ends in one of two ways. It closes: then what the kernel had already accepted is still served.
+//! Or another process goes on accepting from the same socket: then it must leave alone what waits there.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -29,8 +29,8 @@ use crate::edge::connection::listen_error::ListenError;
 
 /// Connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;
-/// Buffers of a downstream connection, in bytes: much of what an idle one costs. Most heads fit in, and what is written at
-/// once fits a packet of Ethernet; bodies pass by.
+/// Buffers of a downstream connection, in bytes: much of what an idle one costs. Most heads fit in, and what
+/// is written at once fits a packet of Ethernet; bodies pass by.
 const READ_BUFFER: usize = 4 * 1024;
 const WRITE_BUFFER: usize = 1460;
 /// How often a listener that ends looks whether its connections have ended.
@@ -194,14 +194,15 @@ impl Listening {
         Ok((self.listener.asked_for, self.listener.backlog.socket()?))
     }
 
-    /// Closes the listener, then waits for the open connections, but not longer than `patience`: then they are cut off.
+    /// Closes the listener, then waits for the open connections, but not longer than `patience`: then they
+    /// are cut off.
     pub(crate) async fn stop(self, patience: Duration) {
         self.end(Instant::now() + patience).await;
     }
 
     /// Another process accepts from this socket: takes no more connections and closes none that waits there.
-    /// Those that are open may be `idle` for so long: a request that comes is answered, and its answer closes the connection.
-    /// Then as [`Self::stop`].
+    /// Those that are open may be `idle` for so long: a request that comes is answered, and its answer closes
+    /// the connection. Then as [`Self::stop`].
     pub(crate) async fn leave(self, idle: Duration, patience: Duration) {
         let (idle, deadline) = (Instant::now() + idle, Instant::now() + patience);
         self.listener.backlog.forget();

@@ -1,6 +1,6 @@
-//! What the requests of one connection share, so that each costs less: random bytes for ids, which cost hardly more for
-//! several requests than for one, and what upstreams are told of a client that asks for the same host again. Nothing is
-//! kept for a connection before its second request.
+//! What the requests of one connection share, so that each costs less: random bytes for ids, which cost
+//! hardly more for several requests than for one, and what upstreams are told of a client that asks for the
+//! same host again. Nothing is kept for a connection before its second request.
 //!
 //! It must never hand out the same bytes twice, nor reuse for one host what was made for another.
 

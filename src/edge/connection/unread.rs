@@ -1,11 +1,11 @@
-//! Notices a client that reads nothing of what is written for it, below HTTP: a write, a flush or the end of TLS that waits.
-//! pingora has a timeout for a body's pieces alone, not for heads and ends; and its time is for a whole piece, which
-//! cuts off whoever reads without pause and slowly.
+//! Notices a client that reads nothing of what is written for it, below HTTP: a write, a flush or the end of
+//! TLS that waits. pingora has a timeout for a body's pieces alone, not for heads and ends; and its time is
+//! for a whole piece, which cuts off whoever reads without pause and slowly.
 //!
-//! How much room the socket's buffer has says little: the kernel tells of it when a third is free, which may be a
-//! megabyte. What the client's side has confirmed of the stream says more (RFC 9293 section 3.8.6: with a closed window
-//! it confirms nothing new). Where nobody knows that (`confirmed`), room is all there is to go by, and is waited for
-//! much longer, so that nobody who reads is cut off.
+//! How much room the socket's buffer has says little: the kernel tells of it when a third is free, which may
+//! be a megabyte. What the client's side has confirmed of the stream says more (RFC 9293 section 3.8.6: with
+//! a closed window it confirms nothing new). Where nobody knows that (`confirmed`), room is all there is to
+//! go by, and is waited for much longer, so that nobody who reads is cut off.
 //!
 //! It must cost nothing where nothing waits: no clock, no timer.
 
@@ -22,8 +22,9 @@ const LOOKS: u32 = 4;
 /// So many bytes in that time are read by whoever reads at all: 70 a second with what clients are given.
 const LEAST: u64 = 4 * 1024;
 
-/// How many times as long it is waited where nobody knows what was confirmed: an hour with what clients are given. A third of the
-/// largest buffer that Linux makes by itself, of 4 MiB, is then read at 400 bytes a second.
+/// How many times as long it is waited where nobody knows what was confirmed: an hour with what clients are
+/// given. A third of the largest buffer that Linux makes by itself, of 4 MiB, is then read at 400 bytes a
+/// second.
 const UNKNOWN: u32 = 60;
 
 /// How what is written for one client fares.
@@ -52,8 +53,8 @@ impl Unread {
         Self { patience, waiting: None }
     }
 
-    /// What a write came to, or its end when nothing was read for too long. `of_all`: of all that was written before.
-    /// `confirmed`: how many bytes the client's side has, where that is known.
+    /// What a write came to, or its end when nothing was read for too long. `of_all`: of all that was written
+    /// before. `confirmed`: how many bytes the client's side has, where that is known.
     pub(crate) fn judge<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -126,7 +127,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// For how long nothing but this is confirmed before it ends: asked each time how much it is, by the number of the look.
+    /// For how long nothing but this is confirmed before it ends: asked each time how much it is, by the
+    /// number of the look.
     async fn ends_after(confirmed: impl Fn(u64) -> Option<u64>) -> Duration {
         let (mut unread, looks, began) = (Unread::new(PATIENCE), Cell::new(0), Instant::now());
         let confirmed = || {

@@ -1,5 +1,6 @@
-//! `/oauth/backchannel-logout` on the wire (OpenID Connect Back-Channel Logout 1.0 sections 2.5 and 2.8): for servers, so no
-//! page may read its answers. The query is not looked at: a registered address may have one (section 2.2).
+//! `/oauth/backchannel-logout` on the wire (OpenID Connect Back-Channel Logout 1.0 sections 2.5 and 2.8): for
+//! servers, so no page may read its answers. The query is not looked at: a registered address may have one
+//! (section 2.2).
 
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
-//! Which of Tollgate's own endpoints a request goes to, and what the log keeps of it. What each answers is said in a file of
-//! its own.
+//! Which of Tollgate's own endpoints a request goes to, and what the log keeps of it. What each answers is
+//! said in a file of its own.
 //!
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
 //! - `session_endpoint`: `/oauth/session` on the wire
 //! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
 //! - `shared_signals`: `/oauth/events` on the wire
-//! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire; `published`: documents that anybody may read
+//! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire; `published`: documents that
+//!   anybody may read
 
 pub(crate) mod backchannel_logout;
 pub(crate) mod oauth_endpoints;

@@ -1,4 +1,5 @@
-//! Documents that anybody may read without proving anything: the keys by which upstreams check assertions (RFC 7517).
+//! Documents that anybody may read without proving anything: the keys by which upstreams check assertions
+//! (RFC 7517).
 
 use http::{HeaderValue, Method, StatusCode, header};
 

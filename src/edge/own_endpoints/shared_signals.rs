@@ -1,5 +1,5 @@
-//! `/oauth/events` on the wire (RFC 8935 section 2): for servers, so no page may read its answers. The query is not looked at:
-//! whoever configures a stream may have put one into the address.
+//! `/oauth/events` on the wire (RFC 8935 section 2): for servers, so no page may read its answers. The query
+//! is not looked at: whoever configures a stream may have put one into the address.
 
 use std::time::Duration;
 

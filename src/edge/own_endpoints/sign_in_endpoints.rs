@@ -1,5 +1,5 @@
-//! `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire: asks the flows, writes what they say. A person gets
-//! pages, a script JSON; nothing of it may be stored by anybody.
+//! `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire: asks the flows, writes what they say. A
+//! person gets pages, a script JSON; nothing of it may be stored by anybody.
 
 use std::sync::Arc;
 
@@ -112,9 +112,9 @@ async fn sign_out(asked: EndpointRequest<'_>) -> Outcome {
     };
     let SignedOut { end_session, else_to, set_cookie, client, subject, family } = signed_out;
     let mut answer = match by {
-        // No redirect: the page whose form it was may allow its forms no other origin (CSP Level 3, form-action), and
-        // browsers hold a form's redirects to that. The page has the ID token in it, nothing keeps it, and no page is told
-        // where its visitor came from.
+        // No redirect: the page whose form it was may allow its forms no other origin (CSP Level 3,
+        // form-action), and browsers hold a form's redirects to that. The page has the ID token in it,
+        // nothing keeps it, and no page is told where its visitor came from.
         SignOutBy::Navigation => {
             asked.pages.goes_on(end_session.as_ref().map_or(else_to.as_str(), |url| url.as_str()))
         }

@@ -138,7 +138,8 @@ fn optional(to: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
     }
 }
 
-/// Its name, with what stands around it, is never looked at for what needs an escape, as a serializer would each time.
+/// Its name, with what stands around it, is never looked at for what needs an escape, as a serializer would
+/// each time.
 fn member(to: &mut Vec<u8>, name: &[u8], value: &(impl Serialize + ?Sized)) {
     to.extend_from_slice(name);
     // Texts and numbers can always be written.

@@ -77,8 +77,8 @@ pub(crate) async fn peer(
     Ok(peer)
 }
 
-/// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before. `may_be`: over
-/// HTTP/1.1, over HTTP/2.
+/// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before.
+/// `may_be`: over HTTP/1.1, over HTTP/2.
 fn watch(
     session: &mut Session,
     context: &mut Context,
@@ -185,7 +185,8 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     note(session, context, error, result(error), metrics);
 }
 
-/// Whether it is an upstream that was asked to switch protocols, and had said nothing of that for `timeouts.read`, or not all.
+/// Whether it is an upstream that was asked to switch protocols, and had said nothing of that for
+/// `timeouts.read`, or not all.
 fn is_silent_before_switch(context: &Context, error: &Error) -> bool {
     context.switch.is_some()
         && context.failure.is_none()
@@ -193,20 +194,22 @@ fn is_silent_before_switch(context: &Context, error: &Error) -> bool {
         && cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
-/// Whether a server of HTTP/2 says that it did nothing with the request: `REFUSED_STREAM`, or a stream above the last that
-/// its `GOAWAY` names (RFC 9113 section 8.7). pingora tells these from others by deciding that they be tried again.
+/// Whether a server of HTTP/2 says that it did nothing with the request: `REFUSED_STREAM`, or a stream above
+/// the last that its `GOAWAY` names (RFC 9113 section 8.7). pingora tells these from others by deciding that
+/// they be tried again.
 fn is_unprocessed(error: &Error) -> bool {
     *error.etype() == ErrorType::H2Error && error.retry == RetryType::Decided(true)
 }
 
-/// Whether the handshake failed because we did not offer HTTP/2, so far as anybody can tell: that says nothing of how the
-/// server is, and another would say the same.
+/// Whether the handshake failed because we did not offer HTTP/2, so far as anybody can tell: that says
+/// nothing of how the server is, and another would say the same.
 fn speaks_http2_alone(context: &Context, error: &Error) -> bool {
     context.forces_http1 && *error.etype() == ErrorType::TLSHandshakeFailure
 }
 
-/// Whether an error of connecting says something of the server. All do, whatever pingora calls them, but two: a kept
-/// connection of HTTP/2 that takes no more requests, where the next try makes a new one; and that we have no file left.
+/// Whether an error of connecting says something of the server. All do, whatever pingora calls them, but two:
+/// a kept connection of HTTP/2 that takes no more requests, where the next try makes a new one; and that we
+/// have no file left.
 fn is_of_the_server(error: &Error) -> bool {
     let ours = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     let code = cause(error).and_then(io::Error::raw_os_error);
@@ -245,8 +248,8 @@ fn note(session: &Session, context: &mut Context, error: &Error, result: &'stati
 mod tests {
     use super::*;
 
-    /// pingora has no name of its own for some of them: no address of our own to connect from (`BindError`, or `InternalError`
-    /// around it), and what a firewall forbids (`InternalError`).
+    /// pingora has no name of its own for some of them: no address of our own to connect from (`BindError`,
+    /// or `InternalError` around it), and what a firewall forbids (`InternalError`).
     #[test]
     fn whatever_keeps_a_connection_from_being_made_is_of_the_server_but_what_we_lack() {
         let because = |kind: ErrorType, code: Errno| {

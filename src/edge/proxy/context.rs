@@ -268,7 +268,8 @@ impl Context {
         }
     }
 
-    /// The body has ended, and pingora does not know: trailers follow it. Returns whether it will hear of that.
+    /// The body has ended, and pingora does not know: trailers follow it. Returns whether it will hear of
+    /// that.
     pub(crate) fn ends_with_trailers(&mut self, session: &mut Session) -> bool {
         self.watch.as_mut().is_some_and(|watch| {
             watch.body_has_ended(session);
@@ -305,7 +306,8 @@ impl Context {
         self.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
     }
 
-    /// Keeps for the log whose request it is, as tokens have it: so one search finds all, and what it finds can be taken back.
+    /// Keeps for the log whose request it is, as tokens have it: so one search finds all, and what it finds
+    /// can be taken back.
     pub(crate) fn keep_client(&mut self, name: Option<&ClientName>) {
         self.client = name.map(|name| {
             let client_id = self.live().settings.client_id(name);

@@ -1,5 +1,5 @@
-//! What becomes of a refusal at the edge: it is counted, said in the log where somebody should look, and answered. What
-//! it says is decided in `core::denial`.
+//! What becomes of a refusal at the edge: it is counted, said in the log where somebody should look, and
+//! answered. What it says is decided in `core::denial`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -86,7 +86,8 @@ impl Proxy {
         }
     }
 
-    /// Counts what would have been refused. It brakes its address on routes that only report, and nowhere else.
+    /// Counts what would have been refused. It brakes its address on routes that only report, and nowhere
+    /// else.
     pub(in crate::edge) fn report(&self, context: &mut Context, route: &RouteName, denial: &Denial) {
         let facts = denial.facts();
         context.report_only = Some(facts.label);

@@ -1,4 +1,5 @@
-//! How an answer of Tollgate's own leaves: with the session's next cookie, and readable for the pages that may read it.
+//! How an answer of Tollgate's own leaves: with the session's next cookie, and readable for the pages that
+//! may read it.
 
 use pingora::proxy::Session;
 
@@ -6,7 +7,8 @@ use crate::edge::answers::answer::Answer;
 use crate::edge::answers::respond;
 use crate::edge::proxy::context::Context;
 
-/// Writes an answer of Tollgate's own, so that the pages that may read it can. A session's next cookie goes along.
+/// Writes an answer of Tollgate's own, so that the pages that may read it can. A session's next cookie goes
+/// along.
 pub(in crate::edge) async fn reply(
     session: &mut Session,
     context: &mut Context,

@@ -1,14 +1,15 @@
 //! How the body of one request comes in, and the end of requests whose body does not come.
 //!
 //! pingora ends a body of HTTP/1.1 that pauses; one of HTTP/2 may stop for ever, and either may trickle. The
-//! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside (`endable_app`).
+//! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside
+//! (`endable_app`).
 //!
-//! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as in gRPC,
-//! and the upstream's own timeouts bound it. Once the answer is complete, however it ended, the conversation is over:
-//! what is left of the body is judged again.
+//! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as
+//! in gRPC, and the upstream's own timeouts bound it. Once the answer is complete, however it ended, the
+//! conversation is over: what is left of the body is judged again.
 //!
-//! What a request was let in as (`LetIn`) is here because each has the other: a body over HTTP/2 the place where its request
-//! is told of, and that place a body over HTTP/1.1.
+//! What a request was let in as (`LetIn`) is here because each has the other: a body over HTTP/2 the place
+//! where its request is told of, and that place a body over HTTP/1.1.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,8 @@ use crate::config::settings::{Patience, Timeouts};
 use crate::core::pace::Pace;
 use crate::state::open_requests::OpenRequest;
 
-/// How much longer than an upstream may take, and then say nothing, a body waits for it: pingora ends it first, and says so.
+/// How much longer than an upstream may take, and then say nothing, a body waits for it: pingora ends it
+/// first, and says so.
 const AFTER_UPSTREAM: Duration = Duration::from_secs(5);
 
 /// Where whoever serves a request finds as what it was let in.
@@ -88,7 +90,8 @@ struct State {
     is_complete: bool,
     /// The upstream is answering and has not ended.
     is_conversation: bool,
-    /// Some of the answer is being written: how long that takes is the client's doing, and bounded by `answer_unread`.
+    /// Some of the answer is being written: how long that takes is the client's doing, and bounded by
+    /// `answer_unread`.
     is_written_to: bool,
     was_given_up: bool,
     /// The upstream was to answer, and did not, or not to the end.
@@ -100,8 +103,8 @@ impl State {
         self.is_complete || self.is_conversation
     }
 
-    /// After how long in which nothing passes it ends. A silent upstream is seen before (`watched`), unless pingora looks at
-    /// neither side because it takes no more.
+    /// After how long in which nothing passes it ends. A silent upstream is seen before (`watched`), unless
+    /// pingora looks at neither side because it takes no more.
     fn patience(&self) -> Duration {
         match self.silence {
             Some(silence) if self.is_for_upstream() => self.stopped_after_answer.saturating_add(silence),
@@ -127,8 +130,8 @@ impl Inflow {
         Arc::new(Self { let_in: LetIn::default(), began, patience, state: Mutex::new(state) })
     }
 
-    /// The one that watches over this request, or a new one. `None` where nothing is to come, and nobody watches: all that
-    /// it would be asked it would answer as nobody does.
+    /// The one that watches over this request, or a new one. `None` where nothing is to come, and nobody
+    /// watches: all that it would be asked it would answer as nobody does.
     pub(crate) fn of(
         request: &RequestHeader,
         is_bodiless: bool,
@@ -160,10 +163,11 @@ impl Inflow {
         in_time || state.is_conversation || state.is_complete
     }
 
-    /// The upstream may leave the body unread for `write`; only what exceeds the default is added to the client's patience, as
-    /// it is not the client who stops then. An HTTP/1.1 upstream may after that be silent for `read`, before pingora answers for
-    /// it. If the body is watched, progress in either direction counts, and both sides may pause for `read`, as in a
-    /// conversation that the client begins and then waits in, its own side still open.
+    /// The upstream may leave the body unread for `write`; only what exceeds the default is added to the
+    /// client's patience, as it is not the client who stops then. An HTTP/1.1 upstream may after that be
+    /// silent for `read`, before pingora answers for it. If the body is watched, progress in either direction
+    /// counts, and both sides may pause for `read`, as in a conversation that the client begins and then
+    /// waits in, its own side still open.
     pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, may_be_http1: bool, is_watched: bool) {
         let more = timeouts.write.saturating_sub(Timeouts::default().write);
         let mut state = self.state.lock();
@@ -227,7 +231,8 @@ impl Inflow {
         self.state.lock().upstream_was_silent
     }
 
-    /// Ends when nothing has passed for as long and it was for the upstream to speak: it has the whole body, or is answering.
+    /// Ends when nothing has passed for as long and it was for the upstream to speak: it has the whole body,
+    /// or is answering.
     pub(crate) async fn until_silent(&self, patience: Duration) {
         loop {
             let due = {
@@ -252,8 +257,8 @@ impl Inflow {
         self.state.lock().was_given_up
     }
 
-    /// Ends when the body has stopped for too long; where it is watched, also when nothing passes and nobody sees it:
-    /// pingora looks at the client no more once the upstream takes no more of the body.
+    /// Ends when the body has stopped for too long; where it is watched, also when nothing passes and nobody
+    /// sees it: pingora looks at the client no more once the upstream takes no more of the body.
     pub(crate) async fn stops(&self) {
         loop {
             let due = {

@@ -13,8 +13,8 @@ use pingora::proxy::Session;
 use crate::core::denial::Denial;
 use crate::core::request::{Host, RequestHead, check_method};
 
-/// The most header fields in one request. All `Cookie` fields are one: HTTP/2 takes them apart, a browser a cookie each
-/// (RFC 9113 section 8.2.3).
+/// The most header fields in one request. All `Cookie` fields are one: HTTP/2 takes them apart, a browser a
+/// cookie each (RFC 9113 section 8.2.3).
 const FIELDS: usize = 100;
 
 /// The most options in `Connection`: pingora takes no more.
@@ -71,8 +71,8 @@ pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Resul
     check_method(&request.method)
 }
 
-/// Refuses a `Connection` that names what no client may have removed, or no field (RFC 9110 section 7.6.1): pingora would, and
-/// only after the token was judged.
+/// Refuses a `Connection` that names what no client may have removed, or no field (RFC 9110 section 7.6.1):
+/// pingora would, and only after the token was judged.
 fn check_connection(request: &RequestHeader) -> Result<(), Denial> {
     let mut options = request
         .headers
@@ -98,10 +98,9 @@ fn has_too_many_fields(request: &RequestHeader) -> bool {
     headers.len() > FIELDS && headers.len() - crumbs() > FIELDS
 }
 
-/// The host that the request names, in lower case. For HTTP/1.0 without `Host` that of an absolute-form target (RFC 9112
-/// section 3.2.2), and empty where it has none. In HTTP/2
-/// `:authority` takes its place; pingora has refused a request in which the two differ (RFC 9113 section
-/// 8.3.1).
+/// The host that the request names, in lower case. For HTTP/1.0 without `Host` that of an absolute-form
+/// target (RFC 9112 section 3.2.2), and empty where it has none. In HTTP/2 `:authority` takes its place;
+/// pingora has refused a request in which the two differ (RFC 9113 section 8.3.1).
 pub(crate) fn host(request: &RequestHeader) -> Result<Cow<'_, str>, Denial> {
     let mut fields = request.headers.get_all(header::HOST).iter();
     let authority = || request.uri.authority().map(http::uri::Authority::as_str);
@@ -126,7 +125,8 @@ fn authority_of_target(request: &RequestHeader) -> Result<&str, Denial> {
     std::str::from_utf8(authority).map_err(|_| Denial::BadRequest("The target's host is not text."))
 }
 
-/// Puts the path into an absolute-form target that has none before its query: there it means `/` (RFC 9110 section 4.2.1).
+/// Puts the path into an absolute-form target that has none before its query: there it means `/` (RFC 9110
+/// section 4.2.1).
 pub(crate) fn complete(request: &mut RequestHeader) -> Result<(), Denial> {
     let raw = request.raw_path();
     if raw.first() == Some(&b'/') {
@@ -192,10 +192,10 @@ pub(crate) fn head<'r>(
     })
 }
 
-/// Whether the client asks for a WebSocket on its connection (RFC 6455 section 4.1), which is the only switch of
-/// protocols that pingora passes on. It would do so for any method, and without `Connection: Upgrade`, which a
-/// proxy before us that knows nothing of upgrades has taken away (RFC 9110 section 7.8). A request with a body is
-/// not waited for longer because it says so.
+/// Whether the client asks for a WebSocket on its connection (RFC 6455 section 4.1), which is the only switch
+/// of protocols that pingora passes on. It would do so for any method, and without `Connection: Upgrade`,
+/// which a proxy before us that knows nothing of upgrades has taken away (RFC 9110 section 7.8). A request
+/// with a body is not waited for longer because it says so.
 pub(crate) fn may_upgrade(request: &RequestHeader) -> bool {
     let is = |name, value: &str| {
         let mut fields = request.headers.get_all(name).iter();

@@ -1,10 +1,11 @@
-//! The places of the requests under way: how many there are, and how many of them one client has. Each may need a file
-//! towards its upstream, and one connection of HTTP/2 has many. A request takes its place once its header is known to be
-//! one, and gives it back with its context, also where it is ended from outside.
+//! The places of the requests under way: how many there are, and how many of them one client has. Each may
+//! need a file towards its upstream, and one connection of HTTP/2 has many. A request takes its place once
+//! its header is known to be one, and gives it back with its context, also where it is ended from outside.
 //!
-//! As long as fewer than a quarter of all places are taken, nobody asks whose they are, and it costs nothing. From then
-//! on they are counted by address, and one address gets its share of them and no more. So one address has at most that
-//! quarter and its share, and others the rest. Who was refused has no place: however many those are, they keep nobody out.
+//! As long as fewer than a quarter of all places are taken, nobody asks whose they are, and it costs nothing.
+//! From then on they are counted by address, and one address gets its share of them and no more. So one
+//! address has at most that quarter and its share, and others the rest. Who was refused has no place: however
+//! many those are, they keep nobody out.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::core::address::ClientNetwork;
 use crate::core::denial::Denial;
 use crate::core::forwarded::is_trusted;
 
-/// The part of all places that is taken by whoever comes, and the least that is one address's share: a quarter.
+/// The part of all places that is taken by whoever comes, and the least that is one address's share: a
+/// quarter.
 const PART: usize = 4;
 
 /// All places.
@@ -25,8 +27,9 @@ pub(crate) struct RequestPlaces {
     taken: AtomicUsize,
     most: usize,
     most_of_one: usize,
-    /// Those that are counted, in bounded memory. An address could be taken for a busier one where busy ones share each of
-    /// its four counters, which nobody outside can foretell; at a share each there are three busy ones at most.
+    /// Those that are counted, in bounded memory. An address could be taken for a busier one where busy ones
+    /// share each of its four counters, which nobody outside can foretell; at a share each there are three
+    /// busy ones at most.
     of_each: Inflight,
 }
 
@@ -44,7 +47,8 @@ impl RequestPlaces {
     /// A place for a request of this client. An address of `but_for` stands for many, and so does none.
     ///
     /// # Errors
-    /// [`Denial::Overloaded`] where all are taken, [`Denial::TooManyAtOnce`] where the client has its share of them.
+    /// [`Denial::Overloaded`] where all are taken, [`Denial::TooManyAtOnce`] where the client has its share
+    /// of them.
     pub(crate) fn take(self: &Arc<Self>, client: IpAddr, but_for: &[IpNet]) -> Result<RequestPlace, Denial> {
         let before = self.taken.fetch_add(1, Ordering::AcqRel);
         // It is given back where this is refused.

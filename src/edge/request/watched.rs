@@ -1,13 +1,13 @@
-//! A request with a body on its way to a server that may speak HTTP/2, once that server is to answer: it ends when neither
-//! side moves for `timeouts.read`.
+//! A request with a body on its way to a server that may speak HTTP/2, once that server is to answer: it ends
+//! when neither side moves for `timeouts.read`.
 //!
-//! pingora waits for the head of an answer over HTTP/2 with one timer, which begins with the request and is not put off
-//! by its body: uploads that took longer than `timeouts.read` failed. That timer cannot be put off, but pingora reads
-//! the client's side all the while. So the timer is set to long, and a session that is wrapped around the client's says
-//! when the server is silent.
+//! pingora waits for the head of an answer over HTTP/2 with one timer, which begins with the request and is
+//! not put off by its body: uploads that took longer than `timeouts.read` failed. That timer cannot be put
+//! off, but pingora reads the client's side all the while. So the timer is set to long, and a session that is
+//! wrapped around the client's says when the server is silent.
 //!
-//! It must never change what passes: all but the waiting is the inner session's. The wrapper is put on where the answer
-//! is due, and taken off for whatever asks which version of HTTP the client speaks.
+//! It must never change what passes: all but the waiting is the inner session's. The wrapper is put on where
+//! the answer is due, and taken off for whatever asks which version of HTTP the client speaks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +64,8 @@ impl Watch {
         self.within = Some(within);
     }
 
-    /// Trailers follow the body (RFC 9113 section 8.1). pingora takes them for more of it, which it goes on asking for: it
-    /// sends the end twice to a server of HTTP/2, and then looks at the client no more.
+    /// Trailers follow the body (RFC 9113 section 8.1). pingora takes them for more of it, which it goes on
+    /// asking for: it sends the end twice to a server of HTTP/2, and then looks at the client no more.
     pub(crate) fn body_has_ended(&mut self, session: &mut Session) {
         self.body_has_ended = true;
         self.take_off(session);

@@ -1,8 +1,9 @@
 //! The authorities of the system, by which upstreams over TLS are trusted that have no `ca` of their own.
 //!
-//! pingora's connectors read them only at start, each on its own, hundreds of files each time, and panic if one cannot
-//! be read. So connectors read them only where an upstream needs them, after we have read them once ourselves. An
-//! upstream that a reload adds, where none needed them before, carries them with each connection.
+//! pingora's connectors read them only at start, each on its own, hundreds of files each time, and panic if
+//! one cannot be read. So connectors read them only where an upstream needs them, after we have read them
+//! once ourselves. An upstream that a reload adds, where none needed them before, carries them with each
+//! connection.
 
 use std::sync::Arc;
 
@@ -51,8 +52,8 @@ pub(super) fn can_be_read() -> Result<(), Unreadable> {
     load_platform_certs_incl_env_into_store(&mut RootCertStore::empty()).map_err(|_| Unreadable)
 }
 
-/// The system's authorities, for connections of a configuration that needs them while the connectors, made for
-/// `started_with`, do not know them.
+/// The system's authorities, for connections of a configuration that needs them while the connectors, made
+/// for `started_with`, do not know them.
 ///
 /// # Errors
 /// When there is none that can be read.

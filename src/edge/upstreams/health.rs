@@ -1,5 +1,5 @@
-//! Asks servers over and over how they are, each by itself and on a connection of its own, and at all addresses of its name
-//! until one is well. One that says nothing keeps no other from being asked.
+//! Asks servers over and over how they are, each by itself and on a connection of its own, and at all
+//! addresses of its name until one is well. One that says nothing keeps no other from being asked.
 
 use std::sync::{Arc, Weak};
 
@@ -106,8 +106,9 @@ async fn keep_asking_one(upstream: &Weak<Upstream>, at: usize, check: &HealthChe
     }
 }
 
-/// Asks at the address in use, and where that is not well at all others at once, until one is, which requests then go to. Only
-/// where all have failed has the check: a name may have addresses at which nobody listens (`localhost` as `::1`).
+/// Asks at the address in use, and where that is not well at all others at once, until one is, which requests
+/// then go to. Only where all have failed has the check: a name may have addresses at which nobody listens
+/// (`localhost` as `::1`).
 async fn is_well(server: &Server, check: &HealthCheck, connector: &Connector) -> bool {
     let peers = server.peers(check.timeout).await;
     let Some((in_use, others)) = peers.split_first() else { return false };

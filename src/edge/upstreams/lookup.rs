@@ -1,6 +1,7 @@
-//! The addresses of a server's name. They are looked up off the hot path: a request waits only where there are none
-//! yet, or where what is known may be wrong by now, because nobody asked for it for long or because all of it failed.
-//! All who wait share one look-up, each for as long as it may; the look-up goes on by itself.
+//! The addresses of a server's name. They are looked up off the hot path: a request waits only where there
+//! are none yet, or where what is known may be wrong by now, because nobody asked for it for long or because
+//! all of it failed. All who wait share one look-up, each for as long as it may; the look-up goes on by
+//! itself.
 //!
 //! It must never let an outage of the resolver take away addresses that are still good.
 
@@ -18,9 +19,11 @@ use tokio::time::{Instant, timeout};
 
 /// How long a resolved name counts as fresh.
 const FRESH: Duration = Duration::from_secs(10);
-/// When what was found is too old to be used before it was asked for again: an address may be somebody else's by then.
+/// When what was found is too old to be used before it was asked for again: an address may be somebody else's
+/// by then.
 const OLD: Duration = Duration::from_secs(60);
-/// From one look-up that failed to the next, where there are addresses. A resolver may say no at once, to each request.
+/// From one look-up that failed to the next, where there are addresses. A resolver may say no at once, to
+/// each request.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a look-up may take. A system's resolver asks one server after the other, for 5 seconds each.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -96,8 +99,8 @@ impl Lookup {
         Self { name, port, resolver, found: ArcSwapOption::empty(), looked: Mutex::default() }
     }
 
-    /// The address to connect to: the one in use, or the next of those that did not fail. `None`: there is none, so far as
-    /// `patience` let it be found.
+    /// The address to connect to: the one in use, or the next of those that did not fail. `None`: there is
+    /// none, so far as `patience` let it be found.
     pub(super) async fn address(
         self: &Arc<Self>,
         failed: &[SocketAddr],
@@ -135,8 +138,8 @@ impl Lookup {
         self.found.load().as_ref().map(|found| found.in_turn().collect()).unwrap_or_default()
     }
 
-    /// Whether there may be an address that is none of these, which failed: another that is known, or one that was not
-    /// asked for yet.
+    /// Whether there may be an address that is none of these, which failed: another that is known, or one
+    /// that was not asked for yet.
     pub(super) fn may_have_another(&self, failed: &[SocketAddr]) -> bool {
         let found = self.found.load();
         found.as_ref().is_none_or(|found| found.but(failed).is_some() || !(found.is_fresh() || self.fails()))
@@ -168,7 +171,8 @@ impl Lookup {
         self.looked.lock().failed_at.is_some_and(|at| at.elapsed() < FRESH)
     }
 
-    /// The look-up that is under way; one begins where none is. It belongs to no request: whoever waits may go.
+    /// The look-up that is under way; one begins where none is. It belongs to no request: whoever waits may
+    /// go.
     fn under_way(self: &Arc<Self>) -> Looking {
         let mut looked = self.looked.lock();
         let failed_now =

@@ -60,7 +60,8 @@ pub(crate) struct Upstream {
 
 impl Upstreams {
     /// `before`: what a reload takes over from. Upstreams that did not change stay as they are; of others,
-    /// servers whose address did not change keep what is known of their health. `brought`: see [`authorities`].
+    /// servers whose address did not change keep what is known of their health. `brought`: see
+    /// [`authorities`].
     ///
     /// # Errors
     /// The URL of an upstream that has no host; config.yaml cannot bring one.
@@ -87,8 +88,9 @@ impl Upstreams {
         self.0.get(name)
     }
 
-    /// These count from now on: says of every server how it is, and no more of servers that are gone. What changes of
-    /// what both know changes here, and not where they are made: a reload may still be refused then.
+    /// These count from now on: says of every server how it is, and no more of servers that are gone. What
+    /// changes of what both know changes here, and not where they are made: a reload may still be refused
+    /// then.
     pub(crate) fn take_over(&self, before: Option<&Self>) {
         for upstream in before.iter().flat_map(|before| before.0.values()) {
             for server in &upstream.servers {
@@ -105,8 +107,8 @@ impl Upstreams {
         }
     }
 
-    /// Says of every server how it is now and what came of requests to it, and nothing of any other: what was heard of one may be too long ago, and a request
-    /// of before a reload may have heard of one that is gone.
+    /// Says of every server how it is now and what came of requests to it, and nothing of any other: what was
+    /// heard of one may be too long ago, and a request of before a reload may have heard of one that is gone.
     pub(crate) fn tell(&self, metrics: &Metrics) {
         for (upstream, authority, _) in metrics.servers() {
             let upstream = UpstreamName::new(upstream);
@@ -182,8 +184,8 @@ impl Upstream {
         chosen.or_else(|| self.one_that(|server| server.standing.is_healthy()))
     }
 
-    /// In turn, so that the first that is back is found, whichever it is. The balancer's own order would not do: it was asked
-    /// for it many times by then, which may be a multiple of how many servers there are.
+    /// In turn, so that the first that is back is found, whichever it is. The balancer's own order would not
+    /// do: it was asked for it many times by then, which may be a multiple of how many servers there are.
     fn next_that(&self, will_do: impl Fn(&Arc<Server>) -> bool) -> Option<Arc<Server>> {
         let from = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.servers.len())?;
         let (before, from) = self.servers.split_at(from);

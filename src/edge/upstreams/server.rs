@@ -27,8 +27,9 @@ use crate::state::metrics::Metrics;
 const IDLE: Duration = Duration::from_secs(30);
 /// Requests on one HTTP/2 connection at a time, where the server allows as many.
 const STREAMS: u32 = 128;
-/// What a server may send of one answer over HTTP/2 before it was read, and of all answers on a connection: enough for each
-/// of them, so that one whose client does not read takes nothing from the others (RFC 9113 section 5.2.2).
+/// What a server may send of one answer over HTTP/2 before it was read, and of all answers on a connection:
+/// enough for each of them, so that one whose client does not read takes nothing from the others (RFC 9113
+/// section 5.2.2).
 const ANSWER_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = STREAMS * ANSWER_WINDOW;
 
@@ -51,13 +52,14 @@ pub(crate) struct Server {
     /// Of its connections; see [`Self::allow_http2_again`].
     generation: Arc<AtomicU64>,
     pub(super) standing: Arc<Standing>,
-    /// Its series of requests that were answered, from the first on. A reload that takes it away takes this server away.
+    /// Its series of requests that were answered, from the first on. A reload that takes it away takes this
+    /// server away.
     ok: OnceLock<IntCounter>,
 }
 
 impl Server {
-    /// `before`: the same server in an earlier configuration; what is known of it stays. `brought`: the system's
-    /// authorities, where the connector does not know them.
+    /// `before`: the same server in an earlier configuration; what is known of it stays. `brought`: the
+    /// system's authorities, where the connector does not know them.
     pub(super) fn new(
         upstream: &Upstream,
         settings: &settings::Server,
@@ -115,7 +117,8 @@ impl Server {
         if result == "ok" { self.ok.get_or_init(series).inc() } else { series().inc() }
     }
 
-    /// Where to connect now, but for where it `failed`. A look-up of its name is waited for no longer than `patience`.
+    /// Where to connect now, but for where it `failed`. A look-up of its name is waited for no longer than
+    /// `patience`.
     ///
     /// # Errors
     /// [`Denial::UpstreamUnavailable`] when there is nowhere: its name does not resolve, or to nothing else.
@@ -162,8 +165,8 @@ impl Server {
         failed.len() < ADDRESSES && self.lookup.as_ref().is_some_and(|lookup| lookup.may_have_another(failed))
     }
 
-    /// It wanted one request over HTTP/1.1 (RFC 9113 section 7). pingora would give it no other from then on, and remembers
-    /// that by what tells its connections apart: so they are others from here on.
+    /// It wanted one request over HTTP/1.1 (RFC 9113 section 7). pingora would give it no other from then on,
+    /// and remembers that by what tells its connections apart: so they are others from here on.
     pub(crate) fn allow_http2_again(&self) {
         let next = |generation| (generation < GENERATIONS).then_some(generation + 1);
         let _ = self.generation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
@@ -178,8 +181,8 @@ pub(crate) fn set_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     peer.options.write_timeout = Some(timeouts.write);
 }
 
-/// Prepares a connection for a request that must not go over HTTP/2, whatever the server offers. It is kept for others of
-/// its kind alone: those that may go over HTTP/2 would else find it, and stay with it.
+/// Prepares a connection for a request that must not go over HTTP/2, whatever the server offers. It is kept
+/// for others of its kind alone: those that may go over HTTP/2 would else find it, and stay with it.
 pub(crate) fn over_http1(peer: &mut HttpPeer) {
     peer.options.set_http_version(1, 1);
     peer.group_key = peer.group_key.rotate_left(32);

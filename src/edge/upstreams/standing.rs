@@ -1,6 +1,7 @@
-//! What is known of a server's health, by checks (actively) and by what became of connections to it (passively). A
-//! server that cannot be reached is set aside for a moment that doubles each time; when the moment is over, one request
-//! tries it. Without requests nobody learns that it is back, so a failure counts for [`REMEMBERED`] at most.
+//! What is known of a server's health, by checks (actively) and by what became of connections to it
+//! (passively). A server that cannot be reached is set aside for a moment that doubles each time; when the
+//! moment is over, one request tries it. Without requests nobody learns that it is back, so a failure counts
+//! for [`REMEMBERED`] at most.
 //!
 //! It must never set the only server aside; whoever chooses sees to that.
 
@@ -56,9 +57,9 @@ impl Standing {
             && self.next_try.compare_exchange(next, now.saturating_add(FIRST), Relaxed, Relaxed).is_ok()
     }
 
-    /// It could not be reached by a request that tried since `began`. True when that is news. What began before its time
-    /// aside was over says nothing new, however many they are and however long they took: else one moment of many requests
-    /// would be one failure after the other.
+    /// It could not be reached by a request that tried since `began`. True when that is news. What began
+    /// before its time aside was over says nothing new, however many they are and however long they took:
+    /// else one moment of many requests would be one failure after the other.
     pub(super) fn could_not_connect(&self, began: u64, now: u64) -> bool {
         let until = self.aside_until.load(Relaxed);
         if began < until {

@@ -1,14 +1,14 @@
-//! Connections for requests that may switch protocols (RFC 9110 section 7.8): what an upstream says is read after what
-//! was written to it.
+//! Connections for requests that may switch protocols (RFC 9110 section 7.8): what an upstream says is read
+//! after what was written to it.
 //!
 //! pingora 0.9.1 takes the end of such a request's empty body for the end of the conversation, where it reads
-//! the `101` before it has come to that end (cloudflare/pingora#946): the client's WebSocket is open, and dead. It
-//! looks at both in one poll, in any order. Here the first read after a write is put off by one poll, and so the
-//! end comes first.
+//! the `101` before it has come to that end (cloudflare/pingora#946): the client's WebSocket is open, and
+//! dead. It looks at both in one poll, in any order. Here the first read after a write is put off by one
+//! poll, and so the end comes first.
 //!
-//! pingora has one patience for what the upstream says before it switches and after it. A WebSocket may be silent for long; an
-//! upstream that has not answered, or whose answer is no switch, may not be for longer than `timeouts.read`. So that is held
-//! here, until whoever sees the `101` says so.
+//! pingora has one patience for what the upstream says before it switches and after it. A WebSocket may be
+//! silent for long; an upstream that has not answered, or whose answer is no switch, may not be for longer
+//! than `timeouts.read`. So that is held here, until whoever sees the `101` says so.
 //!
 //! It must never keep back what came: whoever is put off is woken at once.
 
@@ -64,7 +64,8 @@ impl Connect for Connector {
     }
 }
 
-/// A connection whose first read after a write is put off by one poll, and whose reads do not last before the switch.
+/// A connection whose first read after a write is put off by one poll, and whose reads do not last before the
+/// switch.
 #[derive(Debug)]
 struct InTurn<I> {
     io: I,

@@ -1,5 +1,6 @@
-//! A code for a session. With `login: page` the page brings `code` and `code_verifier` and gets the tokens; else
-//! `flows::sign_in` brings both, and no page gets anything. The refresh token goes into the cookie and nowhere else.
+//! A code for a session. With `login: page` the page brings `code` and `code_verifier` and gets the tokens;
+//! else `flows::sign_in` brings both, and no page gets anything. The refresh token goes into the cookie and
+//! nowhere else.
 //!
 //! An AS that gives no refresh token gives no session: a page gets its access token, no cookie is
 //! set, and the log names `offline_access`.
@@ -43,7 +44,7 @@ use crate::state::exchanges::{Airborne, Place};
 use crate::state::live::Live;
 
 /// For a page, which gets the tokens.
-pub(super) async fn sign_in(
+pub(super) async fn exchange_code(
     request: ClientRequest<'_>,
     code: SecretString,
     verifier: SecretString,
@@ -146,8 +147,8 @@ pub(in crate::flows) async fn prepare(request: ClientRequest<'_>) -> Result<Prep
 }
 
 impl Prepared {
-    /// Spends the code. The session whose cookie came along is over when there is a new one; also without one when a
-    /// page has the tokens, which may be somebody else's.
+    /// Spends the code. The session whose cookie came along is over when there is a new one; also without one
+    /// when a page has the tokens, which may be somebody else's.
     ///
     /// # Errors
     /// Why there is no session; the code is of no use any more.
@@ -365,8 +366,8 @@ impl CodeExchange {
         })
     }
 
-    /// Of what was taken back up to a moment: a sign-in is as old as the first of its access tokens. The browser, or the
-    /// authorization server, may have taken its time since.
+    /// Of what was taken back up to a moment: a sign-in is as old as the first of its access tokens. The
+    /// browser, or the authorization server, may have taken its time since.
     fn was_not_taken_back(&self, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
         let now = self.gate.clock.now();
         let facts = GrantIdentity::of(grant);
@@ -377,7 +378,8 @@ impl CodeExchange {
         if admits { Ok(()) } else { Err(Denial::TakenBack) }
     }
 
-    /// Notes which access token the new family handed out, and whose the family is where the token does not say so.
+    /// Notes which access token the new family handed out, and whose the family is where the token does not
+    /// say so.
     async fn note(
         &self,
         grant: &Grant,

@@ -1,10 +1,11 @@
 //! How all replicas agree that a flight is under way.
 //!
-//! A flight's lease is its beat in the store. Whoever waits for a flight of another replica watches the beat, and
-//! breaks the lease when it stood still for long enough by this replica's own clock while the store answered all the
-//! time: for [`LEASE`], or for [`SENT_LEASE`] once the store says that its request has left. Whoever flies gives up
-//! before that, by its own clock ([`beat`]). So neither clocks that differ nor an outage of the store, for all
-//! replicas or for one of them, let two replicas send one refresh token while the answer of the first may still come.
+//! A flight's lease is its beat in the store. Whoever waits for a flight of another replica watches the beat,
+//! and breaks the lease when it stood still for long enough by this replica's own clock while the store
+//! answered all the time: for [`LEASE`], or for [`SENT_LEASE`] once the store says that its request has left.
+//! Whoever flies gives up before that, by its own clock ([`beat`]). So neither clocks that differ nor an
+//! outage of the store, for all replicas or for one of them, let two replicas send one refresh token while
+//! the answer of the first may still come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,8 @@ async fn break_lease(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: Fli
     }
 }
 
-/// Renews the lease of a flight, until the store has failed for so long that another replica may soon break it.
+/// Renews the lease of a flight, until the store has failed for so long that another replica may soon break
+/// it.
 pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
     let mut renewed = Instant::now();
     loop {

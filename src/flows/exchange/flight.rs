@@ -1,9 +1,11 @@
-//! One exchange at the AS, from the request to what is kept of the answer. It belongs to the gateway: it goes on
-//! when the browser leaves. It is noted in the store before it begins, says there when its request leaves, and renews its
-//! lease. It ends when it could not renew that for so long that another replica may soon send the same refresh token.
+//! One exchange at the AS, from the request to what is kept of the answer. It belongs to the gateway: it goes
+//! on when the browser leaves. It is noted in the store before it begins, says there when its request leaves,
+//! and renews its lease. It ends when it could not renew that for so long that another replica may soon send
+//! the same refresh token.
 //!
-//! What it brought is put into the store before anybody gets it, and is tried again for as long as the store's outage may
-//! last; otherwise another replica would send the refresh token that has just been replaced.
+//! What it brought is put into the store before anybody gets it, and is tried again for as long as the
+//! store's outage may last; otherwise another replica would send the refresh token that has just been
+//! replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,8 +120,8 @@ impl UnderWay {
             Ok((true, _)) => {}
             // It was ended meanwhile, and says why to each by its own cookie.
             Ok((false, Some(_))) => return FlightEnd::PresentAgain,
-            // Others have given it up, or a later generation overtook it. Presented again now, its cookie might look
-            // like a replay.
+            // Others have given it up, or a later generation overtook it. Presented again now, its cookie
+            // might look like a replay.
             Ok((false, None)) => return FlightEnd::Failed(Denial::AuthorizationServerUnavailable),
             Err(denial) => return self.fail(denial).await,
         }
@@ -141,9 +143,9 @@ impl UnderWay {
         }
     }
 
-    /// What is asked for where the page asks for nothing: the configured scope, if all of it was granted; else nothing,
-    /// which means all that was (RFC 6749 section 6). A part of it would cut off what the AS granted without naming it,
-    /// or by another name.
+    /// What is asked for where the page asks for nothing: the configured scope, if all of it was granted;
+    /// else nothing, which means all that was (RFC 6749 section 6). A part of it would cut off what the AS
+    /// granted without naming it, or by another name.
     fn configured_scope(&self) -> Option<String> {
         let (wanted, granted) = (self.client.scope.as_deref(), self.flight.grant.scope.as_ref());
         wanted.filter(|wanted| granted.is_none_or(|granted| granted.covers(wanted))).map(ToOwned::to_owned)
@@ -158,9 +160,9 @@ impl UnderWay {
         FlightEnd::Failed(denial)
     }
 
-    /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about
-    /// a grant that nobody holds any more. Also gives whether to revoke what it brought: where the session is over, by
-    /// this or before, or nobody knows; not where it goes on.
+    /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about a
+    /// grant that nobody holds any more. Also gives whether to revoke what it brought: where the session is
+    /// over, by this or before, or nobody knows; not where it goes on.
     async fn end(&self, end: SessionEnd, denial: Denial) -> (FlightEnd, bool) {
         let Flight { grant, id, .. } = &self.flight;
         let ended = self.change_within(ENDING, |family, _| {
@@ -211,7 +213,8 @@ impl UnderWay {
         }
     }
 
-    /// What was taken back while the AS was asked. A list that went out of date meanwhile costs nobody what came.
+    /// What was taken back while the AS was asked. A list that went out of date meanwhile costs nobody what
+    /// came.
     fn is_not_known_to_be_taken_back(&self) -> Result<(), Denial> {
         let (grant, now) = (GrantIdentity::of(&self.flight.grant), self.gate.clock.now());
         match self.gate.revocations.admits_grant(&grant, now) {
@@ -310,8 +313,8 @@ impl UnderWay {
         }
     }
 
-    /// Keeps what a session's requests are served with, before anybody has the cookie that it is for. `None`: the
-    /// client's pages hold their tokens themselves, or the token is of no use.
+    /// Keeps what a session's requests are served with, before anybody has the cookie that it is for. `None`:
+    /// the client's pages hold their tokens themselves, or the token is of no use.
     async fn keep_tokens(
         &self,
         answer: &TokenAnswer,
@@ -385,7 +388,8 @@ impl UnderWay {
         answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)))
     }
 
-    /// What goes into the store, and what browsers get once it is there. `grant`: what was exchanged, as late as it was used.
+    /// What goes into the store, and what browsers get once it is there. `grant`: what was exchanged, as late
+    /// as it was used.
     fn arrival(
         &self,
         grant: &Grant,

@@ -1,10 +1,9 @@
 //! Whether new tokens may be handed out: they must be what this gateway would accept, and belong to
 //! the one who signed in.
 //!
-//! A token that came straight from the token endpoint over TLS may be read without its signature
-//! (OpenID Connect Core 1.0 section 3.1.3.7) to compare whose it is; it is never trusted further
-//! than that, and every use of it is judged again by `flows::admit`. The ID token of a sign-in by the gateway is
-//! verified whole.
+//! A token that came straight from the token endpoint over TLS may be read without its signature (OpenID
+//! Connect Core 1.0 section 3.1.3.7) to compare whose it is; it is never trusted further than that, and every
+//! use of it is judged again by `flows::admit`. The ID token of a sign-in by the gateway is verified whole.
 
 use std::sync::Arc;
 
@@ -60,8 +59,8 @@ impl JudgedTokens {
         self.access_token.clone().or_else(|| self.id_token.clone())
     }
 
-    /// What is noted of the access token when it is handed out: nothing, when it is not. A token that does not say
-    /// when it ends counts as long as its session may.
+    /// What is noted of the access token when it is handed out: nothing, when it is not. A token that does
+    /// not say when it ends counts as long as its session may.
     pub(super) fn issued(
         &self,
         generation: Generation,
@@ -105,8 +104,8 @@ pub(in crate::flows) struct OwnSignIn {
 /// Judges what a token endpoint answered.
 ///
 /// # Errors
-/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the ID token is
-/// not of this sign-in; [`Denial::KeysUnavailable`] when that one cannot be verified now.
+/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the
+/// ID token is not of this sign-in; [`Denial::KeysUnavailable`] when that one cannot be verified now.
 pub(super) async fn judge(
     gate: &Gate,
     live: &Live,
@@ -193,8 +192,8 @@ fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Deni
     names_another.then_some(denial)
 }
 
-/// Whose, or for whom, a token should have been, and what it says instead, in words for the log, and by which claim it shows
-/// another kind.
+/// Whose, or for whom, a token should have been, and what it says instead, in words for the log, and by which
+/// claim it shows another kind.
 #[derive(Clone, Debug, Default)]
 struct Said {
     wanted: String,

@@ -1,13 +1,15 @@
-//! A code for a session, a session for a new access token: at `POST /oauth/token` in `token` mode, and in the middle of a
-//! request in `session` mode. What was exchanged is remembered in the store.
+//! A code for a session, a session for a new access token: at `POST /oauth/token` in `token` mode, and in the
+//! middle of a request in `session` mode. What was exchanged is remembered in the store.
 //!
 //! In order: the client being known, check the origin, read what is asked, and only then look at the
 //! cookie or ask anybody. A refresh token never appears in an answer; an outage never clears a
 //! cookie.
 //!
 //! - `code`: a code for a session; `refresh`: a session for a new access token
-//! - `coordinate`: how replicas agree on what becomes of a session; `flight`: one call to the AS, and what is kept of it
-//! - `judge`: whether new tokens may be handed out; `page_key`: the key of a page whose tokens are bound to it
+//! - `coordinate`: how replicas agree on what becomes of a session; `flight`: one call to the AS, and what is
+//!   kept of it
+//! - `judge`: whether new tokens may be handed out; `page_key`: the key of a page whose tokens are bound to
+//!   it
 //! - `receipts`: how it is noticed that an answer arrived
 //! - `unfilled_headers`: what an ID token lacks that upstreams are to be told
 
@@ -60,7 +62,7 @@ pub(in crate::flows) async fn exchange(
             refresh::refresh(request, scope, !background).await
         }
         Ok(TokenRequest::Code { code, verifier, redirect_uri }) => {
-            sign_in::sign_in(request, code, verifier, &redirect_uri).await
+            code::exchange_code(request, code, verifier, &redirect_uri).await
         }
         Err(denial) => {
             count_refused(gate, client, parameters);
@@ -91,8 +93,8 @@ pub(in crate::flows) fn windows(live: &Live, client: &Client) -> Windows {
     Windows { grace: live.settings.sessions.grace, timeouts: session_cookie::timeouts(client) }
 }
 
-/// Says once a client that a page can use an access token after its session went idle. One of `session` mode has no
-/// token to use: its session is judged at each request.
+/// Says once a client that a page can use an access token after its session went idle. One of `session` mode
+/// has no token to use: its session is judged at each request.
 fn warn_of_long_life(gate: &Gate, client: &Client, expires_in: Option<Duration>) {
     let outlives = client.session.is_none() && expires_in.is_some_and(|life| life > client.idle_timeout);
     if outlives && gate.exchanges.claim_warning(&client.name) {

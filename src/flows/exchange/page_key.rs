@@ -1,8 +1,8 @@
-//! The key of a page that asks for tokens bound to it (RFC 9449 section 5). The page makes its proof for the token
-//! endpoint of the authorization server, which judges it; the gateway passes it on as it came.
+//! The key of a page that asks for tokens bound to it (RFC 9449 section 5). The page makes its proof for the
+//! token endpoint of the authorization server, which judges it; the gateway passes it on as it came.
 //!
-//! The gateway judges it too, before anything comes of it: an answer at hand is given without asking anybody, so the
-//! gateway itself must see that it goes only to the holder of its key.
+//! The gateway judges it too, before anything comes of it: an answer at hand is given without asking anybody,
+//! so the gateway itself must see that it goes only to the holder of its key.
 
 use http::{HeaderValue, Method};
 use tokio::time::timeout;
@@ -49,8 +49,8 @@ pub(super) fn brought(at: ClientRequest<'_>) -> Result<Option<Brought<'_>>, Deni
     Ok(Some(Brought { proof, field }))
 }
 
-/// The key that a page proves which exchanges a code; `None` where it proves none, and gets tokens that are good for whoever
-/// has them.
+/// The key that a page proves which exchanges a code; `None` where it proves none, and gets tokens that are
+/// good for whoever has them.
 ///
 /// # Errors
 /// As [`brought`] and [`Brought::prove`].
@@ -70,8 +70,8 @@ impl Brought<'_> {
     /// The judgement; it counts as used from here on, in the share of `holder`.
     ///
     /// # Errors
-    /// `InvalidDpopProof`, `DpopProofForged`, `DpopProofReplayed`; `AuthorizationServerUnavailable` while nobody knows where
-    /// the AS is; `NoRoomForProofs`.
+    /// `InvalidDpopProof`, `DpopProofForged`, `DpopProofReplayed`; `AuthorizationServerUnavailable` while
+    /// nobody knows where the AS is; `NoRoomForProofs`.
     pub(super) async fn prove(self, at: ClientRequest<'_>, holder: Holder<'_>) -> Result<PageKey, Denial> {
         let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or(Denial::Internal)?;
         let known = timeout(at.patience(), endpoints(at.gate, issuer)).await;

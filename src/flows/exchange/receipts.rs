@@ -1,12 +1,13 @@
-//! Use of the newest access token, at any replica, proves that the answer it came in arrived: outside `grace` the
-//! generation before is then spent. An older token may have come without a cookie, so it proves nothing. Thus a stolen
-//! older cookie is noticed before the newer one is presented, if the page's APIs are behind this gateway.
+//! Use of the newest access token, at any replica, proves that the answer it came in arrived: outside `grace`
+//! the generation before is then spent. An older token may have come without a cookie, so it proves nothing.
+//! Thus a stolen older cookie is noticed before the newer one is presented, if the page's APIs are behind
+//! this gateway.
 //!
 //! What lasts of that session goes on by the new token, too.
 //!
-//! The request that brings the token does not wait for any of this, and the store is asked once for each token and
-//! replica. If it does not answer, a later request with the token asks again: what was not noted then may be the one
-//! sign of a theft.
+//! The request that brings the token does not wait for any of this, and the store is asked once for each
+//! token and replica. If it does not answer, a later request with the token asks again: what was not noted
+//! then may be the one sign of a theft.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +68,8 @@ async fn try_to_note(gate: &Gate, family: FamilyId, issued: Issued) -> Result<()
     if value.lifetime.is_zero() { Ok(()) } else { gate.store.put_if(&key(id), None, value).await.map(drop) }
 }
 
-/// The session that a token was handed out in, and the generation that it came with; `None` where nobody noted that.
+/// The session that a token was handed out in, and the generation that it came with; `None` where nobody
+/// noted that.
 ///
 /// # Errors
 /// The store failed: nobody can say.

@@ -59,8 +59,8 @@ pub(super) async fn refresh(
     found.told(request, &grant)
 }
 
-/// What a request of a page asks for. A proof costs work and memory, so none is judged for a session that is over, or for
-/// a cookie that would get nothing now.
+/// What a request of a page asks for. A proof costs work and memory, so none is judged for a session that is
+/// over, or for a cookie that would get nothing now.
 ///
 /// # Errors
 /// How the request ended, where it comes to no exchange.
@@ -83,8 +83,8 @@ async fn asked(
     Ok(ExchangeRequest { shape, proof: Some(proof), used })
 }
 
-/// How the request ends if its session is over or its cookie was exchanged too often, whoever has the key that it names;
-/// `None`: neither, and nothing was changed.
+/// How the request ends if its session is over or its cookie was exchanged too often, whoever has the key
+/// that it names; `None`: neither, and nothing was changed.
 async fn over(request: ClientRequest<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<ExchangeEnd> {
     let (windows, no_flight) = (windows(request.live, request.client), FlightId(0));
     let mut presented = None;
@@ -122,7 +122,8 @@ pub(super) struct ExchangeRequest {
     pub(super) used: bool,
 }
 
-/// A session for a new access token in the middle of a request. `patience`: the request goes on without it then.
+/// A session for a new access token in the middle of a request. `patience`: the request goes on without it
+/// then.
 pub(in crate::flows) async fn renew(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -142,8 +143,8 @@ pub(in crate::flows) async fn end_taken_back(request: ClientRequest<'_>, grant: 
     request.gate.metrics.exchanged(&request.client.name, found.outcome);
 }
 
-/// Ends a session that would get nothing any more, as its next exchange would: a spent cookie is logged and ends the whole
-/// family. `None`: it goes on, and nothing was done.
+/// Ends a session that would get nothing any more, as its next exchange would: a spent cookie is logged and
+/// ends the whole family. `None`: it goes on, and nothing was done.
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]; it is then not known whether the store has it.
@@ -387,8 +388,8 @@ pub(super) async fn answer_for(
     }
 }
 
-/// What becomes of a request when nobody knows whether the store has what was decided. What cannot be undone is done:
-/// an end may be the end for everybody.
+/// What becomes of a request when nobody knows whether the store has what was decided. What cannot be undone
+/// is done: an end may be the end for everybody.
 fn unconfirmed(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -436,7 +437,8 @@ async fn heard(
     }
 }
 
-/// The list of revocations names this session: it ends here, whatever the store says, and its refresh token at the AS.
+/// The list of revocations names this session: it ends here, whatever the store says, and its refresh token
+/// at the AS.
 async fn taken_back(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEnd {
     let mut tokens = vec![grant.refresh_token.clone()];
     let ended = change(request.gate, grant, session_cookie::timeouts(request.client), |family, _| {

@@ -1,8 +1,8 @@
 //! Whether the first ID token of a client fills the identity headers that are to be filled from it.
 //!
-//! OpenID Connect Core 1.0 section 5.4: with an access token issued, a provider may answer for the scopes `profile`, `email` and
-//! the like at its UserInfo endpoint alone. An absent claim leaves its header out, which no upstream tells from a person without
-//! one; so operators are told once a client.
+//! OpenID Connect Core 1.0 section 5.4: with an access token issued, a provider may answer for the scopes
+//! `profile`, `email` and the like at its UserInfo endpoint alone. An absent claim leaves its header out,
+//! which no upstream tells from a person without one; so operators are told once a client.
 
 use std::collections::BTreeSet;
 

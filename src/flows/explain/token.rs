@@ -144,7 +144,8 @@ fn audience(claims: &Map<String, Value>, rules: &TokenRules) -> String {
     )
 }
 
-/// What the claim by which it shows another kind means, and, where that may be wrong, what shows an access token in spite of it.
+/// What the claim by which it shows another kind means, and, where that may be wrong, what shows an access
+/// token in spite of it.
 fn other_kind(mark: &str) -> String {
     match mark {
         "nonce" => "; its claim nonce is that of an ID token: an access token may repeat it where it names its client (azp) and that is not in \

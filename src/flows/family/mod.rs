@@ -1,4 +1,5 @@
-//! What the store and a browser's cookie hold of one session, for the flows that sign in, exchange, serve and sign out.
+//! What the store and a browser's cookie hold of one session, for the flows that sign in, exchange, serve and
+//! sign out.
 //!
 //! - `record`: the state of the family, which all replicas change
 //! - `session_cookie`: the grant in its cookie

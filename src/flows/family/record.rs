@@ -1,5 +1,5 @@
-//! The record of a family in the store, which all replicas share: it is read, one transition is applied, and it is put back
-//! if nobody else was faster; only then is anything done about it.
+//! The record of a family in the store, which all replicas share: it is read, one transition is applied, and
+//! it is put back if nobody else was faster; only then is anything done about it.
 //!
 //! It must never let an exchange or a sign-out go on that the store did not take.
 
@@ -72,8 +72,8 @@ pub(in crate::flows) async fn change_in<T>(
     change_known(store, clock, grant.family, unknown, step).await?.ok_or(Denial::StoreUnavailable)
 }
 
-/// As [`change`], where no grant is at hand. `unknown`: what to begin with when the store knows nothing; `Ok(None)`:
-/// there is nothing to change.
+/// As [`change`], where no grant is at hand. `unknown`: what to begin with when the store knows nothing;
+/// `Ok(None)`: there is nothing to change.
 ///
 /// # Errors
 /// As [`change`].

@@ -29,8 +29,8 @@ pub(in crate::flows) fn read(
     Ok(std::str::from_utf8(value).ok().and_then(|text| open(live, client, text)))
 }
 
-/// The grants in all cookies of the client's name, for a sign-in, which takes the place of them all. They are no credential:
-/// of several none is used.
+/// The grants in all cookies of the client's name, for a sign-in, which takes the place of them all. They are
+/// no credential: of several none is used.
 pub(in crate::flows) fn read_all(live: &Live, client: &Client, headers: &HeaderMap) -> Vec<Grant> {
     cookie::those(headers, |name| name == client.cookie.name.as_bytes())
         .into_iter()
@@ -69,15 +69,16 @@ pub(in crate::flows) fn seal(
     Ok(SecretString::new(sealed))
 }
 
-/// Until when the browser keeps the cookie of a grant. In `token` mode an exchange is the use, and the session goes
-/// idle when nobody came for the next; in `session` mode it is used between exchanges, which the cookie does not say.
+/// Until when the browser keeps the cookie of a grant. In `token` mode an exchange is the use, and the
+/// session goes idle when nobody came for the next; in `session` mode it is used between exchanges, which the
+/// cookie does not say.
 pub(in crate::flows) fn kept_until(client: &Client, grant: &Grant) -> Timestamp {
     let timeouts = timeouts(client);
     if client.session.is_some() { grant.ends_at_latest(timeouts) } else { grant.ends_at(timeouts) }
 }
 
-/// `Set-Cookie` with a sealed grant; the browser keeps it until then (see [`kept_until`]), and never so short that it
-/// removes itself: that a session is over is told with its next request.
+/// `Set-Cookie` with a sealed grant; the browser keeps it until then (see [`kept_until`]), and never so short
+/// that it removes itself: that a session is over is told with its next request.
 pub(in crate::flows) fn set(
     client: &Client,
     sealed: &SecretString,

@@ -1,7 +1,8 @@
-//! The tokens of a session in the store, sealed for whoever holds the cookie of the generation that they came with:
-//! whoever has the store alone has no token, and whoever has the cookie alone needs the store.
+//! The tokens of a session in the store, sealed for whoever holds the cookie of the generation that they came
+//! with: whoever has the store alone has no token, and whoever has the cookie alone needs the store.
 //!
-//! They are kept before the cookie goes out, for as long as they may be used: a restart or another replica finds them.
+//! They are kept before the cookie goes out, for as long as they may be used: a restart or another replica
+//! finds them.
 
 use std::time::Duration;
 

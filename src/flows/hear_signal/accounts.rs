@@ -1,16 +1,16 @@
-//! Suspends accounts and lets them in again, and shuts out for good those that are gone (RISC 1.0 sections 2.2 to 2.4):
-//! a block of the list, which stands until it is lifted.
+//! Suspends accounts and lets them in again, and shuts out for good those that are gone (RISC 1.0 sections
+//! 2.2 to 2.4): a block of the list, which stands until it is lifted.
 //!
-//! Words may come in any order, and again. Of each account the latest word of a transmitter is kept for as long as an
-//! older one could be taken ([`MEMORY`]), and an older one changes nothing. Of two that happened in the same moment the
-//! one that closes the account counts.
+//! Words may come in any order, and again. Of each account the latest word of a transmitter is kept for as
+//! long as an older one could be taken ([`MEMORY`]), and an older one changes nothing. Of two that happened
+//! in the same moment the one that closes the account counts.
 //!
-//! A word is stored before it is carried out, marked pending since when, and again when done. After an outage or crash
-//! the next word about that account finds it pending and carries out the latest. What is done is not repeated: an
-//! operator may have lifted the block.
+//! A word is stored before it is carried out, marked pending since when, and again when done. After an outage
+//! or crash the next word about that account finds it pending and carries out the latest. What is done is not
+//! repeated: an operator may have lifted the block.
 //!
-//! A transmitter takes back its own word alone; what an operator, or another transmitter, holds as well stays until they let
-//! go (`core::revocation::holders`).
+//! A transmitter takes back its own word alone; what an operator, or another transmitter, holds as well stays
+//! until they let go (`core::revocation::holders`).
 
 use std::time::Duration;
 
@@ -85,8 +85,8 @@ impl Kept {
 pub(super) enum Account {
     Disabled,
     Enabled,
-    /// Gone for good. That is held beside what else its transmitter says, and kept apart from it: nothing later takes it
-    /// back but an operator.
+    /// Gone for good. That is held beside what else its transmitter says, and kept apart from it: nothing
+    /// later takes it back but an operator.
     Purged,
 }
 
@@ -127,7 +127,8 @@ pub(super) async fn change(
     let said = Said { at: event.at, is_disabled: to != Account::Enabled };
     let (mut result, mut was_disabled, mut has_changed) = (None, false, false);
     for _ in 0..TRIES {
-        // First: whoever changes the block after this, by a word that is not kept yet, is noticed when it is changed here.
+        // First: whoever changes the block after this, by a word that is not kept yet, is noticed when it is
+        // changed here.
         let seen = see(word.gate, id).await?;
         let Stored { value, now } = word.gate.store.get(&key).await?;
         let (mut version, bytes) = value.unzip();

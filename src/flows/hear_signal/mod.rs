@@ -1,16 +1,18 @@
-//! `POST /oauth/events`: a transmitter of shared signals tells that a session is over, a credential has changed, an account is
-//! suspended or no longer (RFC 8935, push). What its token must be like and what it says is `core::token::security_event`;
-//! here that becomes revocations, by the same list as an operator's, or takes one back ([`accounts`]).
+//! `POST /oauth/events`: a transmitter of shared signals tells that a session is over, a credential has
+//! changed, an account is suspended or no longer (RFC 8935, push). What its token must be like and what it
+//! says is `core::token::security_event`; here that becomes revocations, by the same list as an operator's,
+//! or takes one back ([`accounts`]).
 //!
-//! A session that is named is refused outright. Of a person that is named everything is refused that began up to when
-//! it happened or, as far as the clocks may differ, until the word came (a clock that is ahead dates tokens ahead,
-//! too). So a word that comes late ends nothing that began after it.
+//! A session that is named is refused outright. Of a person that is named everything is refused that began up
+//! to when it happened or, as far as the clocks may differ, until the word came (a clock that is ahead dates
+//! tokens ahead, too). So a word that comes late ends nothing that began after it.
 //!
-//! It must never answer that something was taken back before that is durable, nor note the token as heard before:
-//! whoever was told 503 sends it again. One that comes again after that is answered as at first, and changes nothing
-//! (RFC 8935 section 2).
+//! It must never answer that something was taken back before that is durable, nor note the token as heard
+//! before: whoever was told 503 sends it again. One that comes again after that is answered as at first, and
+//! changes nothing (RFC 8935 section 2).
 //!
-//! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access tokens.
+//! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access
+//! tokens.
 
 mod accounts;
 
@@ -41,8 +43,8 @@ use crate::state::metrics::SignalResult;
 use crate::state::transmitters::Transmitter;
 use accounts::Account;
 
-/// How long it is known what was heard, so that it is done once. Later it is done again, which changes nothing but the end
-/// of entries.
+/// How long it is known what was heard, so that it is done once. Later it is done again, which changes
+/// nothing but the end of entries.
 const KNOWN: Duration = Duration::from_secs(86_400);
 
 /// What was heard, for the log.
@@ -61,7 +63,8 @@ pub fn body_limit(live: &Live) -> usize {
 /// Takes back, or gives again, what the token in the body says. `body` is whole and within its limit.
 ///
 /// # Errors
-/// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `KeyNotKnownYet`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
+/// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`,
+/// `KeyNotKnownYet`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
 pub async fn hear_signal(
     gate: &Arc<Gate>,
     live: &Live,
@@ -156,7 +159,8 @@ impl Word<'_> {
     async fn obey(&self, heard: &VerifiedSecurityEvent) -> Result<(), StoreFault> {
         let once = Once::of("signal", self.iss(), heard.id());
         let is_idle = |event: &Event| matches!(event.follows, Follows::Nothing | Follows::Stream(_));
-        // What changes nothing needs no store, so that a transmitter can ask at any time whether anybody listens.
+        // What changes nothing needs no store, so that a transmitter can ask at any time whether anybody
+        // listens.
         let changes = !heard.events().iter().all(is_idle);
         if changes && once.is_spent(self.gate).await? {
             heard.events().iter().for_each(|event| self.count(event.kind, SignalResult::Repeated));

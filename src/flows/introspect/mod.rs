@@ -1,10 +1,11 @@
-//! Asks the issuer of an opaque token whether it is good (RFC 7662). What counts as opaque, and what an answer is worth,
-//! is `core::token::introspection`; what is remembered, and how many calls there are at once, is
-//! `state::introspections`.
+//! Asks the issuer of an opaque token whether it is good (RFC 7662). What counts as opaque, and what an
+//! answer is worth, is `core::token::introspection`; what is remembered, and how many calls there are at
+//! once, is `state::introspections`.
 //!
-//! A token is shown to one issuer alone: the one that the route, or the client that got it, belongs to. Whoever else saw
-//! it could use it. A call belongs to the gateway and not to the request that began it; who waits for it waits no longer
-//! than the issuer's `timeout`. Whatever is no answer of the issuer is an outage (503), and never the end of a token.
+//! A token is shown to one issuer alone: the one that the route, or the client that got it, belongs to.
+//! Whoever else saw it could use it. A call belongs to the gateway and not to the request that began it; who
+//! waits for it waits no longer than the issuer's `timeout`. Whatever is no answer of the issuer is an outage
+//! (503), and never the end of a token.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,8 +44,8 @@ mod tests;
 /// The largest answer that is read: claims of a token with many roles.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// The issuer to ask about a token; `None`: it is judged as a JWT, and refused if it is none. Among several nobody is
-/// asked; the configuration sees to it that there is at most one on a route.
+/// The issuer to ask about a token; `None`: it is judged as a JWT, and refused if it is none. Among several
+/// nobody is asked; the configuration sees to it that there is at most one on a route.
 pub(in crate::flows) fn whom_to_ask<'a>(
     live: &'a Live,
     token: Spelled<'_>,
@@ -68,8 +69,8 @@ fn only_one(issuers: &Issuers, takes: impl Fn(&IssuerName) -> bool) -> Option<&A
 /// Who brings this token, by its issuer's word, remembered or asked for now. `id`: the token's fingerprint.
 ///
 /// # Errors
-/// What is wrong with the token; `TooManyDenials` before a call for who had too many; `IntrospectionUnavailable` while it
-/// cannot be said.
+/// What is wrong with the token; `TooManyDenials` before a call for who had too many;
+/// `IntrospectionUnavailable` while it cannot be said.
 pub(in crate::flows) async fn introspect(
     gate: &Gate,
     live: &Live,
@@ -141,8 +142,8 @@ fn found(
         return made;
     }
     let facts = TokenIdentity::of(token, &issuer.settings.rules.iss, text);
-    // One that has an id by its issuer's word was noted by its text where it was handed out while the issuer could not be
-    // asked about it.
+    // One that has an id by its issuer's word was noted by its text where it was handed out while the issuer
+    // could not be asked about it.
     let marks = match token.id() {
         Some(_) => gate.revocations.marks_by_text_too(&facts, text),
         None => gate.revocations.marks_by_each_name(&facts, text),
@@ -325,8 +326,8 @@ impl Call {
     }
 }
 
-/// RFC 7662 sections 2.2 and 2.3: 200 and JSON, or no answer. A refusal of our own credentials says nothing of the
-/// token.
+/// RFC 7662 sections 2.2 and 2.3: 200 and JSON, or no answer. A refusal of our own credentials says nothing
+/// of the token.
 fn read(answer: &Response<Bytes>) -> Result<Answer, Fault> {
     match answer.status() {
         StatusCode::OK if is_json(answer.headers()) => {

@@ -1,8 +1,8 @@
-//! Writes entries of the list beside what others hold of the same: a block that is there already stays theirs as well
-//! (`core::revocation::holders`).
+//! Writes entries of the list beside what others hold of the same: a block that is there already stays theirs
+//! as well (`core::revocation::holders`).
 //!
-//! What is written depends on what was found, so it is written only while that is still there: of two who change one block
-//! at the same moment, at whatever replica, the second sees what the first made of it.
+//! What is written depends on what was found, so it is written only while that is still there: of two who
+//! change one block at the same moment, at whatever replica, the second sees what the first made of it.
 
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;

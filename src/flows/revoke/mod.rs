@@ -1,8 +1,10 @@
-//! Takes access back: what an operator asks for becomes an entry of the list, and reaches what is already out.
+//! Takes access back: what an operator asks for becomes an entry of the list, and reaches what is already
+//! out.
 //!
-//! First the entry, durably: from there on every request, refresh and sign-in that it names is refused, here at once
-//! and on every replica within a second. Then the sessions that it names are ended in the store, and the access tokens
-//! that they handed out are named one by one: a token need not say which session it came from.
+//! First the entry, durably: from there on every request, refresh and sign-in that it names is refused, here
+//! at once and on every replica within a second. Then the sessions that it names are ended in the store, and
+//! the access tokens that they handed out are named one by one: a token need not say which session it came
+//! from.
 //!
 //! It must never answer that something was taken back which is not durable. To ask again does no harm.
 //!
@@ -52,8 +54,8 @@ impl From<StoreFault> for RevokeError {
     }
 }
 
-/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks. Returns the entries as they stand: of a
-/// block also what others hold of it.
+/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks. Returns the entries
+/// as they stand: of a block also what others hold of it.
 ///
 /// # Errors
 /// Mistakes; or the store failed.
@@ -106,13 +108,14 @@ pub(in crate::flows) async fn end_now(gate: &Gate, revocations: &[Revocation]) -
     end_sessions(gate, &targets).await
 }
 
-/// Ends the sessions that entries of the list name in a while, however long the store is away. Of those that somebody is about
-/// to look for, they look once more then.
+/// Ends the sessions that entries of the list name in a while, however long the store is away. Of those that
+/// somebody is about to look for, they look once more then.
 pub(in crate::flows) fn end_later(gate: &Arc<Gate>, revocations: &[Revocation]) {
     second_look::leave(gate, revocations, true);
 }
 
-/// What could not be confirmed may stand all the same, or come to stand, and nobody may ask again: then its sessions are ended.
+/// What could not be confirmed may stand all the same, or come to stand, and nobody may ask again: then its
+/// sessions are ended.
 pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, revocations: &[Revocation]) {
     match fault {
         StoreFault::NotHereYet | StoreFault::Deadline | StoreFault::Unfinished(_) => {
@@ -123,8 +126,8 @@ pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, rev
     }
 }
 
-/// Takes a revocation back, and gives it as it stood then: a block with all who held it and nobody who came since, a watermark
-/// with its moment and none that was made later. What it ended stays ended.
+/// Takes a revocation back, and gives it as it stood then: a block with all who held it and nobody who came
+/// since, a watermark with its moment and none that was made later. What it ended stays ended.
 ///
 /// # Errors
 /// The store failed.
@@ -160,8 +163,9 @@ fn read(
     if mistakes.is_empty() { Ok(revocations) } else { Err(mistakes) }
 }
 
-/// A warning for the operator: tokens name a client by its `client_id`, so an entry with the name of a client in
-/// config.yaml may refuse nothing. It may name another application of the issuer as well, so it is made all the same.
+/// A warning for the operator: tokens name a client by its `client_id`, so an entry with the name of a client
+/// in config.yaml may refuse nothing. It may name another application of the issuer as well, so it is made
+/// all the same.
 pub fn doubt(live: &Live, target: &Target) -> Option<String> {
     let is_concerned = |issuer: &IssuerName| match &target.whose {
         Whose::All => true,
@@ -204,8 +208,8 @@ const fn ends_sessions(revocation: &Revocation) -> bool {
     matches!(revocation.target.kind, Kind::Sid | Kind::Sub | Kind::Client | Kind::Family)
 }
 
-/// The first fault of several. What comes after it is done all the same: one record that cannot be read must not keep all
-/// others of a person or client from being ended.
+/// The first fault of several. What comes after it is done all the same: one record that cannot be read must
+/// not keep all others of a person or client from being ended.
 #[derive(Default)]
 struct First(Option<StoreFault>);
 
@@ -223,8 +227,8 @@ impl First {
     }
 }
 
-/// Ends the sessions that these name and names the access tokens that they handed out. A session that began after the
-/// moment of a revocation goes on.
+/// Ends the sessions that these name and names the access tokens that they handed out. A session that began
+/// after the moment of a revocation goes on.
 async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), StoreFault> {
     let live = gate.live.load_full();
     let (mut ended, mut first) = (BTreeSet::new(), First::default());
@@ -279,8 +283,8 @@ async fn end_and_name(
     Ok(())
 }
 
-/// Names everything of this person, up to now, on every device. Their sessions are still to be ended ([`end_now`], and
-/// [`end_later`]).
+/// Names everything of this person, up to now, on every device. Their sessions are still to be ended
+/// ([`end_now`], and [`end_later`]).
 ///
 /// # Errors
 /// The list cannot be written now.
@@ -302,7 +306,8 @@ pub(in crate::flows) async fn name_everything(
     Ok(revocation)
 }
 
-/// The entries that name what of this person began by a moment, where that is `since` or later, as they stand.
+/// The entries that name what of this person began by a moment, where that is `since` or later, as they
+/// stand.
 ///
 /// # Errors
 /// The list cannot be read now.

@@ -1,8 +1,9 @@
-//! Puts the access tokens that a session handed out into the list of revocations, one by one, and the session itself where it
-//! was stolen: a token need not say which session it came from.
+//! Puts the access tokens that a session handed out into the list of revocations, one by one, and the session
+//! itself where it was stolen: a token need not say which session it came from.
 //!
-//! Mostly nobody waits for it: one errand a session writes all that is to be named, for as long as the list cannot be
-//! written. A spent cookie that is presented over and over meanwhile adds to that errand and leaves none of its own.
+//! Mostly nobody waits for it: one errand a session writes all that is to be named, for as long as the list
+//! cannot be written. A spent cookie that is presented over and over meanwhile adds to that errand and leaves
+//! none of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::flows::ports::StoreFault;
 use crate::state::backlog::Turn;
 use crate::state::live::Live;
 
-/// How many are named at once: a list that was away for long must not take as long for all of them as it has for one call.
+/// How many are named at once: a list that was away for long must not take as long for all of them as it has
+/// for one call.
 const PIECE: usize = 1000;
 
 /// What of one session is to be named, and is not in the list yet.
@@ -40,8 +42,8 @@ impl Unnamed {
         self.issued.append(&mut new.issued);
     }
 
-    /// Tries to put it into the list, a piece at a time; what is there is left out when this is tried again. What has ended
-    /// meanwhile need not be there.
+    /// Tries to put it into the list, a piece at a time; what is there is left out when this is tried again.
+    /// What has ended meanwhile need not be there.
     async fn write(&mut self, gate: &Gate) -> Result<(), StoreFault> {
         let now = gate.clock.now();
         self.issued.retain(|_, token| now < token.known_until());

@@ -1,8 +1,8 @@
-//! Which sessions a revocation names. A session's record is kept by its family; beside it an index in the store says
-//! which families belong to a `sid`, a subject, or a `client`. Every session is indexed by its subject and its `sid`,
-//! even if its first access token names them: later tokens may not, and a watermark may lie before them. By client it
-//! is indexed only if the first token does not name the client: an index of all sessions of a client costs too much, so
-//! later tokens that omit it are not reached before they expire.
+//! Which sessions a revocation names. A session's record is kept by its family; beside it an index in the
+//! store says which families belong to a `sid`, a subject, or a `client`. Every session is indexed by its
+//! subject and its `sid`, even if its first access token names them: later tokens may not, and a watermark
+//! may lie before them. By client it is indexed only if the first token does not name the client: an index of
+//! all sessions of a client costs too much, so later tokens that omit it are not reached before they expire.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,8 +26,8 @@ use crate::state::live::Live;
 
 /// How often a change is tried that others were faster than.
 const ATTEMPTS: usize = 100;
-/// The most sessions that are known of one person, or of one session at an issuer; beyond, the oldest ends. Whoever signs in
-/// again and again must not make everybody's store slow.
+/// The most sessions that are known of one person, or of one session at an issuer; beyond, the oldest ends.
+/// Whoever signs in again and again must not make everybody's store slow.
 pub(in crate::flows) const MOST: usize = 4096;
 /// How many are ended with one sign-in: it waits for them.
 const AT_ONCE: usize = 8;
@@ -60,8 +60,8 @@ const fn part_of(kind: Kind, family: FamilyId) -> u8 {
     }
 }
 
-/// Notes by what a new session is found. `token`: the first of its access tokens, where it was found good here. `most`: how
-/// many one person may have, [`MOST`].
+/// Notes by what a new session is found. `token`: the first of its access tokens, where it was found good
+/// here. `most`: how many one person may have, [`MOST`].
 ///
 /// # Errors
 /// The store failed: without the note a revocation would not find the session's tokens.
@@ -115,8 +115,8 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(),
     Err(StoreFault::Unavailable("an index of sessions is changed too often".to_owned()))
 }
 
-/// A session was signed out, and all that it handed out was taken back: nothing of it is to be found any more. What cannot
-/// be taken out now goes with its time.
+/// A session was signed out, and all that it handed out was taken back: nothing of it is to be found any
+/// more. What cannot be taken out now goes with its time.
 pub(in crate::flows) async fn forget(gate: &Gate, grant: &Grant) {
     let subject = grant.subject.as_ref().map(|subject| subject.sub.as_str());
     let facts = [(Kind::Sid, grant.session_id.as_deref()), (Kind::Sub, subject)];
@@ -127,8 +127,8 @@ pub(in crate::flows) async fn forget(gate: &Gate, grant: &Grant) {
     }
 }
 
-/// The same of sessions that a revocation has ended: whoever asks for it again looks for what came since, and not once more
-/// for each that ever was.
+/// The same of sessions that a revocation has ended: whoever asks for it again looks for what came since, and
+/// not once more for each that ever was.
 pub(super) async fn forget_ended(gate: &Gate, live: &Live, target: &Target, ended: &BTreeSet<FamilyId>) {
     if !ended.is_empty() && matches!(target.kind, Kind::Sid | Kind::Sub) {
         for key in keys(live, target) {
@@ -171,14 +171,14 @@ fn read(key: &StoreKey, bytes: &Bytes) -> Result<Vec<Entry>, StoreFault> {
     })
 }
 
-/// The store that knows which sessions there are: the memory of this process, where that stands in while the store is away
-/// (`on_outage: serve`), knows none of them, and would have nothing to end.
+/// The store that knows which sessions there are: the memory of this process, where that stands in while the
+/// store is away (`on_outage: serve`), knows none of them, and would have nothing to end.
 pub(in crate::flows) fn shared(gate: &Gate) -> &dyn Store {
     gate.store.shared().unwrap_or(&*gate.store)
 }
 
-/// The sessions that the indexes have for what is named; and, where one of these cannot be read, the fault, beside those of
-/// the others.
+/// The sessions that the indexes have for what is named; and, where one of these cannot be read, the fault,
+/// beside those of the others.
 pub(super) async fn families(
     gate: &Gate,
     live: &Live,
@@ -210,8 +210,8 @@ fn keys(live: &Live, target: &Target) -> Vec<StoreKey> {
     issuers.into_iter().flat_map(|iss| (0..parts).map(move |part| key_of(iss, part))).collect()
 }
 
-/// Ends a session, unless it began after `before`, and gives the access tokens that it handed out by then; `None`: it goes
-/// on, or nobody knows it. Its refresh token is revoked at the AS when its holder next comes.
+/// Ends a session, unless it began after `before`, and gives the access tokens that it handed out by then;
+/// `None`: it goes on, or nobody knows it. Its refresh token is revoked at the AS when its holder next comes.
 ///
 /// # Errors
 /// The store failed.

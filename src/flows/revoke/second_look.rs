@@ -1,9 +1,10 @@
-//! Looks once more for the sessions that an entry of the list names: a replica that did not know of it yet may have let
-//! somebody in meanwhile, and the store may have been away. However long it is, and each entry by itself: one whose sessions
-//! cannot be ended holds up no other.
+//! Looks once more for the sessions that an entry of the list names: a replica that did not know of it yet
+//! may have let somebody in meanwhile, and the store may have been away. However long it is, and each entry
+//! by itself: one whose sessions cannot be ended holds up no other.
 //!
-//! Where nobody knows whether an entry was written, that it is not there says little: what was given up may be carried out
-//! late, and a Redis that lost it may get it back from another replica. Then it is looked for over and over, for a while.
+//! Where nobody knows whether an entry was written, that it is not there says little: what was given up may
+//! be carried out late, and a Redis that lost it may get it back from another replica. Then it is looked for
+//! over and over, for a while.
 //!
 //! It must never end whom a lifted entry named who came since.
 
@@ -122,8 +123,8 @@ impl Look {
         Self { due, pause, ..self }
     }
 
-    /// Ends the sessions that the entry names as it stands: of two moments that were asked for the later counts. Gives
-    /// whether that was all.
+    /// Ends the sessions that the entry names as it stands: of two moments that were asked for the later
+    /// counts. Gives whether that was all.
     async fn now(&mut self, gate: &Gate) -> Result<bool, StoreFault> {
         let there = gate.revocation_log.find(*self.turn.of()).await;
         let there = there.inspect_err(|_| self.sought.extend_wait())?;

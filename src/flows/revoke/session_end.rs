@@ -1,5 +1,5 @@
-//! A session's end in its record: the family is over, and the refresh tokens and access tokens are named that are to be
-//! revoked because of it.
+//! A session's end in its record: the family is over, and the refresh tokens and access tokens are named that
+//! are to be revoked because of it.
 
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::SecretString;
@@ -15,7 +15,8 @@ use crate::flows::ports::Store;
 
 /// What is left to do of a session that has ended.
 pub(in crate::flows) struct Ended {
-    /// Refresh tokens, at the AS: the presented one, and the newest where it may not have reached its browser.
+    /// Refresh tokens, at the AS: the presented one, and the newest where it may not have reached its
+    /// browser.
     pub(in crate::flows) revoke: Vec<SecretString>,
     /// The access tokens that it handed out.
     pub(in crate::flows) issued: Vec<Issued>,
@@ -23,11 +24,11 @@ pub(in crate::flows) struct Ended {
     pub(in crate::flows) is_stored: Result<(), Denial>,
 }
 
-/// Ends a family, known or not. The presented refresh token is to be revoked also when the session was over before:
-/// nobody may have told the AS.
+/// Ends a family, known or not. The presented refresh token is to be revoked also when the session was over
+/// before: nobody may have told the AS.
 ///
-/// It is over once the store that replicas share says so. While memory stands in for that (`on_outage: serve`) it ends
-/// there too, for this process and this outage, which is not enough to say so.
+/// It is over once the store that replicas share says so. While memory stands in for that
+/// (`on_outage: serve`) it ends there too, for this process and this outage, which is not enough to say so.
 pub(in crate::flows) async fn end_family(
     gate: &Arc<Gate>,
     grant: &Grant,
@@ -47,8 +48,8 @@ pub(in crate::flows) async fn end_family(
     if (ended.is_stored.is_ok() || cookie_is_replaced)
         && let Some(known) = gate.sessions.family(grant.family)
     {
-        // No cookie of it goes out any more, over the one of a newer sign-in perhaps. One of a session that may go on must:
-        // its browser would be taken for a thief.
+        // No cookie of it goes out any more, over the one of a newer sign-in perhaps. One of a session that
+        // may go on must: its browser would be taken for a thief.
         known.mark_over();
     }
     ended
@@ -68,8 +69,8 @@ async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeout
     Ended { revoke, issued, is_stored }
 }
 
-/// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have reached
-/// its browser and a way from the presented grant leads to it.
+/// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have
+/// reached its browser and a way from the presented grant leads to it.
 pub(in crate::flows) fn tokens_of(
     grant: &Grant,
     newest: Option<&Successor>,

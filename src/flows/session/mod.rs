@@ -1,12 +1,13 @@
 //! Requests of a client in `session` mode: its pages hold a cookie alone, and the gateway has their tokens.
 //!
-//! In order: is there one cookie, may this request use it (CSRF), does it open, was the session taken back, has it
-//! timed out. Then its access token is verified like any other, and exchanged where it ends: the next cookie rides on
-//! the answer of the same request. After a session's first request on this replica only memory is read, except for an
-//! exchange.
+//! In order: is there one cookie, may this request use it (CSRF), does it open, was the session taken back,
+//! has it timed out. Then its access token is verified like any other, and exchanged where it ends: the next
+//! cookie rides on the answer of the same request. After a session's first request on this replica only
+//! memory is read, except for an exchange.
 //!
-//! An outage never ends a session and never clears its cookie; while its access token is good, neither does it fail a
-//! request. What is not known to be a request of one of the client's pages reaches neither store nor AS.
+//! An outage never ends a session and never clears its cookie; while its access token is good, neither does
+//! it fail a request. What is not known to be a request of one of the client's pages reaches neither store
+//! nor AS.
 //!
 //! - `serve`: the access token of a session, at hand or exchanged for
 //! - `uses`: when a session was last used, and which of its cookies arrived
@@ -81,7 +82,8 @@ pub(in crate::flows) struct NotInSession {
     pub brought_cookie: bool,
     pub family: Option<FamilyId>,
     pub subject: Option<String>,
-    /// Takes the cookie away where the session is over; the next one where only its access token is of no use.
+    /// Takes the cookie away where the session is over; the next one where only its access token is of no
+    /// use.
     pub ride: Option<Ride>,
 }
 

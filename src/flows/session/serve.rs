@@ -1,5 +1,5 @@
-//! The access token that a session's request is served with: the one at hand or, where that is gone, about to end, or
-//! taken back by itself, the one that an exchange brings.
+//! The access token that a session's request is served with: the one at hand or, where that is gone, about to
+//! end, or taken back by itself, the one that an exchange brings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,8 +88,8 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, counts: bool
     }
 }
 
-/// Whether the tokens at hand are to be exchanged. Sooner while something of the session lasts here, which ends with them unless
-/// another access token is there by then.
+/// Whether the tokens at hand are to be exchanged. Sooner while something of the session lasts here, which
+/// ends with them unless another access token is there by then.
 fn is_due(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -115,7 +115,8 @@ fn ended(request: ClientRequest<'_>, grant: &Grant, known: &KnownFamily) -> Opti
     session_cookie::timeouts(request.client).ended(grant.signed_in_at, last_used_at, request.gate.clock.now())
 }
 
-/// The tokens of a generation, from memory. Those of another `identity`, which a reload has changed, are read again.
+/// The tokens of a generation, from memory. Those of another `identity`, which a reload has changed, are read
+/// again.
 fn at_hand(request: ClientRequest<'_>, grant: &Grant) -> Option<Arc<Held>> {
     let held = request.gate.sessions.tokens(grant.family, grant.generation)?;
     (held.id_claims.is_some() == is_told_by_id_token(request)).then_some(held)
@@ -149,8 +150,8 @@ fn hold(
     Ok(request.gate.sessions.hold(grant.family, grant.generation, held))
 }
 
-/// What upstreams are told who calls by, where that is not the access token. A sign-in brings it where it is gone, or where
-/// nobody asked for it before: the session and its cookie stay until then.
+/// What upstreams are told who calls by, where that is not the access token. A sign-in brings it where it is
+/// gone, or where nobody asked for it before: the session and its cookie stay until then.
 fn id_claims(
     request: ClientRequest<'_>,
     known: &KnownFamily,
@@ -194,7 +195,8 @@ const fn is_mended_by_another(denial: &Denial) -> bool {
     )
 }
 
-/// With the access token that the presented grant is exchanged for. Nothing here shows that the next cookie arrived.
+/// With the access token that the presented grant is exchanged for. Nothing here shows that the next cookie
+/// arrived.
 async fn exchanged(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -307,9 +309,9 @@ fn caller(request: ClientRequest<'_>, grant: &Grant, held: &Held, token: Arc<Cal
     request.gate.sessions.caller((grant.family, grant.generation), held, &token, make)
 }
 
-/// A page that asked for something else does not see what an exchange was refused for. Where a person mends it who signs
-/// in, it is as if nobody were: the session and its cookie stay, for the AS may think better of it. No answer of this
-/// kind is asked for again at each request.
+/// A page that asked for something else does not see what an exchange was refused for. Where a person mends
+/// it who signs in, it is as if nobody were: the session and its cookie stay, for the AS may think better of
+/// it. No answer of this kind is asked for again at each request.
 fn said_of_a_request(request: ClientRequest<'_>, known: &KnownFamily, denial: &Denial) -> Denial {
     let Denial::FromAuthorizationServer(said) = denial else { return denial.clone() };
     let (client, issuer) = (&request.client.name, &request.client.issuer);

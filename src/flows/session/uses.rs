@@ -1,6 +1,6 @@
-//! When a session was last used, and which of its cookies arrived: known here at once, and told to the store in the
-//! background, a use at most once in a tenth of `idle_timeout`. So a session may go idle on another replica, or after a
-//! restart, by so much early, and never late.
+//! When a session was last used, and which of its cookies arrived: known here at once, and told to the store
+//! in the background, a use at most once in a tenth of `idle_timeout`. So a session may go idle on another
+//! replica, or after a restart, by so much early, and never late.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::flows::family::record;
 use crate::flows::family::session_cookie;
 use crate::state::sessions::KnownFamily;
 
-/// What is known of a session: here, else in the store. `is_enough`: what the cookie says will do while the store is
-/// away.
+/// What is known of a session: here, else in the store. `is_enough`: what the cookie says will do while the
+/// store is away.
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]

@@ -1,5 +1,6 @@
-//! `GET /oauth/session?client_id=`: who is signed in, and until when; what a page of a `session` client asks when it
-//! starts. Asking does not count as use of the session: a page that asks on a timer lets it go idle. It gives no token.
+//! `GET /oauth/session?client_id=`: who is signed in, and until when; what a page of a `session` client asks
+//! when it starts. Asking does not count as use of the session: a page that asks on a timer lets it go idle.
+//! It gives no token.
 
 use std::sync::Arc;
 

@@ -1,8 +1,10 @@
-//! `GET /oauth/callback`: the browser comes back from the authorization server with a code, which becomes a session.
+//! `GET /oauth/callback`: the browser comes back from the authorization server with a code, which becomes a
+//! session.
 //!
-//! Checked in order: that this is a navigation; that its sign-in is under way in this very browser, and whose it is;
-//! that the answer is this authorization server's (RFC 9207). Only then is the code spent, once. It must never answer
-//! with a redirect: along a chain that began on another site the browser withholds the cookie that was just set.
+//! Checked in order: that this is a navigation; that its sign-in is under way in this very browser, and whose
+//! it is; that the answer is this authorization server's (RFC 9207). Only then is the code spent, once. It
+//! must never answer with a redirect: along a chain that began on another site the browser withholds the
+//! cookie that was just set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +32,8 @@ use crate::flows::ports::{Keep, StoreKey, Value};
 use crate::state::live::Live;
 use crate::state::log_targets::SECURITY;
 
-/// How much longer it is remembered that a sign-in was done than its cookie counts: clocks may differ so much.
+/// How much longer it is remembered that a sign-in was done than its cookie counts: clocks may differ so
+/// much.
 const SLACK: Duration = Duration::from_secs(300);
 
 /// A browser that came back.
@@ -55,8 +58,8 @@ pub struct SignedIn {
 /// Ends a sign-in. `path`: where the browser came back to.
 ///
 /// # Errors
-/// Why nobody is signed in; nothing of a session is touched then. With [`SignInRefusal::signed_in`] somebody is, and the
-/// session before is over.
+/// Why nobody is signed in; nothing of a session is touched then. With [`SignInRefusal::signed_in`] somebody
+/// is, and the session before is over.
 pub async fn callback(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -127,8 +130,8 @@ fn log_not_as_asked(client: &Client, untold: &[&'static str]) {
     }
 }
 
-/// Whether a browser that comes from another site withholds the client's cookie here, and would send it else. Without it
-/// the session before could not be ended.
+/// Whether a browser that comes from another site withholds the client's cookie here, and would send it else.
+/// Without it the session before could not be ended.
 fn is_withheld(client: &Client) -> bool {
     client.cookie.same_site == SameSite::Strict && !client.cookie.path.starts_with("/oauth/token")
 }
@@ -216,8 +219,8 @@ async fn session(
     Ok(Made { set_cookies: session.set_cookies(request.client, now), whose, not_as_asked })
 }
 
-/// Whether nobody has brought this state before, to any replica: a code is sent once, or an authorization server ends what
-/// it gave for it (RFC 6749 section 4.1.2).
+/// Whether nobody has brought this state before, to any replica: a code is sent once, or an authorization
+/// server ends what it gave for it (RFC 6749 section 4.1.2).
 async fn is_first(gate: &Gate, transaction: &Transaction) -> Result<bool, Denial> {
     let key = StoreKey::new("signin", state_id(&transaction.state));
     let mark = Value {

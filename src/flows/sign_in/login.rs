@@ -1,8 +1,8 @@
-//! `GET /oauth/login`: a browser is sent to the authorization server, and takes along in a cookie what the gateway must
-//! know again when it comes back.
+//! `GET /oauth/login`: a browser is sent to the authorization server, and takes along in a cookie what the
+//! gateway must know again when it comes back.
 //!
-//! Anybody may link here: it changes nothing but cookies of sign-ins under way, of which the oldest give way. It leads
-//! only to the authorization server, and from there to where the client's sign-ins may lead.
+//! Anybody may link here: it changes nothing but cookies of sign-ins under way, of which the oldest give way.
+//! It leads only to the authorization server, and from there to where the client's sign-ins may lead.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub struct Begun {
     pub client: ClientName,
 }
 
-/// Begins a sign-in. `query`: `client_id`, and if wanted `return_to`, `acr_values`, `max_age`, and what the client lets its
-/// pages add.
+/// Begins a sign-in. `query`: `client_id`, and if wanted `return_to`, `acr_values`, `max_age`, and what the
+/// client lets its pages add.
 ///
 /// # Errors
 /// Why the browser is sent nowhere.
@@ -94,8 +94,8 @@ fn client_of<'l>(live: &'l Live, parameters: &Parameters) -> Result<(&'l Arc<Cli
     known.ok_or_else(|| if is_by_page() { BY_PAGE } else { Denial::UnknownClient })
 }
 
-/// Whether a sign-in leads to a page that a browser opens by the client's session. One that does not say of a request
-/// what it opens is refused there, and would come back here for ever.
+/// Whether a sign-in leads to a page that a browser opens by the client's session. One that does not say of a
+/// request what it opens is refused there, and would come back here for ever.
 fn leads_to_page_of(live: &Live, client: &Client, return_to: &str) -> bool {
     let path = return_to.split(['?', '#']).next().unwrap_or_default();
     let Ok(path) = CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep) else { return false };

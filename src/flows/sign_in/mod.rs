@@ -1,5 +1,5 @@
-//! Sign-in by the gateway (`login: gateway`): no page's script ever sees state, nonce, verifier or code, and no token
-//! reaches anybody.
+//! Sign-in by the gateway (`login: gateway`): no page's script ever sees state, nonce, verifier or code, and
+//! no token reaches anybody.
 //!
 //! - `login`: sends the browser to the authorization server
 //! - `callback`: takes it back, with a session

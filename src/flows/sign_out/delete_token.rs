@@ -25,8 +25,8 @@ use crate::state::live::Live;
 /// whoever signs out must not be signed in again by a key that comes back.
 ///
 /// # Errors
-/// Foreign origin, several cookies, a parameter that is not supported, or `everywhere` without a session; and those of
-/// [`end_session`].
+/// Foreign origin, several cookies, a parameter that is not supported, or `everywhere` without a session; and
+/// those of [`end_session`].
 pub(in crate::flows) async fn delete_token(
     gate: &Arc<Gate>,
     live: &Arc<Live>,

@@ -1,10 +1,11 @@
-//! `POST /oauth/logout?client_id=`: sign-out by the gateway, here and at the authorization server (OpenID Connect
-//! RP-Initiated Logout 1.0).
+//! `POST /oauth/logout?client_id=`: sign-out by the gateway, here and at the authorization server (OpenID
+//! Connect RP-Initiated Logout 1.0).
 //!
-//! The session whose cookie came along is over here first, as with `DELETE /oauth/token`; then the browser goes to the
-//! authorization server, with the session's ID token as hint. JavaScript gets an address without it: no token is its
-//! business. A cookie that only `/oauth/token` sees is cleared; its session is ended there. So `everywhere` without a
-//! session in sight is refused and clears nothing: it would end nothing, and take away the cookie that could.
+//! The session whose cookie came along is over here first, as with `DELETE /oauth/token`; then the browser
+//! goes to the authorization server, with the session's ID token as hint. JavaScript gets an address without
+//! it: no token is its business. A cookie that only `/oauth/token` sees is cleared; its session is ended
+//! there. So `everywhere` without a session in sight is refused and clears nothing: it would end nothing, and
+//! take away the cookie that could.
 
 use std::sync::Arc;
 
@@ -53,7 +54,8 @@ pub struct SignedOut {
     pub family: Option<FamilyId>,
 }
 
-/// Ends the session that the cookie stands for, if one came. The cookie is cleared even when it does not open.
+/// Ends the session that the cookie stands for, if one came. The cookie is cleared even when it does not
+/// open.
 ///
 /// # Errors
 /// As for `DELETE /oauth/token`; the cookie stays then.
@@ -105,7 +107,8 @@ pub async fn log_out(
     })
 }
 
-/// Where the browser ends its session at the authorization server. One that cannot be found out about holds nobody up.
+/// Where the browser ends its session at the authorization server. One that cannot be found out about holds
+/// nobody up.
 async fn at_the_server(
     gate: &Gate,
     live: &Live,

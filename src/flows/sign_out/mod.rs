@@ -1,12 +1,12 @@
-//! A person ends a session. What all ways to do so share: it is over here at once, for every copy of its cookie and on
-//! every replica; the refresh token is revoked at the AS in the background, and so are the access tokens that it handed
-//! out. `everywhere` signs the person out on every device.
+//! A person ends a session. What all ways to do so share: it is over here at once, for every copy of its
+//! cookie and on every replica; the refresh token is revoked at the AS in the background, and so are the
+//! access tokens that it handed out. `everywhere` signs the person out on every device.
 //!
 //! - `delete_token`: where a page asks, in `token` mode
 //! - `logout`: where a browser asks, here and at the authorization server
 //!
-//! It must never let a cookie whose session is over sign its person out elsewhere: copies of such cookies lie about,
-//! and a thief who was noticed could keep the owner out for ever.
+//! It must never let a cookie whose session is over sign its person out elsewhere: copies of such cookies lie
+//! about, and a thief who was noticed could keep the owner out for ever.
 
 pub mod delete_token;
 pub mod logout;
@@ -33,11 +33,12 @@ pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, D
     }
 }
 
-/// Ends the session of `grant`, so that it is over for every copy of its cookie, and takes back what it handed out.
+/// Ends the session of `grant`, so that it is over for every copy of its cookie, and takes back what it
+/// handed out.
 ///
 /// # Errors
-/// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`]: it was over
-/// before, and signs nobody out elsewhere; and what [`everything_of`] says.
+/// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`]:
+/// it was over before, and signs nobody out elsewhere; and what [`everything_of`] says.
 pub(in crate::flows) async fn end_session(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -60,16 +61,17 @@ pub(in crate::flows) async fn end_session(
     end_now(gate, &everything).await.map_err(|_| Denial::StoreUnavailable)
 }
 
-/// Names everything of the person whose session it is, up to now, and returns the entries that say so. Where that was done
-/// before, those entries as they stand: they reach no further than they did, and whoever asks again may do so because not
-/// all of it was carried out. A session that was over is ended as an exchange would end it: the cookie goes, and with it
-/// what shows that it was stolen.
+/// Names everything of the person whose session it is, up to now, and returns the entries that say so. Where
+/// that was done before, those entries as they stand: they reach no further than they did, and whoever asks
+/// again may do so because not all of it was carried out. A session that was over is ended as an exchange
+/// would end it: the cookie goes, and with it what shows that it was stolen.
 ///
-/// Somebody who is blocked, and whose session is not over, is signed out all the same: they may be let in again.
+/// Somebody who is blocked, and whose session is not over, is signed out all the same: they may be let in
+/// again.
 ///
 /// # Errors
-/// [`Denial::InvalidRequest`]: nobody knows whose it is. [`Denial::SessionEnded`]. [`Denial::StoreUnavailable`], or
-/// [`Denial::RevocationsUnavailable`]: it cannot be said now.
+/// [`Denial::InvalidRequest`]: nobody knows whose it is. [`Denial::SessionEnded`].
+/// [`Denial::StoreUnavailable`], or [`Denial::RevocationsUnavailable`]: it cannot be said now.
 async fn everything_of(request: ClientRequest<'_>, grant: &Grant) -> Result<Vec<Revocation>, Denial> {
     const WHOSE: Denial = Denial::InvalidRequest(
         "Nobody knows whose session this is: it can only be ended alone, without everywhere.",

@@ -1,8 +1,8 @@
-//! The process that took over answers the questions of the one that leaves, as if they came from a request of its own,
-//! and tells it what is taken back.
+//! The process that took over answers the questions of the one that leaves, as if they came from a request of
+//! its own, and tells it what is taken back.
 //!
-//! It must never answer a change before it has told all earlier ones: the other's tables would lack them when it
-//! answers its client.
+//! It must never answer a change before it has told all earlier ones: the other's tables would lack them when
+//! it answers its client.
 
 use std::io;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::{AT_ONCE, Channel, Hears, Message, QUEUED, Says, line, unexpected};
 use crate::core::revocation::Change;
 use crate::flows::ports::{EntryAsSeen, HandedTo, Keep, ListQuery, StoreFault, Value, Version};
 
-/// Answers until the other process is gone, is not understood, or `changes` end: then it must not go on by what it
-/// knows. `own`: where this process's own requests find their store.
+/// Answers until the other process is gone, is not understood, or `changes` end: then it must not go on by
+/// what it knows. `own`: where this process's own requests find their store.
 pub async fn answer(channel: Channel, changes: mpsc::Receiver<Change>, own: HandedTo) {
     let (mut hears, mut says) = channel.apart();
     let (answers, answered) = mpsc::channel(QUEUED);

@@ -1,8 +1,8 @@
-//! The store and the list of the process that took over, for the one that leaves: what it still has to answer it
-//! answers with these, so that they have one owner and no request is lost.
+//! The store and the list of the process that took over, for the one that leaves: what it still has to answer
+//! it answers with these, so that they have one owner and no request is lost.
 //!
-//! It must never take a change for made that was not answered, nor answer one before it is in this process's own
-//! tables. When the other process is gone, store and list are gone too, and the tables close.
+//! It must never take a change for made that was not answered, nor answer one before it is in this process's
+//! own tables. When the other process is gone, store and list are gone too, and the tables close.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,7 +76,8 @@ pub(super) fn ask_within(
 }
 
 impl Conversation {
-    /// Runs until the other process is gone, or is not understood. `tables`: those of a list that nobody else follows.
+    /// Runs until the other process is gone, or is not understood. `tables`: those of a list that nobody else
+    /// follows.
     pub async fn run(mut self, tables: Option<Arc<Revocations>>) {
         let Self { shared, questions, hears, says } = &mut self;
         let asks = async {

@@ -1,6 +1,7 @@
 //! The other process of a hand-over, and what the two say to each other: lines of JSON on a pair of connected
-//! sockets without a name, which the new process finds as its standard input. So nobody else can take part, and
-//! nothing is left behind in the file system. The listening sockets travel beside the first line (SCM_RIGHTS, unix(7)).
+//! sockets without a name, which the new process finds as its standard input. So nobody else can take part,
+//! and nothing is left behind in the file system. The listening sockets travel beside the first line
+//! (SCM_RIGHTS, unix(7)).
 //!
 //! ```text
 //! old -> new   sockets   here they are; do not accept yet
@@ -12,7 +13,8 @@
 //! new -> old   answer    to that
 //! ```
 //!
-//! The two may be of different versions: members that are not known are ignored, lines that are not known end it.
+//! The two may be of different versions: members that are not known are ignored, lines that are not known end
+//! it.
 //!
 //! - `questions`: what may be asked, and what is answered
 //! - `asking`: the old process, to which the store of the new one is a store
@@ -307,8 +309,8 @@ pub fn unexpected() -> io::Error {
 pub struct Successor(Child);
 
 impl Successor {
-    /// Starts the program that this process was started as, in the version that is installed now, with the same
-    /// arguments and environment.
+    /// Starts the program that this process was started as, in the version that is installed now, with the
+    /// same arguments and environment.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -334,8 +336,9 @@ impl Successor {
         self.0.id()
     }
 
-    /// Waits until it has ended otherwise than in good order, and says how. It is left to be collected by whoever its parent is
-    /// once this process has ended: that is how a service manager, for whom it is the service, hears of it.
+    /// Waits until it has ended otherwise than in good order, and says how. It is left to be collected by
+    /// whoever its parent is once this process has ended: that is how a service manager, for whom it is the
+    /// service, hears of it.
     pub async fn crashed(&self) -> String {
         match self.ended().await {
             Ok(status) if status.exit_status() == Some(0) => std::future::pending().await,

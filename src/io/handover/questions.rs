@@ -1,9 +1,10 @@
-//! What the process that leaves asks of the store and the list of the one that took over, and what is answered: a line
-//! each, with a number that both have. Answers come as they are ready, but none before the changes of the list that were
-//! made before it.
+//! What the process that leaves asks of the store and the list of the one that took over, and what is
+//! answered: a line each, with a number that both have. Answers come as they are ready, but none before the
+//! changes of the list that were made before it.
 //!
-//! Whoever takes over names in `serving` what it answers; nothing else is asked. So of two versions one of which does
-//! not know this, the old process has no store from then on. What changes the meaning of a line needs another [`WORD`].
+//! Whoever takes over names in `serving` what it answers; nothing else is asked. So of two versions one of
+//! which does not know this, the old process has no store from then on. What changes the meaning of a line
+//! needs another [`WORD`].
 
 use std::time::Duration;
 

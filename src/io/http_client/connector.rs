@@ -1,9 +1,9 @@
-//! Opens the connection below TLS: straight, to another address than that of the URL, or through the tunnel of an HTTP proxy
-//! (RFC 9110 section 9.3.6). Who must answer at its end is not decided here: TLS above checks the host of the URL, whatever
-//! the way.
+//! Opens the connection below TLS: straight, to another address than that of the URL, or through the tunnel
+//! of an HTTP proxy (RFC 9110 section 9.3.6). Who must answer at its end is not decided here: TLS above
+//! checks the host of the URL, whatever the way.
 //!
-//! It must never send a proxy anything but the target of the tunnel and what is meant for it: what is called in clear text
-//! goes through none.
+//! It must never send a proxy anything but the target of the tunnel and what is meant for it: what is called
+//! in clear text goes through none.
 
 use std::error::Error;
 use std::pin::pin;
@@ -157,7 +157,8 @@ async fn through(tcp: HttpConnector, proxy: &Proxy, to: &str) -> Result<Connecti
     if tunnel.read_buf.is_empty() { Ok(tunnel.io) } else { Err(spoke()) }
 }
 
-/// `CONNECT` with its target in authority-form (RFC 9112 section 3.2.3), and no more than that says of whom it is for.
+/// `CONNECT` with its target in authority-form (RFC 9112 section 3.2.3), and no more than that says of whom
+/// it is for.
 fn ask(proxy: &Proxy, to: &str) -> Result<Request<Empty<Bytes>>, http::Error> {
     let request = Request::builder()
         .method(Method::CONNECT)

@@ -1,5 +1,5 @@
-//! The file of the list: every revocation under its id, and when each ends. Only what is asked for is in memory: ten
-//! million are promised.
+//! The file of the list: every revocation under its id, and when each ends. Only what is asked for is in
+//! memory: ten million are promised.
 //!
 //! It must never answer that something was written before it is on the disk.
 
@@ -27,8 +27,8 @@ type EndKey = [u8; 24];
 const RECORDS: TableDefinition<'_, Id<'_>, &[u8]> = TableDefinition::new("records");
 /// End in whole seconds (8 bytes, big endian) and id, of those that end.
 const ENDS: TableDefinition<'_, &EndKey, ()> = TableDefinition::new("ends");
-/// The number of a commit, and which in it → what it took out. For a process that comes back to the file: what is
-/// not there any more it does not see.
+/// The number of a commit, and which in it → what it took out. For a process that comes back to the file:
+/// what is not there any more it does not see.
 const LIFTED: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("lifted");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 const FORMAT: &str = "format";
@@ -55,7 +55,8 @@ pub(super) struct ListFile {
     database: Database,
 }
 
-/// A place in the log that replicas share: the entry with this number, which this nonce proves to be the same.
+/// A place in the log that replicas share: the entry with this number, which this nonce proves to be the
+/// same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) epoch: u64,
@@ -106,7 +107,8 @@ impl ListFile {
         }
     }
 
-    /// Opens the file again after a write that failed, and shows that it can be written. `anew`: as [`Place::open_again`] says.
+    /// Opens the file again after a write that failed, and shows that it can be written. `anew`: as
+    /// [`Place::open_again`] says.
     pub(super) fn open_again(folder: &Path, how: &Backend, anew: bool) -> Result<Self, StoreFileError> {
         let place = Self::place(folder);
         let file = Self { database: place.open_again(how, anew)?, place };
@@ -128,8 +130,8 @@ impl ListFile {
         self.about(COMMITS).map(Option::unwrap_or_default).map_err(|error| self.place.told(error))
     }
 
-    /// Makes these changes in their order; all are on the disk when this returns, or it is not known what is. Then the
-    /// file must be opened again.
+    /// Makes these changes in their order; all are on the disk when this returns, or it is not known what is.
+    /// Then the file must be opened again.
     pub(super) fn write(&self, changes: &[Change]) -> Result<(), StoreFileError> {
         self.write_at(changes, |about| {
             // It has something now that a Redis does not know of.
@@ -177,7 +179,8 @@ impl ListFile {
     ) -> Result<(), StoreFileError> {
         let write = || {
             let mut transaction = self.database.begin_write()?;
-            // Otherwise damage to the last commit passes for one that was not finished, and what it brought is forgotten.
+            // Otherwise damage to the last commit passes for one that was not finished, and what it brought
+            // is forgotten.
             transaction.set_two_phase_commit(true);
             let commit = count(&transaction)?;
             note(&mut transaction.open_table(ABOUT)?)?;
@@ -221,8 +224,8 @@ impl ListFile {
         read().map_err(|error| self.place.told(error))
     }
 
-    /// Takes these out, but for those that were put again since they were seen: whoever writes beside this waits for nobody,
-    /// and they have another end now.
+    /// Takes these out, but for those that were put again since they were seen: whoever writes beside this
+    /// waits for nobody, and they have another end now.
     fn take_out(&self, ended: &[EndKey]) -> Result<(), StoreFileError> {
         let take_out = || {
             let transaction = self.database.begin_write()?;
@@ -261,8 +264,8 @@ impl ListFile {
         self.place.damaged("a revocation in it cannot be read")
     }
 
-    /// Calls `each` with at most `scanned` of these records, until it says that it is enough. Returns where the next
-    /// part begins.
+    /// Calls `each` with at most `scanned` of these records, until it says that it is enough. Returns where
+    /// the next part begins.
     fn scan(
         &self,
         Stretch { after, last }: Stretch,

@@ -1,5 +1,5 @@
-//! How a list gets from its file into the tables that requests ask: in pieces, so that others have their turn, and with
-//! all processors, so that a start does not take long.
+//! How a list gets from its file into the tables that requests ask: in pieces, so that others have their
+//! turn, and with all processors, so that a start does not take long.
 
 use std::io;
 use std::num::NonZero;

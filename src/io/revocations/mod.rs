@@ -3,7 +3,8 @@
 //! - `file`: the list on this machine, whoever writes it
 //! - `embedded`: that file as the truth, for one replica
 //! - `redis`: what several replicas share, each with that file behind it
-//! - `reading`: the open file, among those who use it; `loading`: from there into the tables that requests ask
+//! - `reading`: the open file, among those who use it; `loading`: from there into the tables that requests
+//!   ask
 
 pub mod embedded;
 mod file;

@@ -8,7 +8,8 @@ use super::file::ListFile;
 use crate::flows::ports::StoreFault;
 use crate::io::store_file::StoreFileError;
 
-/// How many read at once, each with a thread of its own, which a disk that hangs holds on to however long somebody waits.
+/// How many read at once, each with a thread of its own, which a disk that hangs holds on to however long
+/// somebody waits.
 const AT_ONCE: usize = 4;
 
 /// The file, while it is open. Who reads keeps it open for so long; no reading takes longer than a moment.
@@ -34,7 +35,8 @@ impl Shelf {
         std::mem::replace(&mut *self.file.write().unwrap_or_else(PoisonError::into_inner), file)
     }
 
-    /// Does `what` with the file, beside the runtime. Waits while others hold all threads: callers have their deadlines.
+    /// Does `what` with the file, beside the runtime. Waits while others hold all threads: callers have their
+    /// deadlines.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         what: impl FnOnce(&ListFile) -> Result<T, StoreFileError> + Send + 'static,

@@ -1,6 +1,6 @@
-//! `on_outage: serve`: while Redis is away this process coordinates in its own memory. What it learns meanwhile is
-//! forgotten when Redis is back, so replays of before and of meanwhile are not noticed, and nothing is exactly once
-//! over several replicas. `redis::link` says so loudly.
+//! `on_outage: serve`: while Redis is away this process coordinates in its own memory. What it learns
+//! meanwhile is forgotten when Redis is back, so replays of before and of meanwhile are not noticed, and
+//! nothing is exactly once over several replicas. `redis::link` says so loudly.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,8 +26,8 @@ impl RedisOrAlone {
         Self { redis, clock, meanwhile: Mutex::new((0, first)) }
     }
 
-    /// Whether Redis is there, over the connection of before: it has refused one call, and is asked for the others. An
-    /// answer from memory would be forgotten by the next.
+    /// Whether Redis is there, over the connection of before: it has refused one call, and is asked for the
+    /// others. An answer from memory would be forgotten by the next.
     fn is_there(&self, times_reached: u64) -> bool {
         self.redis.times_reached() == times_reached && self.redis.health() == StoreHealth::Up
     }

@@ -1,6 +1,6 @@
 //! Whether the store can be used: `tollgate check --live`. A Redis is connected to, read and written, and
-//! asked for all that its user must be allowed to; of a folder, which a running gateway may have open, only that files can be
-//! made in it.
+//! asked for all that its user must be allowed to; of a folder, which a running gateway may have open, only
+//! that files can be made in it.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -39,7 +39,8 @@ pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> Result<String,
     })
 }
 
-/// Makes a file as the store makes its own, and removes it again: in the folder, or where the folder is to be made.
+/// Makes a file as the store makes its own, and removes it again: in the folder, or where the folder is to be
+/// made.
 fn takes_files(place: &Path) -> io::Result<()> {
     let there = place.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
     let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,5 +1,5 @@
-//! What callers and the one writer of a file share: whose the file is now, and how it fares. The order of a hand-over
-//! is held here: nothing is asked of a file that is closed, and whoever comes meanwhile waits.
+//! What callers and the one writer of a file share: whose the file is now, and how it fares. The order of a
+//! hand-over is held here: nothing is asked of a file that is closed, and whoever comes meanwhile waits.
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,8 +43,8 @@ impl Keeping {
         }
     }
 
-    /// Does `what` while the file is open, waiting as long as it may come back; or gives who has it for good. What is
-    /// sent to the writer meanwhile comes before the errand to close the file.
+    /// Does `what` while the file is open, waiting as long as it may come back; or gives who has it for good.
+    /// What is sent to the writer meanwhile comes before the errand to close the file.
     pub(in crate::io) async fn when_open<T>(
         &self,
         mut what: impl FnMut() -> Result<T, StoreFault>,
@@ -64,7 +64,8 @@ impl Keeping {
         }
     }
 
-    /// Lets its writer close the file. Nothing is sent to that behind this errand before the file is open again.
+    /// Lets its writer close the file. Nothing is sent to that behind this errand before the file is open
+    /// again.
     ///
     /// # Errors
     /// What was not written, as text for people.

@@ -1,5 +1,5 @@
-//! A file in the store folder, as redb writes it: how one is made and opened, and what is told of one that cannot be
-//! used. `keeping`: how one is given up for another process, and taken back.
+//! A file in the store folder, as redb writes it: how one is made and opened, and what is told of one that
+//! cannot be used. `keeping`: how one is given up for another process, and taken back.
 //!
 //! It must never make a new file in place of one that cannot be read.
 
@@ -88,7 +88,8 @@ impl Place {
         StoreFileError::Folder { path: self.folder.clone(), source }
     }
 
-    /// Opens the file, which is checked whole, and made by `begin` now when there is none. Returns its length too.
+    /// Opens the file, which is checked whole, and made by `begin` now when there is none. Returns its length
+    /// too.
     pub(in crate::io) fn open(
         &self,
         how: &Backend,
@@ -107,9 +108,9 @@ impl Place {
         Ok((self.open_at(&path, how, true)?, length))
     }
 
-    /// Opens the file again after a write that failed. `anew`: in a copy that is on the disk. After an `fsync` that failed the
-    /// kernel takes what it could not write for written, shows it to whoever reads, and writes it never: the next `fsync`
-    /// succeeds without it.
+    /// Opens the file again after a write that failed. `anew`: in a copy that is on the disk. After an
+    /// `fsync` that failed the kernel takes what it could not write for written, shows it to whoever reads,
+    /// and writes it never: the next `fsync` succeeds without it.
     pub(in crate::io) fn open_again(&self, how: &Backend, anew: bool) -> Result<Database, StoreFileError> {
         let path = self.path();
         let database = self.open_at(&path, how, false)?;
@@ -142,8 +143,8 @@ impl Place {
         File::open(&self.folder)?.sync_all()
     }
 
-    /// Makes the file beside its place and puts it there when it is whole, so that an empty or unfinished one is
-    /// always damage. Of two processes one wins.
+    /// Makes the file beside its place and puts it there when it is whole, so that an empty or unfinished one
+    /// is always damage. Of two processes one wins.
     fn make(
         &self,
         path: &Path,

@@ -1,7 +1,7 @@
 //! Series that every request writes to, at hand: a look-up by labels costs more than what is counted.
 //!
-//! They belong to one configuration. Where a reload takes series away its own go on without being seen, and never bring
-//! back what is gone.
+//! They belong to one configuration. Where a reload takes series away its own go on without being seen, and
+//! never bring back what is gone.
 
 use std::sync::OnceLock;
 use std::time::Duration;

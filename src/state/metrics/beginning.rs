@@ -1,7 +1,8 @@
-//! Series that begin at 0, before anything of theirs has happened: `increase` and `rate` of Prometheus see nothing of the
-//! event with which a series appears, and the first stolen cookie is the one to be woken for.
+//! Series that begin at 0, before anything of theirs has happened: `increase` and `rate` of Prometheus see
+//! nothing of the event with which a series appears, and the first stolen cookie is the one to be woken for.
 //!
-//! Only what has a closed set of labels can begin so: outcomes of clients, causes, results. docs/metrics.md names them.
+//! Only what has a closed set of labels can begin so: outcomes of clients, causes, results. docs/metrics.md
+//! names them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
@@ -16,8 +17,8 @@ use crate::core::ids::RouteName;
 use crate::state::open_requests::Ending;
 
 impl Metrics {
-    /// The series of whoever is configured are there from now on, and those of clients that are no more are gone.
-    /// `token_endpoint`: where pages show proofs of possession, too.
+    /// The series of whoever is configured are there from now on, and those of clients that are no more are
+    /// gone. `token_endpoint`: where pages show proofs of possession, too.
     pub fn begin(&self, settings: &Settings, token_endpoint: Option<&RouteName>) {
         let with_cookies = settings.clients.iter().map(|client| client.name.as_str());
         let native = settings.native_clients.iter().map(|client| client.name.as_str());

@@ -7,8 +7,8 @@ use super::{Metrics, beginning};
 use crate::core::ids::UpstreamName;
 
 impl Metrics {
-    /// What is counted up each time that this comes of a request. `result`: `ok`, `connect_failed`, `timeout`, `failed` or
-    /// `abandoned`.
+    /// What is counted up each time that this comes of a request. `result`: `ok`, `connect_failed`,
+    /// `timeout`, `failed` or `abandoned`.
     pub fn upstream_answers(
         &self,
         upstream: &UpstreamName,
@@ -39,8 +39,8 @@ impl Metrics {
         servers
     }
 
-    /// Nothing more is said of requests to servers that are none of these: a reload took them away. `is_known`: by upstream and
-    /// server.
+    /// Nothing more is said of requests to servers that are none of these: a reload took them away.
+    /// `is_known`: by upstream and server.
     pub fn forget_servers_but(&self, is_known: impl Fn(&str, &str) -> bool) {
         beginning::forget(&self.upstream_requests, |labels| {
             let label = |name| labels.get(name).copied().unwrap_or_default();

@@ -1,6 +1,7 @@
-//! Says of most marks that a table does not have them, without a lock and with one word of memory: a Bloom filter (CACM
-//! 13(7), 1970) of four bits in one word. Nothing is taken out of it; when it is full another is filled from the table
-//! while this one is asked, larger or smaller as the table is by then, and put in its place.
+//! Says of most marks that a table does not have them, without a lock and with one word of memory: a Bloom
+//! filter (CACM 13(7), 1970) of four bits in one word. Nothing is taken out of it; when it is full another is
+//! filled from the table while this one is asked, larger or smaller as the table is by then, and put in its
+//! place.
 //!
 //! It must never say no to a mark that the table has had since before it was asked.
 
@@ -12,8 +13,9 @@ use crate::core::revocation::marks::Mark;
 /// Marks that the smallest is made for; each size is twice the one before, up to 134 million.
 const SMALLEST: usize = 1 << 10;
 const SIZES: usize = 18;
-/// Marks for each word: 8 bits each. A full one says maybe to one in about 35 marks that are not there, half full to
-/// one in 250. More bits would cost more than that: ten million marks have to stay in a processor's cache.
+/// Marks for each word: 8 bits each. A full one says maybe to one in about 35 marks that are not there, half
+/// full to one in 250. More bits would cost more than that: ten million marks have to stay in a processor's
+/// cache.
 const IN_A_WORD: usize = 8;
 
 type Words = Box<[AtomicU64]>;
@@ -28,8 +30,8 @@ pub(super) struct Filter {
     filling: Mutex<Option<Filling>>,
 }
 
-/// Which words are asked, which are filled, and how often that changed: whoever was told no by words that were given
-/// up meanwhile must ask again.
+/// Which words are asked, which are filled, and how often that changed: whoever was told no by words that
+/// were given up meanwhile must ask again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct State(usize);
 
@@ -100,8 +102,8 @@ impl Filter {
         self.may_have(mark)
     }
 
-    /// To be called while the part of the table that has this mark is locked for writing: so whoever fills another
-    /// filter has either begun before, which is seen here, or finds the mark in the table.
+    /// To be called while the part of the table that has this mark is locked for writing: so whoever fills
+    /// another filter has either begun before, which is seen here, or finds the mark in the table.
     pub(super) fn add(&self, mark: Mark) {
         let mut state = self.state();
         if state.asked().is_none() {
@@ -130,8 +132,8 @@ impl Filter {
         self.left.load(Ordering::Relaxed) <= 0
     }
 
-    /// Goes on with filling another, by one part of the table, unless somebody else is at it. `len`: how many marks the
-    /// table has; `each` calls for every mark of a part, `None` when there is no such part.
+    /// Goes on with filling another, by one part of the table, unless somebody else is at it. `len`: how many
+    /// marks the table has; `each` calls for every mark of a part, `None` when there is no such part.
     pub(super) fn fill(&self, len: usize, each: impl FnOnce(usize, &mut dyn FnMut(Mark)) -> Option<()>) {
         let Ok(mut filling) = self.filling.try_lock() else { return };
         if !self.is_full() {
@@ -143,7 +145,8 @@ impl Filter {
             // Not the one that is asked, which stays as it is until the other is whole.
             let at = if state.asked() == Some(2 * size) { 2 * size + 1 } else { 2 * size };
             self.make(at);
-            // Whoever still asks these, from when they were asked before, sees by the state that he must ask again.
+            // Whoever still asks these, from when they were asked before, sees by the state that he must ask
+            // again.
             let used = self.words(Some(at)).unwrap_or_default();
             used.iter().for_each(|word| word.store(0, Ordering::Release));
             self.change(state.next(state.asked(), Some(at)));

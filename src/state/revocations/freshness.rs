@@ -1,6 +1,7 @@
-//! How old this replica's knowledge of the list is, by two clocks; the larger age counts. The monotonic clock stands
-//! still while the machine sleeps, and the list grows old all the same; the wall clock may be set back, and must not
-//! make a list look younger. Where it is set forward, the gate is closed until the list is known to be complete again.
+//! How old this replica's knowledge of the list is, by two clocks; the larger age counts. The monotonic clock
+//! stands still while the machine sleeps, and the list grows old all the same; the wall clock may be set
+//! back, and must not make a list look younger. Where it is set forward, the gate is closed until the list is
+//! known to be complete again.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,7 +26,8 @@ pub struct AsOf {
     pub wall: Timestamp,
 }
 
-/// Moments of the steady clock in milliseconds since `born`, plus one; 0: never. Those of the wall clock in milliseconds.
+/// Moments of the steady clock in milliseconds since `born`, plus one; 0: never. Those of the wall clock in
+/// milliseconds.
 #[derive(Debug)]
 pub(super) struct Freshness {
     born: Instant,

@@ -1,7 +1,8 @@
-//! The list of revocations as requests ask it: tables of marks in memory, changed by whoever follows the list. A
-//! lookup takes tens of nanoseconds, and a kind that nobody uses costs nothing.
+//! The list of revocations as requests ask it: tables of marks in memory, changed by whoever follows the
+//! list. A lookup takes tens of nanoseconds, and a kind that nobody uses costs nothing.
 //!
-//! It must never pass anything while the list is not known, or is older than it may be: doubt closes the gate.
+//! It must never pass anything while the list is not known, or is older than it may be: doubt closes the
+//! gate.
 //!
 //! - `table`: the marks of one kind; `filter`: spares most look-ups the table
 //! - `names`: what else an issuer is called, and by which entries may name what is its
@@ -32,8 +33,8 @@ use table::{Scoped, Table};
 
 pub use freshness::{AsOf, Currency};
 
-/// Into how many parts a table is cut. Tokens are millions; of the rest there are so few that their parts must be, too, to
-/// stay in a processor's cache.
+/// Into how many parts a table is cut. Tokens are millions; of the rest there are so few that their parts
+/// must be, too, to stay in a processor's cache.
 const TOKENS: usize = 256;
 const OTHERS: usize = 16;
 /// What no watermark reaches.
@@ -78,8 +79,8 @@ impl Revocations {
         }
     }
 
-    /// What these issuers are called. What is made of a token or grant from here on is looked up by each of its issuer's names:
-    /// an entry that was made under one of them stands when another becomes the `url`.
+    /// What these issuers are called. What is made of a token or grant from here on is looked up by each of
+    /// its issuer's names: an entry that was made under one of them stands when another becomes the `url`.
     pub fn set_issuers<'r>(&self, rules: impl Iterator<Item = &'r TokenRules>) {
         self.names.store(Arc::new(Names::of(rules)));
     }
@@ -226,8 +227,8 @@ impl Revocations {
         }
     }
 
-    /// Nobody says any more what is taken back: nothing passes from here on, until somebody does again. Nor does it at
-    /// whoever listens.
+    /// Nobody says any more what is taken back: nothing passes from here on, until somebody does again. Nor
+    /// does it at whoever listens.
     pub fn nobody_follows(&self) {
         self.freshness.close_gate();
         self.listener.store(None);
@@ -258,7 +259,8 @@ impl Revocations {
         self.freshness.set_for_good();
     }
 
-    /// All that was acknowledged anywhere before `as_of` has been applied. The gate stays open for `staleness` after it.
+    /// All that was acknowledged anywhere before `as_of` has been applied. The gate stays open for
+    /// `staleness` after it.
     pub fn mark_complete_as_of(&self, as_of: AsOf, staleness: Duration) {
         self.freshness.set(as_of, staleness);
     }

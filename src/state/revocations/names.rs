@@ -1,5 +1,6 @@
-//! Issuers of several names (`core::token::issuer`). An entry of the list keeps the name that was its issuer's `url` when it was
-//! made; tables know marks only, so what is looked up in them is looked up by each name that its issuer has now.
+//! Issuers of several names (`core::token::issuer`). An entry of the list keeps the name that was its
+//! issuer's `url` when it was made; tables know marks only, so what is looked up in them is looked up by each
+//! name that its issuer has now.
 
 use crate::core::token::TokenRules;
 

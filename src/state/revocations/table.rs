@@ -1,4 +1,5 @@
-//! The marks of one kind with what is known of each. Most lookups end at the [`Filter`] in front, which takes no lock.
+//! The marks of one kind with what is known of each. Most lookups end at the [`Filter`] in front, which takes
+//! no lock.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -77,7 +78,8 @@ pub(super) struct Table<V> {
 
 type Held<V> = HashMap<Mark, V, BuildHasherDefault<MarkHasher>>;
 
-/// A part grows by itself and is locked by itself, so that nothing waits for long. On a line of a cache of its own.
+/// A part grows by itself and is locked by itself, so that nothing waits for long. On a line of a cache of
+/// its own.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Part<V>(RwLock<Held<V>>);

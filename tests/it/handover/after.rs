@@ -1,5 +1,5 @@
-//! What a process that has handed over still has to answer: with the store and the list of the new one, where that can
-//! be asked.
+//! What a process that has handed over still has to answer: with the store and the list of the new one, where
+//! that can be asked.
 
 use std::path::Path;
 

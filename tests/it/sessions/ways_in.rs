@@ -1,5 +1,5 @@
-//! Who cannot come in by a session, and what they are told: a browser that does not say what it opens, and whoever asks at
-//! another host of the gateway.
+//! Who cannot come in by a session, and what they are told: a browser that does not say what it opens, and
+//! whoever asks at another host of the gateway.
 
 use super::*;
 

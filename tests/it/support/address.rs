@@ -1,5 +1,5 @@
-//! An address on loopback that stays with its test while nobody listens there, before a server starts or after
-//! it died: otherwise the system could give its port to anybody.
+//! An address on loopback that stays with its test while nobody listens there, before a server starts or
+//! after it died: otherwise the system could give its port to anybody.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,8 @@ use tokio::net::{TcpListener, TcpSocket};
 
 pub struct Address {
     pub address: SocketAddr,
-    /// Bound and never listening, so that connections are refused. Its port is shared with listeners of `listen` alone.
+    /// Bound and never listening, so that connections are refused. Its port is shared with listeners of
+    /// `listen` alone.
     _held: TcpSocket,
 }
 
@@ -32,8 +33,8 @@ impl Address {
     }
 }
 
-/// Keeps a port on loopback for a listener that is not ours and allows for others (`SO_REUSEADDR`), before and after it
-/// listens there; itself it never does.
+/// Keeps a port on loopback for a listener that is not ours and allows for others (`SO_REUSEADDR`), before
+/// and after it listens there; itself it never does.
 pub fn beside_a_listener() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();

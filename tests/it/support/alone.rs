@@ -5,8 +5,8 @@ use std::process::Command;
 /// Set in that process.
 const MARK: &str = "TOLLGATE_TEST_ALONE";
 
-/// Runs the test of this name in a process of its own and fails when it fails. True where that is done; false in
-/// that process, where the test itself is to be run.
+/// Runs the test of this name in a process of its own and fails when it fails. True where that is done; false
+/// in that process, where the test itself is to be run.
 pub fn was_run_alone(module: &str, name: &str) -> bool {
     said_alone(module, name).is_some()
 }

@@ -1,5 +1,5 @@
-//! An authorization server over TLS, under whatever name it is called: its metadata and its keys, and `{}` from anywhere else.
-//! It notes what came.
+//! An authorization server over TLS, under whatever name it is called: its metadata and its keys, and `{}`
+//! from anywhere else. It notes what came.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

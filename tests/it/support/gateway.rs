@@ -50,8 +50,8 @@ impl AccessLog {
     }
 }
 
-/// Its ports, unless a test gave them, are given to nobody else for as long as it is here: when it has stopped, whoever
-/// connects is refused.
+/// Its ports, unless a test gave them, are given to nobody else for as long as it is here: when it has
+/// stopped, whoever connects is refused.
 pub struct Gateway {
     pub app: App,
     /// The first listener.

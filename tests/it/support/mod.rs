@@ -8,7 +8,8 @@
 //! - `frames`: HTTP/2 frame by frame, also those that no library would send
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
-//! - `authorization_server`: one over TLS, under whatever name it is called; `proxy`: an HTTP proxy on the way to it
+//! - `authorization_server`: one over TLS, under whatever name it is called; `proxy`: an HTTP proxy on the
+//!   way to it
 //! - `redis`: Redis servers, each a process of its own
 //! - `address`: an address that nobody else takes while nobody listens there
 //! - `alone`: a test in a process of its own, for what is measured of a process
@@ -32,8 +33,9 @@ pub mod upstream;
 use std::future::Future;
 use std::time::Duration;
 
-/// Nothing in these tests takes longer, however busy the machine is, unless it is broken. Shorter than the first of the
-/// gateway's own deadlines for bodies (30 s), which would end what should have ended for a better reason.
+/// Nothing in these tests takes longer, however busy the machine is, unless it is broken. Shorter than the
+/// first of the gateway's own deadlines for bodies (30 s), which would end what should have ended for a
+/// better reason.
 pub const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Fails the test when `what` does not come true.

@@ -1,11 +1,11 @@
-//! Where a path leads when upper and lower case are the same. RFC 3986 section 6.2.2.1 lets them differ in a path, and so do
-//! routes; but many services take them for the same (Express and ASP.NET by default, IIS, files on NTFS and APFS). So
-//! the table is asked a second time without regard to case, and only to find doubt: a path that leads elsewhere then has two
-//! readings.
+//! Where a path leads when upper and lower case are the same. RFC 3986 section 6.2.2.1 lets them differ in a
+//! path, and so do routes; but many services take them for the same (Express and ASP.NET by default, IIS,
+//! files on NTFS and APFS). So the table is asked a second time without regard to case, and only to find
+//! doubt: a path that leads elsewhere then has two readings.
 //!
-//! Patterns that differ by case alone are one here. Whoever wrote both means the difference, and which of them counts is for
-//! the spelling to say. Paths of Tollgate's own are read likewise: what a service would take for `/oauth` is for no route that
-//! was not written so.
+//! Patterns that differ by case alone are one here. Whoever wrote both means the difference, and which of
+//! them counts is for the spelling to say. Paths of Tollgate's own are read likewise: what a service would
+//! take for `/oauth` is for no route that was not written so.
 //!
 //! It must never find a route: what a `{name}` stands for keeps its case, and only the spelling decides.
 
@@ -56,12 +56,14 @@ impl Caseless {
         &self.variants
     }
 
-    /// Whether the path leads to `found`, or to what differs from it by case alone, in whatever case it is read.
+    /// Whether the path leads to `found`, or to what differs from it by case alone, in whatever case it is
+    /// read.
     pub(super) fn agrees(&self, host: &str, path: &CanonicalPath, found: &Route) -> bool {
         if !self.has_capitals && !path.has_capitals() {
             return true;
         }
-        // A host of its own may hide `found` behind another pattern: whoever wrote that one need not have thought of `found`.
+        // A host of its own may hide `found` behind another pattern: whoever wrote that one need not have
+        // thought of `found`.
         let is_there = |(_, other): &(usize, Arc<Route>)| {
             other.path.has_shape_of(&found.path) && other.host == found.host
         };
@@ -69,8 +71,8 @@ impl Caseless {
             && (!path.is_own_but_for_case() || found.path.covers_own_paths_but_for_case())
     }
 
-    /// The same of a path whose encoded slashes were taken for slashes: nothing is there that `found` does not cover, or
-    /// what covers all that it does.
+    /// The same of a path whose encoded slashes were taken for slashes: nothing is there that `found` does
+    /// not cover, or what covers all that it does.
     pub(super) fn is_safe_split(&self, host: &str, split: &CanonicalPath, found: &PathPattern) -> bool {
         let other = self.lookup(host, split);
         other.is_none_or(|other| other.covers_all_of_but_for_case(found)) && !split.is_own_but_for_case()
@@ -330,8 +332,8 @@ mod tests {
         );
     }
 
-    /// Among routes and paths of letters in either case a path is found exactly where the best pattern without regard to
-    /// case differs from the best one by case at most.
+    /// Among routes and paths of letters in either case a path is found exactly where the best pattern
+    /// without regard to case differs from the best one by case at most.
     #[test]
     fn it_is_refused_exactly_where_case_makes_a_difference() {
         const SEGMENTS: [&str; 8] = ["/a", "/A", "/b", "/B", "/a", "/{p}", "/*", ""];

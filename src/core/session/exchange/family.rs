@@ -16,8 +16,9 @@ const FORGIVEN: u8 = 2;
 pub(super) const ANSWERS: usize = 8;
 /// How many landings are remembered within `grace`; the oldest are spent early.
 pub(super) const LANDINGS: usize = 64;
-/// How many generations may be out whose receipt nobody proved: then only the newest begins another exchange within its
-/// window. No browser keeps the oldest cookie of so many; it presents a newer one, which proves that.
+/// How many generations may be out whose receipt nobody proved: then only the newest begins another exchange
+/// within its window. No browser keeps the oldest cookie of so many; it presents a newer one, which proves
+/// that.
 pub(super) const UNPROVEN: Generation = 64;
 /// How many access tokens are remembered; those that end first are forgotten first.
 pub(super) const TOKENS: usize = 256;
@@ -183,8 +184,8 @@ impl Family {
         self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
     }
 
-    /// What comes of presenting a grant that would get nothing now. For any other: `None`, and nothing comes of having
-    /// asked.
+    /// What comes of presenting a grant that would get nothing now. For any other: `None`, and nothing comes
+    /// of having asked.
     pub fn end_if_over(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
         let mut presented = self.clone();
         let decision = presented.present(grant, &Shape::default(), false, windows, now, FlightId(0));
@@ -267,8 +268,8 @@ impl Family {
         Decision::Replay
     }
 
-    /// Whether anybody who waits for this flight uses the session (nobody does in a poll). Whoever joins later is
-    /// to look whether the answer counts as use, and else to present again.
+    /// Whether anybody who waits for this flight uses the session (nobody does in a poll). Whoever joins
+    /// later is to look whether the answer counts as use, and else to present again.
     pub fn is_used(&self, flight: FlightId) -> bool {
         self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.used)
     }
@@ -279,13 +280,15 @@ impl Family {
         under_way.map(|flight| flight.beat = flight.beat.wrapping_add(1)).is_some()
     }
 
-    /// Its request is about to leave for the AS. Whether it is still the one under way: else nothing may be sent.
+    /// Its request is about to leave for the AS. Whether it is still the one under way: else nothing may be
+    /// sent.
     pub fn begin_sending(&mut self, flight: FlightId) -> bool {
         let under_way = self.flight.as_mut().filter(|under_way| under_way.id == flight);
         under_way.map(|flight| flight.sent = true).is_some() && self.beat(flight)
     }
 
-    /// Whether the request of a flight may have reached the AS, which may have replaced the refresh token then.
+    /// Whether the request of a flight may have reached the AS, which may have replaced the refresh token
+    /// then.
     pub fn is_sent(&self, flight: FlightId) -> bool {
         self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.sent)
     }
@@ -339,7 +342,8 @@ impl Family {
         Landed::Kept { pushed_out }
     }
 
-    /// Notes an access token that is handed out. Returns one that still lives and for which there is no room any more.
+    /// Notes an access token that is handed out. Returns one that still lives and for which there is no room
+    /// any more.
     pub fn issue(&mut self, issued: Option<Issued>, now: Now) -> Option<Issued> {
         self.issued.retain(|token| now.here < token.known_until());
         self.issued.extend(issued);
@@ -373,9 +377,10 @@ impl Family {
         self.flight.take_if(|under_way| under_way.id == flight).is_some()
     }
 
-    /// An access token was seen that an exchange brought together with this generation. Whether it shows that the
-    /// cookie arrived too: an answer that is given while a later generation is known goes without its cookie. A
-    /// family that is over needs no proof, and one that knows of no such generation had its record lost.
+    /// An access token was seen that an exchange brought together with this generation. Whether it shows that
+    /// the cookie arrived too: an answer that is given while a later generation is known goes without its
+    /// cookie. A family that is over needs no proof, and one that knows of no such generation had its record
+    /// lost.
     pub fn note_token_use(&mut self, generation: Generation) -> bool {
         let is_proof = self.over.is_none() && generation == self.latest;
         if is_proof {
@@ -399,9 +404,9 @@ impl Family {
         }
     }
 
-    /// The session is over; `revoked`: the generation whose refresh token the caller revokes at the
-    /// AS. What was kept for later exchanges goes; what says which access tokens are out stays, and so does the way
-    /// to a grant that the caller took out before, to revoke its refresh token too.
+    /// The session is over; `revoked`: the generation whose refresh token the caller revokes at the AS. What
+    /// was kept for later exchanges goes; what says which access tokens are out stays, and so does the way to
+    /// a grant that the caller took out before, to revoke its refresh token too.
     pub fn end(&mut self, end: SessionEnd, revoked: Option<Generation>) {
         if self.over.is_none() {
             self.over = Some(Over { end, revoked });
@@ -452,8 +457,8 @@ impl Family {
         self.drop_links();
     }
 
-    /// The newest grant is with its browser, or of no use. That the session was used at its exchange nobody else may have
-    /// noted, and it may be asked for before the next one lands.
+    /// The newest grant is with its browser, or of no use. That the session was used at its exchange nobody
+    /// else may have noted, and it may be asked for before the next one lands.
     fn forget_successor(&mut self) {
         if let Some(next) = self.successor.take() {
             self.use_at(next.last_used_at);
@@ -475,7 +480,8 @@ impl Family {
         self.signed_in_at
     }
 
-    /// When nothing need be known of it any more, nor of the access tokens that it handed out: the last may outlive it.
+    /// When nothing need be known of it any more, nor of the access tokens that it handed out: the last may
+    /// outlive it.
     pub fn keep_until(&self) -> Timestamp {
         self.issued.iter().map(Issued::known_until).fold(self.keep_until, Ord::max)
     }

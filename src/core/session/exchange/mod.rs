@@ -7,23 +7,25 @@
 //! its successor is presented, then **spent**. A spent generation that comes back is a stolen
 //! cookie, and ends the family.
 //!
-//! One session, with `grace: 30s`: sign-in seals generation 0 into the cookie. Two tabs present 0 at once; the first begins a
-//! flight, the second joins it, both get generation 1 and the same access token: 0 is answered, and a third tab that comes
-//! within 30 seconds gets that answer too. After them 0 is unproven: if the answer was lost, the browser comes with 0 again
-//! and gets generation 2, made with the refresh token of 1. Had it come with 1, or used 1's access token, 0 would be spent;
-//! whoever then comes with 0 holds a copy, and the family is over.
+//! One session, with `grace: 30s`: sign-in seals generation 0 into the cookie. Two tabs present 0 at once;
+//! the first begins a flight, the second joins it, both get generation 1 and the same access token: 0 is
+//! answered, and a third tab that comes within 30 seconds gets that answer too. After them 0 is unproven: if
+//! the answer was lost, the browser comes with 0 again and gets generation 2, made with the refresh token of
+//! 1. Had it come with 1, or used 1's access token, 0 would be spent; whoever then comes with 0 holds a copy,
+//! and the family is over.
 //!
-//! An answer replaced by a recovery counts as lost. Presenting it after all proves its receipt but does not reset the
-//! count, or a thief and a browser taking turns would never be noticed.
+//! An answer replaced by a recovery counts as lost. Presenting it after all proves its receipt but does not
+//! reset the count, or a thief and a browser taking turns would never be noticed.
 //!
-//! A use of the session is never lost: an answer that a poll got is not given again to a use, which gets an exchange of
-//! its own, made with the successor's grant. An answer that was a use stands for the uses within `grace` after it; so a
-//! session may go idle early, by at most that.
+//! A use of the session is never lost: an answer that a poll got is not given again to a use, which gets an
+//! exchange of its own, made with the successor's grant. An answer that was a use stands for the uses within
+//! `grace` after it; so a session may go idle early, by at most that.
 //!
-//! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits declares it
-//! failed after seeing no beat for long enough, by its own clock and from a store that answered all the while. How long
-//! that is depends on whether its request has left ([`Family::sends`]): what was sent may have replaced the refresh
-//! token. So no clock is compared with another's, and an outage of the store ends no flight.
+//! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits
+//! declares it failed after seeing no beat for long enough, by its own clock and from a store that answered
+//! all the while. How long that is depends on whether its request has left ([`Family::sends`]): what was sent
+//! may have replaced the refresh token. So no clock is compared with another's, and an outage of the store
+//! ends no flight.
 //!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
@@ -36,7 +38,8 @@
 //!
 //! - `family`: the state and its transitions; `record`: the form in which a store keeps it
 //! - `lease`: by what replicas agree that an exchange is under way
-//! - `seal`: how what a store holds is sealed; `links`: how holders of an older generation open what is sealed for later ones
+//! - `seal`: how what a store holds is sealed; `links`: how holders of an older generation open what is
+//!   sealed for later ones
 //! - `answer`: what browsers get; `tokens`: the tokens of a session whose pages hold none
 
 pub mod answer;
@@ -114,8 +117,8 @@ pub enum Decision {
     /// The same answer again. `of`: the generation for whose holders it is sealed.
     /// `with_cookie`: no later generation is known, so its cookie is still the newest.
     AnswerAgain { answer: Sealed, of: Generation, age: Duration, with_cookie: bool },
-    /// Nothing now: of the answers that were given lately, the receipt of too many is not proven. Whoever got one presents
-    /// its cookie; whoever got none comes again after `grace`.
+    /// Nothing now: of the answers that were given lately, the receipt of too many is not proven. Whoever got
+    /// one presents its cookie; whoever got none comes again after `grace`.
     TooMany,
     /// A spent generation: stolen. The family is over now; revoke the presented refresh token.
     Replay,
@@ -144,8 +147,8 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Until when a replica whose clock is behind may take it, by the clock of one that is ahead, whatever `clock_skew` its
-    /// issuer has: so long it must be known, and named where it was taken back.
+    /// Until when a replica whose clock is behind may take it, by the clock of one that is ahead, whatever
+    /// `clock_skew` its issuer has: so long it must be known, and named where it was taken back.
     pub fn known_until(&self) -> Timestamp {
         self.expires_at.plus(SLACK)
     }
@@ -184,11 +187,11 @@ pub struct Successor {
 /// How a flight was received on landing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landed {
-    /// Its answer may be handed out. `pushed_out`: an access token that still lives and for which there is no room any
-    /// more; it is to be named by itself, or nobody could take it back with its session.
+    /// Its answer may be handed out. `pushed_out`: an access token that still lives and for which there is no
+    /// room any more; it is to be named by itself, or nobody could take it back with its session.
     Kept { pushed_out: Option<Issued> },
-    /// It has landed before, and its caller did not hear of it: the answer of then is the answer, sealed for a seed
-    /// that this one does not have.
+    /// It has landed before, and its caller did not hear of it: the answer of then is the answer, sealed for
+    /// a seed that this one does not have.
     Before,
     /// The family ended meanwhile. `revoke`: the new tokens.
     TooLate { revoke: bool },

@@ -1,6 +1,6 @@
-//! What a store holds of a session is sealed for those who hold its cookie: under keys derived from the seed in
-//! a grant (HKDF-SHA256, RFC 5869) with AES-256-GCM-SIV (RFC 8452), one key for each family, generation and
-//! purpose. Never from the refresh token, which an AS may keep for many exchanges.
+//! What a store holds of a session is sealed for those who hold its cookie: under keys derived from the seed
+//! in a grant (HKDF-SHA256, RFC 5869) with AES-256-GCM-SIV (RFC 8452), one key for each family, generation
+//! and purpose. Never from the refresh token, which an AS may keep for many exchanges.
 //!
 //! Whoever has the store alone has no token. Whoever has a cookie reaches later generations along the links
 //! that a family keeps, for as long as it keeps them.

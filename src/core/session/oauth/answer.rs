@@ -332,9 +332,10 @@ pub struct Identified {
     pub session_id: Option<String>,
 }
 
-/// Reads an ID token that came from the token endpoint: `iss`, `aud`, `azp`, `exp` and `sub` as in
-/// OpenID Connect Core 1.0 section 3.1.3.7. The nonce is checked by whoever made it: the page. `now`: `None` in an
-/// answer to a refresh, where an AS may give the ID token of the sign-in again (section 12.2 says nothing of `exp`).
+/// Reads an ID token that came from the token endpoint: `iss`, `aud`, `azp`, `exp` and `sub` as in OpenID
+/// Connect Core 1.0 section 3.1.3.7. The nonce is checked by whoever made it: the page. `now`: `None` in an
+/// answer to a refresh, where an AS may give the ID token of the sign-in again (section 12.2 says nothing of
+/// `exp`).
 pub fn identified(
     id_token: &SecretString,
     iss: &str,

@@ -1,10 +1,11 @@
 //! How the gateway proves to an AS that it is the client: `client_secret_basic`,
 //! `client_secret_post` where the AS offers only that, `private_key_jwt` (RFC 7523), or not at all.
 //!
-//! An assertion names one audience and lives for a minute: one that is caught is of no use at another server. The audience
-//! is the issuer (draft-ietf-oauth-rfc7523bis), unless it is configured that a server wants to be called by the address of
-//! an endpoint. That comes out of the server's own metadata, so it is never put into what goes to another origin: a
-//! server that names a stranger's token endpoint there must not be handed what that stranger would take for his.
+//! An assertion names one audience and lives for a minute: one that is caught is of no use at another server.
+//! The audience is the issuer (draft-ietf-oauth-rfc7523bis), unless it is configured that a server wants to
+//! be called by the address of an endpoint. That comes out of the server's own metadata, so it is never put
+//! into what goes to another origin: a server that names a stranger's token endpoint there must not be handed
+//! what that stranger would take for his.
 
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub enum Audience {
     /// The AS, by its issuer (draft-ietf-oauth-rfc7523bis).
     #[default]
     Issuer,
-    /// The AS, by the URL of its token endpoint, whichever endpoint is asked (OpenID Connect Core 1.0 section 9).
+    /// The AS, by the URL of its token endpoint, whichever endpoint is asked (OpenID Connect Core 1.0 section
+    /// 9).
     TokenEndpoint,
     /// The endpoint that is asked, by its URL.
     Endpoint,
@@ -108,8 +110,9 @@ pub fn certificate_thumbprint(der: &[u8]) -> String {
 }
 
 impl Credential<'_> {
-    /// How it is shown, by its name at IANA (RFC 7591 section 2). `supported`: `token_endpoint_auth_methods_supported` of the
-    /// AS; empty means `client_secret_basic` (RFC 8414 section 2).
+    /// How it is shown, by its name at IANA (RFC 7591 section 2). `supported`:
+    /// `token_endpoint_auth_methods_supported` of the AS; empty means `client_secret_basic` (RFC 8414 section
+    /// 2).
     pub fn method(self, supported: &[String]) -> &'static str {
         let offers = |method: &str| supported.iter().any(|offered| offered == method);
         match self {

@@ -49,8 +49,9 @@ impl GrantType {
         matches!(self, Self::AuthorizationCode | Self::RefreshToken)
     }
 
-    /// Whether one asks for a scope with it at the token endpoint. A code, a refresh token and a device code have theirs: a
-    /// refresh that names none asks for just what was granted, and must not ask for more (RFC 6749 section 6).
+    /// Whether one asks for a scope with it at the token endpoint. A code, a refresh token and a device code
+    /// have theirs: a refresh that names none asks for just what was granted, and must not ask for more (RFC
+    /// 6749 section 6).
     pub const fn asks_for_scope(self) -> bool {
         matches!(self, Self::ClientCredentials | Self::TokenExchange | Self::JwtBearer)
     }

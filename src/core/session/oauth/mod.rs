@@ -52,8 +52,8 @@ impl Scope {
         Self::parse(&values.collect::<Vec<_>>().join(" "))
     }
 
-    /// Whether all of `wanted` was granted, as far as the AS says. `openid` and `offline_access` count as granted: where a
-    /// grant is known by its access token, and at some servers, nobody names them.
+    /// Whether all of `wanted` was granted, as far as the AS says. `openid` and `offline_access` count as
+    /// granted: where a grant is known by its access token, and at some servers, nobody names them.
     pub fn covers(&self, wanted: &str) -> bool {
         let is_granted = |value| self.0.contains(value) || matches!(value, "openid" | "offline_access");
         wanted.split(' ').filter(|value| !value.is_empty()).all(is_granted)

@@ -145,8 +145,8 @@ fn code_is_bound(parameters: &Parameters, client: Registered<'_>) -> Result<(), 
 }
 
 /// Equal; on loopback whatever the port, which an application is given anew each time it starts (RFC 8252
-/// section 7.3). `localhost` too, which section 8.3 advises against: some servers let the port vary with that name
-/// alone, and it is they who decide. A code is of use here only with its verifier.
+/// section 7.3). `localhost` too, which section 8.3 advises against: some servers let the port vary with that
+/// name alone, and it is they who decide. A code is of use here only with its verifier.
 fn same_redirect(configured: &str, given: &str) -> bool {
     configured == given
         || loopback_without_port(configured)

@@ -95,7 +95,8 @@ fn what_the_caller_does_not_name_is_the_configured() {
     }
 }
 
-/// RFC 6749 section 6: without a scope a refresh is for what was granted, which may be less than what is configured.
+/// RFC 6749 section 6: without a scope a refresh is for what was granted, which may be less than what is
+/// configured.
 #[test]
 fn a_grant_that_has_a_scope_is_asked_for_no_other_that_the_caller_does_not_name() {
     for client in [CLI, Registered { redirect_uri: None, ..LENT }] {

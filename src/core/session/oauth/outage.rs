@@ -1,5 +1,5 @@
-//! Why an AS cannot be used now, and for how long it says so: `Retry-After` (RFC 9110 section 10.2.3, RFC 6585 section 4)
-//! goes on to whoever asked, within bounds.
+//! Why an AS cannot be used now, and for how long it says so: `Retry-After` (RFC 9110 section 10.2.3, RFC
+//! 6585 section 4) goes on to whoever asked, within bounds.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use http::{HeaderMap, header};
 
 use crate::core::denial::Denial;
 
-/// What is passed on of an AS's `Retry-After`: never so soon that it is no pause, nor so long that one answer of an AS
-/// keeps everybody away who could be served by then.
+/// What is passed on of an AS's `Retry-After`: never so soon that it is no pause, nor so long that one answer
+/// of an AS keeps everybody away who could be served by then.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -41,7 +41,8 @@ impl Outage {
     }
 }
 
-/// What `Retry-After` says in seconds. A moment needs a clock that agrees with the AS's; it counts as nothing said.
+/// What `Retry-After` says in seconds. A moment needs a clock that agrees with the AS's; it counts as nothing
+/// said.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let mut fields = headers.get_all(header::RETRY_AFTER).iter();
     let seconds = fields.next()?.to_str().ok()?.trim();

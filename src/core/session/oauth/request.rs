@@ -38,8 +38,8 @@ pub fn media_type(headers: &HeaderMap) -> &str {
     }
 }
 
-/// Whether `text`, which an AS sent back, holds the beginning of a secret of `least` bytes or more, as far as such a text
-/// can hold it.
+/// Whether `text`, which an AS sent back, holds the beginning of a secret of `least` bytes or more, as far as
+/// such a text can hold it.
 pub(super) fn begins_in(secret: &SecretString, text: &str, least: usize) -> bool {
     let shown = secret.expose().chars().filter(|c| is_error_character(*c));
     let beginning = Zeroizing::new(shown.take(BEGINNING).collect::<String>());
@@ -154,8 +154,8 @@ impl Parameters {
     /// What is asked for, where the client may. Looked at before all that belongs to it.
     ///
     /// # Errors
-    /// `InvalidRequest` when it is missing; `UnsupportedGrantType` when there is no such grant here; `UnauthorizedClient`
-    /// (RFC 6749 section 5.2).
+    /// `InvalidRequest` when it is missing; `UnsupportedGrantType` when there is no such grant here;
+    /// `UnauthorizedClient` (RFC 6749 section 5.2).
     pub fn grant_type(&self, grants: &[GrantType]) -> Result<GrantType, Denial> {
         let name = self.get("grant_type").ok_or(Denial::InvalidRequest("grant_type is missing."))?;
         let grant = GrantType::named(name).ok_or(Denial::UnsupportedGrantType)?;

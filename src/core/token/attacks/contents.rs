@@ -211,8 +211,8 @@ fn an_access_token_of_keycloak_may_repeat_the_nonce_and_no_id_token_passes_by_it
     }
 }
 
-/// Azure AD B2C and others, whose tokens have no word for what they are: `aud` of an ID token names the client that it was
-/// issued to (OpenID Connect Core 1.0 section 2).
+/// Azure AD B2C and others, whose tokens have no word for what they are: `aud` of an ID token names the
+/// client that it was issued to (OpenID Connect Core 1.0 section 2).
 #[test]
 fn a_token_that_is_for_another_than_its_client_may_repeat_the_nonce_and_no_id_token_passes_by_it() {
     let own = TokenRules {

@@ -1,8 +1,8 @@
-//! The public key that a proof brings along (RFC 9449 section 4.2, `jwk`). It shows only that whoever made the proof
-//! has the private half. Whose key it is, the token says, by its thumbprint (RFC 7638).
+//! The public key that a proof brings along (RFC 9449 section 4.2, `jwk`). It shows only that whoever made
+//! the proof has the private half. Whose key it is, the token says, by its thumbprint (RFC 7638).
 //!
-//! It must meet what an issuer's keys must meet: one that is too weak, is for another use, or has its private half
-//! beside it is refused ([`crate::core::token::jwks`]).
+//! It must meet what an issuer's keys must meet: one that is too weak, is for another use, or has its private
+//! half beside it is refused ([`crate::core::token::jwks`]).
 
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};

@@ -1,12 +1,15 @@
-//! Proofs of possession (DPoP, RFC 9449): a JWT that the holder of a key makes for one request, and that says which.
+//! Proofs of possession (DPoP, RFC 9449): a JWT that the holder of a key makes for one request, and that says
+//! which.
 //!
-//! A proof is judged by all of section 4.3, in an order in which what is cheap comes first: whoever has no token that is
-//! bound to the proof's own key never has a signature looked at. What it must never do: take a key's word for whose it
-//! is (the token says that, by its thumbprint), let a proof choose an algorithm that is not of public keys, or take one
-//! proof for two requests; the last is up to whoever remembers [`Proven::id`].
+//! A proof is judged by all of section 4.3, in an order in which what is cheap comes first: whoever has no
+//! token that is bound to the proof's own key never has a signature looked at. What it must never do: take a
+//! key's word for whose it is (the token says that, by its thumbprint), let a proof choose an algorithm that
+//! is not of public keys, or take one proof for two requests; the last is up to whoever remembers
+//! [`Proven::id`].
 //!
-//! Not asked for is a `nonce` of ours (section 9): there is none, and so a proof made in advance counts within its
-//! window whoever brings it. One for the authorization server (section 8) is that server's business.
+//! Not asked for is a `nonce` of ours (section 9): there is none, and so a proof made in advance counts
+//! within its window whoever brings it. One for the authorization server (section 8) is that server's
+//! business.
 
 mod key;
 #[cfg(test)]
@@ -35,8 +38,8 @@ use crate::core::token::{Algorithm, json};
 pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// The header field in which a server hands out a nonce (section 8.1).
 pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
-/// The algorithms that a proof may be signed by, as they are announced: all of public keys that Tollgate verifies.
-/// `Ed25519` is another name of `EdDSA` here (RFC 9864).
+/// The algorithms that a proof may be signed by, as they are announced: all of public keys that Tollgate
+/// verifies. `Ed25519` is another name of `EdDSA` here (RFC 9864).
 pub const ALGORITHMS: [&str; 11] =
     ["ES256", "ES384", "ES512", "Ed25519", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
@@ -105,8 +108,8 @@ pub struct Request<'a> {
     pub token: Option<(&'a [u8], Thumbprint)>,
     /// By how much two clocks may differ.
     pub clock_skew: Duration,
-    /// Somebody else gave out nonces and looks at them: one says better than any clock when the proof was made (section
-    /// 4.3, point 11).
+    /// Somebody else gave out nonces and looks at them: one says better than any clock when the proof was
+    /// made (section 4.3, point 11).
     pub has_nonces: bool,
 }
 
@@ -124,8 +127,8 @@ pub struct Proven {
     pub key: Thumbprint,
     /// What tells it from all other proofs: of its key and its `jti`.
     pub id: [u8; 16],
-    /// By its `iat`: it is refused for its age once [`LIFE`] and what clocks may differ by are over. Where a nonce stands in
-    /// for that, when it came; then nobody here knows until when it may come again.
+    /// By its `iat`: it is refused for its age once [`LIFE`] and what clocks may differ by are over. Where a
+    /// nonce stands in for that, when it came; then nobody here knows until when it may come again.
     pub made_at: Timestamp,
 }
 
@@ -154,7 +157,8 @@ pub fn carried(headers: &HeaderMap) -> Result<Option<&str>, Wrong> {
 const NO_JWT: &str = "The DPoP header must hold one signed JWT, three base64url parts with dots between.";
 
 impl<'t> Proof<'t> {
-    /// Reads a proof (section 4.3, points 2 to 7 but for its signature): its header, with the key, and its claims.
+    /// Reads a proof (section 4.3, points 2 to 7 but for its signature): its header, with the key, and its
+    /// claims.
     ///
     /// # Errors
     /// [`Wrong::Invalid`], with what would be right.
@@ -254,8 +258,8 @@ impl<'t> Proof<'t> {
 }
 
 impl Plausible<'_> {
-    /// As [`Proven::id`]. Anybody can name another's: that it was used may be told of it, and it counts as used only by
-    /// what [`Self::verify`] gives.
+    /// As [`Proven::id`]. Anybody can name another's: that it was used may be told of it, and it counts as
+    /// used only by what [`Self::verify`] gives.
     pub const fn id(&self) -> &[u8; 16] {
         &self.id
     }

@@ -1,7 +1,8 @@
-//! The URI that a proof is for (RFC 9449 section 4.2, `htu`): scheme, host and path, without query and fragment,
-//! normalised as RFC 3986 sections 6.2.2 and 6.2.3 have it (RFC 9449 section 4.3). Two are compared after that, so that two
-//! spellings of one place are equal, and places that a request could not name are equal to none. A request's own path
-//! never has dot segments; what a program wrote before its HTTP client took them out may have.
+//! The URI that a proof is for (RFC 9449 section 4.2, `htu`): scheme, host and path, without query and
+//! fragment, normalised as RFC 3986 sections 6.2.2 and 6.2.3 have it (RFC 9449 section 4.3). Two are compared
+//! after that, so that two spellings of one place are equal, and places that a request could not name are
+//! equal to none. A request's own path never has dot segments; what a program wrote before its HTTP client
+//! took them out may have.
 
 use std::borrow::Cow;
 
@@ -21,8 +22,9 @@ impl HttpUri {
         Self { origin, path: path.as_str().to_owned() }
     }
 
-    /// Reads one as somebody wrote it. Query and fragment are cut off (section 4.3, point 9). A path with more than one
-    /// reading stays as it is: no request is let in with it, but an endpoint elsewhere may have it.
+    /// Reads one as somebody wrote it. Query and fragment are cut off (section 4.3, point 9). A path with
+    /// more than one reading stays as it is: no request is let in with it, but an endpoint elsewhere may have
+    /// it.
     pub fn parse(text: &str) -> Option<Self> {
         // What a browser would mend or pass over is no URI (RFC 3986 section 2).
         if !text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"' | b'<' | b'>')) {

@@ -1,10 +1,10 @@
-//! What a SET says happened: OpenID CAEP 1.0 section 3, RISC 1.0 section 2, SSF 1.0 sections 8.1.4 and 8.1.5. Events of other
-//! types are no mistake: a stream may have been asked for more than is used here.
+//! What a SET says happened: OpenID CAEP 1.0 section 3, RISC 1.0 section 2, SSF 1.0 sections 8.1.4 and 8.1.5.
+//! Events of other types are no mistake: a stream may have been asked for more than is used here.
 //!
-//! When it happened: `event_timestamp` (CAEP section 2), else `toe` (RFC 8417 section 2.2), if within the month before
-//! the SET's `iat` or in the same second (either may lack fractions); else `iat`, which is later and so reaches more.
-//! It is a moment of the transmitter's clock, which may be ahead of ours by `clock_skew`; by it two of its words are
-//! put in order.
+//! When it happened: `event_timestamp` (CAEP section 2), else `toe` (RFC 8417 section 2.2), if within the
+//! month before the SET's `iat` or in the same second (either may lack fractions); else `iat`, which is later
+//! and so reaches more. It is a moment of the transmitter's clock, which may be ahead of ours by
+//! `clock_skew`; by it two of its words are put in order.
 
 use serde_json::{Map, Value};
 
@@ -214,8 +214,8 @@ fn happened_at(claims: &Map<String, Value>, payload: &Map<String, Value>, issued
     said.filter(is_sensible).unwrap_or(issued_at)
 }
 
-/// `initiating_entity` and `reason_admin` of CAEP section 2, `reason` of RISC section 2.3: for people, so without what a
-/// terminal would obey.
+/// `initiating_entity` and `reason_admin` of CAEP section 2, `reason` of RISC section 2.3: for people, so
+/// without what a terminal would obey.
 fn reason(payload: &Map<String, Value>) -> Option<String> {
     let by = payload.get("initiating_entity").and_then(Value::as_str);
     let why = match payload.get("reason_admin").or_else(|| payload.get("reason")) {

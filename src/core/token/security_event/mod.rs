@@ -1,15 +1,17 @@
-//! Judges a Security Event Token (SET), by which a transmitter tells that a session, a credential or an account is no
-//! longer what it was: RFC 8417, as the OpenID Shared Signals Framework 1.0 (SSF) sections 3 and 4 profile it.
+//! Judges a Security Event Token (SET), by which a transmitter tells that a session, a credential or an
+//! account is no longer what it was: RFC 8417, as the OpenID Shared Signals Framework 1.0 (SSF) sections 3
+//! and 4 profile it.
 //!
-//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`Proven`] (its transmitter made it) →
-//! [`VerifiedSecurityEvent`] (it is good, and says what happened to whom). Whether it came before is not known here.
+//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`Proven`] (its transmitter made
+//! it) → [`VerifiedSecurityEvent`] (it is good, and says what happened to whom). Whether it came before is
+//! not known here.
 //!
-//! What it must never do: take a token of another kind. `typ` is `secevent+jwt` and nothing else, `events` is there, and
-//! `exp`, which every access token has, and `sub` are not (SSF section 4.1.3). Nor take a word about somebody whom the
-//! transmitter has no say over, or of a kind that it may not use: [`SignalRules`].
+//! What it must never do: take a token of another kind. `typ` is `secevent+jwt` and nothing else, `events` is
+//! there, and `exp`, which every access token has, and `sub` are not (SSF section 4.1.3). Nor take a word
+//! about somebody whom the transmitter has no say over, or of a kind that it may not use: [`SignalRules`].
 //!
-//! It does not expire, so `iat` bounds its life: what is older than [`MEMORY`] is refused, and what must be known so that
-//! an old one does no harm is known for as long.
+//! It does not expire, so `iat` bounds its life: what is older than [`MEMORY`] is refused, and what must be
+//! known so that an old one does no harm is known for as long.
 
 pub mod event;
 mod subject;

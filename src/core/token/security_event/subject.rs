@@ -1,12 +1,13 @@
-//! Whom an event is about: Subject Identifiers (RFC 9493) and complex subjects (SSF 1.0 section 3). The primary subject is
-//! `sub_id` of the SET; before it was, it stood as `subject` in the event, where some transmitters still put it (SSF section
-//! 3.1.1 allows that beside), with `subject_type: iss-sub` (RISC 1.0 section 3.1). Where both are there both must say the same.
+//! Whom an event is about: Subject Identifiers (RFC 9493) and complex subjects (SSF 1.0 section 3). The
+//! primary subject is `sub_id` of the SET; before it was, it stood as `subject` in the event, where some
+//! transmitters still put it (SSF section 3.1.1 allows that beside), with `subject_type: iss-sub` (RISC 1.0
+//! section 3.1). Where both are there both must say the same.
 //!
-//! A name without an issuer (`opaque`) means somebody only where the transmitter has a say over the subjects of one
-//! issuer alone.
+//! A name without an issuer (`opaque`) means somebody only where the transmitter has a say over the subjects
+//! of one issuer alone.
 //!
-//! It must never reach less than the transmitter may have meant. Nobody promises that its session names are the `sid`
-//! of the issuer's tokens: where a user is named beside a session, all of the user's sessions end.
+//! It must never reach less than the transmitter may have meant. Nobody promises that its session names are
+//! the `sid` of the issuer's tokens: where a user is named beside a session, all of the user's sessions end.
 
 use serde_json::{Map, Value};
 
@@ -74,8 +75,8 @@ impl Subject {
         Ok(subject)
     }
 
-    /// Which sessions are over, and of whom all are. A simple opaque subject of a session is its name (CAEP section 3.1.2);
-    /// nothing says that it is not a user's.
+    /// Which sessions are over, and of whom all are. A simple opaque subject of a session is its name (CAEP
+    /// section 3.1.2); nothing says that it is not a user's.
     pub(super) fn sessions(self) -> (Vec<Named>, Vec<Named>) {
         let sessions = self.session.into_iter().chain(self.something.clone());
         let everything_of = self.person.into_iter().chain(self.something);
@@ -126,8 +127,8 @@ fn simple(members: &Map<String, Value>, rules: &SignalRules) -> Result<Named, Re
     }
 }
 
-/// The issuer that is meant. A slash at its end tells no two issuers apart whose subjects one transmitter has a say over: some
-/// write it in one place and not in another.
+/// The issuer that is meant. A slash at its end tells no two issuers apart whose subjects one transmitter has
+/// a say over: some write it in one place and not in another.
 fn of_issuer(given: &str, rules: &SignalRules) -> Option<String> {
     let bare = |iss: &str| iss.strip_suffix('/').unwrap_or(iss).to_owned();
     let exact = rules.revokes.iter().find(|iss| *iss == given);

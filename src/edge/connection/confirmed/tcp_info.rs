@@ -1,12 +1,12 @@
 //! What Linux counts of a connection: `TCP_INFO` (tcp(7)).
 //!
-//! pingora asks for as many bytes of it as it knows, and takes no fewer: Linux has so many since 6.2. Here only the
-//! first 128 are asked for, which Linux has since 4.1. nix panics at a shorter answer, and no version of a kernel rules
-//! one out: the user mode of QEMU reports the version of its host, and answers every option of TCP with 4 bytes. So the
-//! kernel is first asked how long its answer is.
+//! pingora asks for as many bytes of it as it knows, and takes no fewer: Linux has so many since 6.2. Here
+//! only the first 128 are asked for, which Linux has since 4.1. nix panics at a shorter answer, and no
+//! version of a kernel rules one out: the user mode of QEMU reports the version of its host, and answers
+//! every option of TCP with 4 bytes. So the kernel is first asked how long its answer is.
 //!
-//! The calls are nix's, which wants a handle on the socket, and pingora gives only its number. So a second handle is
-//! made for the time of the call: it is sent to ourselves and received (`SCM_RIGHTS`, unix(7)).
+//! The calls are nix's, which wants a handle on the socket, and pingora gives only its number. So a second
+//! handle is made for the time of the call: it is sent to ourselves and received (`SCM_RIGHTS`, unix(7)).
 //!
 //! It must never wait, nor keep the handle.
 
@@ -46,8 +46,8 @@ sockopt_impl!(
     GetOsString<Room>
 );
 
-/// Room for an answer of which only the length counts, and which may fill a part of it: nix makes a text of so much of
-/// what this gives as was answered.
+/// Room for an answer of which only the length counts, and which may fill a part of it: nix makes a text of
+/// so much of what this gives as was answered.
 struct Room(MaybeUninit<[u8; LENGTH]>);
 
 impl AsMut<[u8]> for Room {
@@ -66,13 +66,14 @@ fn length(option: &impl GetSockOpt<Val = OsString>, handle: &OwnedFd) -> Option<
     option.get(handle).ok().map(|text| text.len())
 }
 
-/// How many bytes the other side of this socket has confirmed, where the kernel says so. Only where it [`is_whole`].
+/// How many bytes the other side of this socket has confirmed, where the kernel says so. Only where it
+/// [`is_whole`].
 pub(super) fn confirmed(socket: RawFd) -> Option<u64> {
     read(&TcpInfo.get(&handle_on(socket)?).ok()?)
 }
 
-/// `tcpi_bytes_acked`, where something stands in `tcpi_snd_mss`, which every connection has. gVisor has room for both, and
-/// writes neither.
+/// `tcpi_bytes_acked`, where something stands in `tcpi_snd_mss`, which every connection has. gVisor has room
+/// for both, and writes neither.
 fn read(info: &[u8; LENGTH]) -> Option<u64> {
     let segment = info.get(16..20)?;
     let acked = info.last_chunk()?;

@@ -224,7 +224,8 @@ async fn a_verified_access_token_of_somebody_else_is_never_handed_out() {
     scene.revoked(&["refresh-token-0"]).await;
 }
 
-/// The token endpoint says it once: what is signed with a key that was published just now is not thrown away for that.
+/// The token endpoint says it once: what is signed with a key that was published just now is not thrown away
+/// for that.
 #[tokio::test]
 async fn an_access_token_whose_key_was_published_just_now_is_handed_out() {
     let scene = Scene::strict();

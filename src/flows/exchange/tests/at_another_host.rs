@@ -1,5 +1,5 @@
-//! `/oauth/token` asked at another host of the gateway's: its pages are not of the gateway's own origin, whatever a browser
-//! says of the site of both.
+//! `/oauth/token` asked at another host of the gateway's: its pages are not of the gateway's own origin,
+//! whatever a browser says of the site of both.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! What an issuer says of a sign-out there means for the sessions here and the access tokens that they handed out.
+//! What an issuer says of a sign-out there means for the sessions here and the access tokens that they handed
+//! out.
 
 mod audited;
 mod other_name;
@@ -88,7 +89,8 @@ async fn a_sid_ends_the_one_session_and_what_it_handed_out_on_every_replica() {
     }
 }
 
-/// Keycloak, when somebody takes back what they consented to: one client's part of a session ends, and it goes on.
+/// Keycloak, when somebody takes back what they consented to: one client's part of a session ends, and it
+/// goes on.
 #[tokio::test]
 async fn who_signs_in_again_in_the_same_session_at_the_issuer_is_in_and_what_was_before_stays_over() {
     let scene = Scene::strict();

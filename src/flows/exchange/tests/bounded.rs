@@ -69,7 +69,8 @@ async fn a_token_for_which_there_is_no_room_any_more_is_taken_back_by_itself() {
     }
 }
 
-/// A page that always sends the cookie of its sign-in, each time for other scope: every exchange gave that a new window.
+/// A page that always sends the cookie of its sign-in, each time for other scope: every exchange gave that a
+/// new window.
 #[tokio::test]
 async fn one_cookie_is_exchanged_for_so_many_tokens_and_then_its_successor_is_to_come() {
     let scene = Scene::new();

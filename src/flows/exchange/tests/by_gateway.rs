@@ -1,5 +1,5 @@
-//! Sign-in and sign-out by the gateway: from the browser's first step to its session, and everything that can come in
-//! between.
+//! Sign-in and sign-out by the gateway: from the browser's first step to its session, and everything that can
+//! come in between.
 
 mod elsewhere;
 mod refused;
@@ -318,7 +318,8 @@ async fn a_step_up_that_the_server_did_not_do_is_said_and_not_tried_for_ever() {
     }
 }
 
-/// `max_age` counts from when the server is asked (OpenID Connect Core 1.0 section 3.1.2.1): a person needs a moment.
+/// `max_age` counts from when the server is asked (OpenID Connect Core 1.0 section 3.1.2.1): a person needs a
+/// moment.
 #[tokio::test]
 async fn whoever_is_to_sign_in_anew_has_done_so_when_they_did_since_it_began() {
     for (max_age, auth_time, done) in

@@ -1,4 +1,5 @@
-//! Pages that prove a key (RFC 9449 section 5): whom their proof reaches, and to whom an answer goes that is bound to it.
+//! Pages that prove a key (RFC 9449 section 5): whom their proof reaches, and to whom an answer goes that is
+//! bound to it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -395,8 +396,8 @@ async fn a_full_memory_of_pages_proofs_keeps_no_route_from_taking_one() {
     assert_eq!(scene.gate.used_proofs.held(), 1);
 }
 
-/// Until nobody's proof has room. Those whose place others share find none a little sooner, so one of them tells nothing; of
-/// the others each third finds the last room.
+/// Until nobody's proof has room. Those whose place others share find none a little sooner, so one of them
+/// tells nothing; of the others each third finds the last room.
 fn fill(used: &UsedProofs, now: Timestamp) {
     let mut refused_in_a_row = 0;
     for number in 0_u32.. {

@@ -78,7 +78,8 @@ impl Scene {
         &self.live.settings.clients[0]
     }
 
-    /// What a sign-in leaves behind: a session whose access token is named `token-0` and lives for so many seconds.
+    /// What a sign-in leaves behind: a session whose access token is named `token-0` and lives for so many
+    /// seconds.
     async fn session(&self, life: i64) -> String {
         self.session_with(life, Some(&id_token_of("alice"))).await
     }

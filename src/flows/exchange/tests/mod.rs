@@ -283,8 +283,8 @@ impl Scene {
         }
     }
 
-    /// Lets everybody go on for as long as there is anything to do, and then the AS was told to revoke these tokens, and no
-    /// others.
+    /// Lets everybody go on for as long as there is anything to do, and then the AS was told to revoke these
+    /// tokens, and no others.
     async fn revoked(&self, expected: &[&str]) {
         for _ in 0..1000 {
             tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! An authorization server that calls itself otherwise in access tokens (AD FS, Entra ID): whatever name a token says, it is of
-//! one issuer, and so are the people.
+//! An authorization server that calls itself otherwise in access tokens (AD FS, Entra ID): whatever name a
+//! token says, it is of one issuer, and so are the people.
 
 use super::*;
 use crate::core::token::testing::new_p256;

@@ -105,7 +105,8 @@ async fn a_replay_is_caught_on_every_replica_and_after_a_restart() {
     assert_eq!(one.asked(), 3);
 }
 
-/// The browser got the answer, its page uses the token at another replica, and nobody has presented the new cookie.
+/// The browser got the answer, its page uses the token at another replica, and nobody has presented the new
+/// cookie.
 #[tokio::test]
 async fn a_token_that_is_used_proves_receipt_on_every_replica() {
     for is_used in [false, true] {
@@ -148,7 +149,8 @@ async fn an_opaque_token_that_came_while_its_issuer_could_not_be_asked_proves_re
     assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
 }
 
-/// Although the store is away for a moment, for all or for writing, when the token is used for the first time.
+/// Although the store is away for a moment, for all or for writing, when the token is used for the first
+/// time.
 #[tokio::test]
 async fn a_token_that_is_used_proves_receipt_although_the_store_failed_the_first_time() {
     for fails in [MemoryStore::set_away, MemoryStore::set_full] {
@@ -177,7 +179,8 @@ async fn a_token_that_is_used_proves_receipt_although_the_store_failed_the_first
     }
 }
 
-/// The store takes an exchange, and fails right after it, when it is noted which session the access token is of.
+/// The store takes an exchange, and fails right after it, when it is noted which session the access token is
+/// of.
 #[tokio::test(start_paused = true)]
 async fn which_session_a_token_is_of_is_noted_although_the_store_failed_the_first_time() {
     for was_used_before in [false, true] {

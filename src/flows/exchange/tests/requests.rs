@@ -231,8 +231,8 @@ async fn a_cookie_of_another_client_key_or_server_is_no_session_and_stays() {
     assert_eq!((refusal.denial, scene.asked()), (Denial::NoSession, 0));
 }
 
-/// RFC 6749 section 6: no more may be asked for than was granted, and who asks for nothing gets all of that; a server need
-/// not name it, nor by the name that it was asked for with.
+/// RFC 6749 section 6: no more may be asked for than was granted, and who asks for nothing gets all of that;
+/// a server need not name it, nor by the name that it was asked for with.
 #[tokio::test]
 async fn an_exchange_asks_for_the_configured_scope_where_all_of_it_was_granted_and_else_for_none() {
     for (configured, granted, asked) in [

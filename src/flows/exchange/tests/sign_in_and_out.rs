@@ -263,7 +263,8 @@ async fn a_server_that_revokes_nothing_is_asked_a_few_times_and_again_by_who_ask
     assert_eq!(asked().await, 0, "it was told");
 }
 
-/// RFC 8414 section 2: each endpoint has its own list. Who publishes none for this one takes the same at both.
+/// RFC 8414 section 2: each endpoint has its own list. Who publishes none for this one takes the same at
+/// both.
 #[tokio::test]
 async fn a_client_proves_itself_to_the_revocation_endpoint_by_a_method_of_that() {
     const METHODS: &str = "_endpoint_auth_methods_supported";

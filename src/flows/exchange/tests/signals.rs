@@ -1,4 +1,5 @@
-//! What a transmitter of shared signals says means for the sessions here and the access tokens that they handed out.
+//! What a transmitter of shared signals says means for the sessions here and the access tokens that they
+//! handed out.
 
 mod accounts;
 mod cut_short;

@@ -1,5 +1,5 @@
-//! A gateway that takes tokens of two authorization servers: what one of them says is nothing of the other's, and how long a
-//! revocation holds is reckoned for each by its own numbers.
+//! A gateway that takes tokens of two authorization servers: what one of them says is nothing of the other's,
+//! and how long a revocation holds is reckoned for each by its own numbers.
 
 use super::*;
 use crate::core::revocation::{Revocation, Rule};

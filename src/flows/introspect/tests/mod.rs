@@ -1,5 +1,5 @@
-//! Opaque tokens from the request to the permit, against issuers that answer as they are told and count what they are
-//! asked. Time is the tests' own.
+//! Opaque tokens from the request to the permit, against issuers that answer as they are told and count what
+//! they are asked. Time is the tests' own.
 
 mod asking;
 mod outages;

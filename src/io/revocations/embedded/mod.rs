@@ -1,8 +1,8 @@
-//! The list of a single replica: its file is the truth. One thread writes it; only what is on the disk is applied to
-//! the tables that requests ask, in the order of the commits, and only then a change is answered.
+//! The list of a single replica: its file is the truth. One thread writes it; only what is on the disk is
+//! applied to the tables that requests ask, in the order of the commits, and only then a change is answered.
 //!
-//! While the file is given up for another process the tables stay as they are; what that process wrote counts when it
-//! is taken back.
+//! While the file is given up for another process the tables stay as they are; what that process wrote counts
+//! when it is taken back.
 
 mod writer;
 
@@ -36,7 +36,8 @@ const LOAD: Duration = Duration::from_secs(1);
 /// What no key of config.yaml says; tests say it.
 #[derive(Clone, Debug)]
 pub(super) struct Tuning {
-    /// How long a call waits at most: for the disk, and while the file is given up because another process takes over.
+    /// How long a call waits at most: for the disk, and while the file is given up because another process
+    /// takes over.
     pub(super) patience: Duration,
     /// How often what has ended is taken out.
     pub(super) sweep: Duration,

@@ -1,8 +1,8 @@
-//! The one thread that writes the list, and keeps the tables that requests ask in step with it. What waits while it
-//! writes goes into the next commit together.
+//! The one thread that writes the list, and keeps the tables that requests ask in step with it. What waits
+//! while it writes goes into the next commit together.
 //!
-//! After a write that failed nobody knows what the disk holds. The file is opened again until that works; only then the
-//! tables get what it says of the changes in question, and until then nothing is changed.
+//! After a write that failed nobody knows what the disk holds. The file is opened again until that works;
+//! only then the tables get what it says of the changes in question, and until then nothing is changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,8 +63,8 @@ enum FileState {
         /// It was not for want of room.
         anew: bool,
     },
-    /// Another process may have it. There were so many commits when it was given up; `None`: it was never open. `anew`: it
-    /// failed before, as above.
+    /// Another process may have it. There were so many commits when it was given up; `None`: it was never
+    /// open. `anew`: it failed before, as above.
     GivenUp {
         commits: Option<u64>,
         anew: bool,
@@ -98,8 +98,8 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which runs until nobody can send errands any more. It opens the file first, unless that is
-    /// closed.
+    /// Starts the thread, which runs until nobody can send errands any more. It opens the file first, unless
+    /// that is closed.
     ///
     /// # Errors
     /// When the file cannot be used.
@@ -181,9 +181,9 @@ impl Writer {
         }
     }
 
-    /// Writes these changes and those that wait behind them. Returns the errand that ended the row. What depends on the list is
-    /// written alone: what comes before it in the row is not there yet. What was given up is not made when a disk that hung goes on,
-    /// however much later: nobody counts on it any more.
+    /// Writes these changes and those that wait behind them. Returns the errand that ended the row. What
+    /// depends on the list is written alone: what comes before it in the row is not there yet. What was given
+    /// up is not made when a disk that hung goes on, however much later: nobody counts on it any more.
     fn write_together(&mut self, first: Append) -> Option<Errand> {
         if first.is_given_up() {
             return None;
@@ -363,8 +363,8 @@ impl Writer {
         }
     }
 
-    /// Opens the file that was given up. What another process wrote meanwhile counts: whoever follows has all of it
-    /// when this returns.
+    /// Opens the file that was given up. What another process wrote meanwhile counts: whoever follows has all
+    /// of it when this returns.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
         let FileState::GivenUp { commits: before, anew } = self.at else { return Ok(()) };
         if anew {

@@ -1,5 +1,5 @@
-//! Who waits until a change of their own is in the tables. Each is known by the nonce of its entry: a number may be
-//! another's after a failover.
+//! Who waits until a change of their own is in the tables. Each is known by the nonce of its entry: a number
+//! may be another's after a failover.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

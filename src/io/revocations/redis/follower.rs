@@ -1,5 +1,5 @@
-//! The task that keeps tables and file in step with the log in Redis. Tables come first; the file is written behind,
-//! so that a disk that hangs holds up nobody.
+//! The task that keeps tables and file in step with the log in Redis. Tables come first; the file is written
+//! behind, so that a disk that hangs holds up nobody.
 //!
 //! It must never say that the list is complete while anything of the log is unread, or cannot be read.
 
@@ -306,8 +306,9 @@ impl Follower {
                 self.file = File::Ahead { mark, until };
                 return;
             }
-            // The log is read again from where the file is: its entry there shows whether all that the file has is in Redis, too.
-            // One that is further than the log, or where another entry is, was never compared with what Redis has now.
+            // The log is read again from where the file is: its entry there shows whether all that the file
+            // has is in Redis, too. One that is further than the log, or where another entry is, was never
+            // compared with what Redis has now.
             self.cursor = of_file.filter(|position| position.seq < cursor.seq || *position == cursor);
             self.file = File::Open;
             self.note_written(of_file.filter(|position| *position == cursor));

@@ -1,14 +1,14 @@
 //! What a replica puts into Redis again, because Redis had acknowledged it and lost it.
 //!
-//! What Redis acknowledged is kept, at a price: an entry that was lifted or shortened may count again if the surviving
-//! log does not say so. A replica that was away for long may have many; it gives them back all the same, since it may
-//! be the only one with the latest. The log names what came back.
+//! What Redis acknowledged is kept, at a price: an entry that was lifted or shortened may count again if the
+//! surviving log does not say so. A replica that was away for long may have many; it gives them back all the
+//! same, since it may be the only one with the latest. The log names what came back.
 //!
-//! The id of an entry is made of what it names, so one that was lifted and made again has the same id: a lift says
-//! nothing of what was made after it.
+//! The id of an entry is made of what it names, so one that was lifted and made again has the same id: a lift
+//! says nothing of what was made after it.
 //!
-//! A block may be held by some in Redis and by others here: then all of them hold it, except those who let go of it
-//! according to the log.
+//! A block may be held by some in Redis and by others here: then all of them hold it, except those who let go
+//! of it according to the log.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,8 @@ impl Follower {
         hearing: &Hearing,
     ) -> Result<(), StoreFault> {
         let shared = self.shared.clone();
-        // What has ended by a clock that is wrong is not to be lost for ever; what has ended does no harm there.
+        // What has ended by a clock that is wrong is not to be lost for ever; what has ended does no harm
+        // there.
         let now = shared.watched.sure().map_or(Timestamp::from_millis(0), SureTime::at);
         let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
         let is_block = |revocation: &Revocation| revocation.rule == Rule::Block;
@@ -91,8 +92,8 @@ fn tell(given: &[Revocation]) {
     }
 }
 
-/// The ids of those that stay until somebody lifts them, a line of the log each: among them may be one that was lifted. One
-/// line at least, where any was given back.
+/// The ids of those that stay until somebody lifts them, a line of the log each: among them may be one that
+/// was lifted. One line at least, where any was given back.
 fn until_lifted(given: &[Revocation]) -> Vec<String> {
     let lasting = given.iter().filter(|revocation| revocation.until.is_none());
     let ids: Vec<_> = lasting.map(|revocation| revocation.id().to_string()).collect();
@@ -109,7 +110,8 @@ enum Given {
     NoMore,
 }
 
-/// Puts them there if nothing is there of any: somebody may make one anew at the same moment. Returns whether it did.
+/// Puts them there if nothing is there of any: somebody may make one anew at the same moment. Returns whether
+/// it did.
 async fn put_where_nothing_is(shared: &Shared, lost: &[Revocation]) -> Result<bool, StoreFault> {
     let nothing: Vec<_> = lost.iter().map(|lost| EntryAsSeen { id: lost.id(), entry: None }).collect();
     let again: Vec<_> = lost.iter().cloned().map(Change::Add).collect();
@@ -175,7 +177,8 @@ async fn give_back_block(
         if there.as_ref().is_some_and(|there| there.holders() == all.holders()) {
             return Ok(Given::Already);
         }
-        // One that another release wrote may never be what was read of it: then by whoever is known to hold it.
+        // One that another release wrote may never be what was read of it: then by whoever is known to hold
+        // it.
         let found = if tried < TRIES { vec![EntryAsSeen { id, entry: there }] } else { Vec::new() };
         if append(shared, &found, &[Change::Add(all)]).await? {
             return Ok(Given::Back);
@@ -195,8 +198,8 @@ pub(super) struct LogView {
     entries: HashMap<RevocationId, LoggedEntry>,
     /// Who held each block at any time.
     holders: HashMap<RevocationId, Vec<Holder>>,
-    /// Who let go of one of which the log does not say that they held it, as they held it then: of a Redis that had lost
-    /// that.
+    /// Who let go of one of which the log does not say that they held it, as they held it then: of a Redis
+    /// that had lost that.
     let_go: HashMap<RevocationId, Vec<Holder>>,
     seq: u64,
     /// Which log it is; `None`: nothing was read of it.
@@ -247,7 +250,8 @@ impl LogView {
         heard.is_some_and(|heard| heard.is_lifted && Made::of(here).is_no_later_than(heard.latest))
     }
 
-    /// Of a block those who hold it here by what the log never heard of: whoever else does not hold it there let go of it.
+    /// Of a block those who hold it here by what the log never heard of: whoever else does not hold it there
+    /// let go of it.
     fn lost_of(&self, here: &Revocation) -> Option<Revocation> {
         let known = self.holders.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
         let mut holders = here.holders();

@@ -1,9 +1,10 @@
-//! What a replica hears of the log while it takes in the list whole, which may take minutes: what is revoked meanwhile is
-//! refused here within a second, as it is at all other times, and whoever revokes it here is answered.
+//! What a replica hears of the log while it takes in the list whole, which may take minutes: what is revoked
+//! meanwhile is refused here within a second, as it is at all other times, and whoever revokes it here is
+//! answered.
 //!
-//! It hears all from where the log was when that began, each entry once and in order. So what it heard of an entry is later
-//! than what was read of it, and must never be overwritten by that. What was revoked shortly before, when this replica had
-//! lost its place in the log already, it looks for first.
+//! It hears all from where the log was when that began, each entry once and in order. So what it heard of an
+//! entry is later than what was read of it, and must never be overwritten by that. What was revoked shortly
+//! before, when this replica had lost its place in the log already, it looks for first.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -33,7 +34,8 @@ pub(super) struct Hearing {
     heard: Mutex<Heard>,
 }
 
-/// What the log has from before the hearing begins, and this replica may not know: nothing says from where on that is.
+/// What the log has from before the hearing begins, and this replica may not know: nothing says from where on
+/// that is.
 pub(super) struct Gap {
     /// Behind this entry.
     pub(super) after: u64,
@@ -94,11 +96,13 @@ impl Hearing {
         changes.iter().filter(|change| !heard.ids.contains(&change.id())).cloned().collect()
     }
 
-    /// Hears for as long as it is polled, unless the log does not lead on or cannot be read: Redis lost it once more, and
-    /// whoever takes in the list must begin anew, or this replica would hear nothing for as long as that takes.
+    /// Hears for as long as it is polled, unless the log does not lead on or cannot be read: Redis lost it
+    /// once more, and whoever takes in the list must begin anew, or this replica would hear nothing for as
+    /// long as that takes.
     pub(super) async fn go_on(&self) -> StoreFault {
         let Shared { clock, tuning, wake, .. } = &*self.shared;
-        // Who lets in nobody yet needs to hear nothing, and must not answer as if what was revoked counted here.
+        // Who lets in nobody yet needs to hear nothing, and must not answer as if what was revoked counted
+        // here.
         if self.tables.currency(clock.now()) == Currency::Unknown {
             return pending().await;
         }
@@ -120,8 +124,8 @@ impl Hearing {
         }
     }
 
-    /// Takes what was revoked there, and not lifted since. What this replica has itself may be more than that log says, and
-    /// what was lifted is found by who compares both.
+    /// Takes what was revoked there, and not lifted since. What this replica has itself may be more than that
+    /// log says, and what was lifted is found by who compares both.
     async fn look_into(&self, gap: &Gap) {
         let (since, mut from) = (gap.since.minus(APART), gap.after);
         let mut made = HashMap::new();

@@ -1,5 +1,6 @@
-//! What keeps a replica from following the list of a Redis that answers: an entry that it cannot read, a right that it does
-//! not have. Each is told once, and until it is over it is tried ever more seldom: reading a list whole costs much.
+//! What keeps a replica from following the list of a Redis that answers: an entry that it cannot read, a
+//! right that it does not have. Each is told once, and until it is over it is tried ever more seldom: reading
+//! a list whole costs much.
 //!
 //! It must never hold up a replica over a new connection, which may lead to a server that is well.
 

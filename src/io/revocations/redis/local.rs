@@ -1,5 +1,5 @@
-//! The replica's own file of the list. It is never the truth: where it cannot be used, that is told, and the list is
-//! kept in memory until it can.
+//! The replica's own file of the list. It is never the truth: where it cannot be used, that is told, and the
+//! list is kept in memory until it can.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -114,8 +114,9 @@ impl Local {
         }
     }
 
-    /// Opens the file, and returns what it says of itself. `None`: it cannot be used yet, or is not this process's now. What takes
-    /// longer than the disk may is waited for the next time: to begin anew would take as long again.
+    /// Opens the file, and returns what it says of itself. `None`: it cannot be used yet, or is not this
+    /// process's now. What takes longer than the disk may is waited for the next time: to begin anew would
+    /// take as long again.
     pub(super) async fn open(self: &Arc<Self>) -> Option<Mark> {
         let mut opener = self.opener.lock().await;
         let opening = match &mut *opener {
@@ -241,8 +242,8 @@ impl Local {
         self.read(move |file| file.piece(Stretch { after, last: None }, PIECE)).await?.ok()
     }
 
-    /// Takes out what has ended, in pieces, so that others have their turn in between. Where the disk hangs this waits, and
-    /// holds up nobody else.
+    /// Takes out what has ended, in pieces, so that others have their turn in between. Where the disk hangs
+    /// this waits, and holds up nobody else.
     pub(super) async fn take_out_ended(self: &Arc<Self>, now: SureTime) {
         loop {
             let local = self.clone();

@@ -1,6 +1,6 @@
-//! The list that replicas share: Redis is the truth, and its log tells each replica what changed. Each keeps the list in
-//! a file too, written behind, so that it can start while Redis is away, and so that nothing acknowledged is lost while
-//! any replica lives: a Redis that lost it gets it back.
+//! The list that replicas share: Redis is the truth, and its log tells each replica what changed. Each keeps
+//! the list in a file too, written behind, so that it can start while Redis is away, and so that nothing
+//! acknowledged is lost while any replica lives: a Redis that lost it gets it back.
 //!
 //! - `scripts`: what is asked of Redis
 //! - `follower`: the task that keeps tables and file in step with the log
@@ -123,7 +123,8 @@ struct Progress {
 }
 
 impl RedisLog {
-    /// Waits for nothing, neither Redis nor the file in `folder`. `is_closed`: another process has that file still.
+    /// Waits for nothing, neither Redis nor the file in `folder`. `is_closed`: another process has that file
+    /// still.
     pub(in crate::io) fn start(
         link: Arc<KeptLink>,
         folder: &Path,
@@ -166,7 +167,8 @@ impl RedisLog {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Waits until the follower is so far, but not for long. Returns whether it is; nobody waits for one that does not run.
+    /// Waits until the follower is so far, but not for long. Returns whether it is; nobody waits for one that
+    /// does not run.
     async fn follower_is(&self, within: Duration, so_far: impl FnMut(&Progress) -> bool) -> bool {
         if !self.shared.is_followed.load(Ordering::Acquire) {
             return true;
@@ -236,8 +238,8 @@ impl RevocationLog for RedisLog {
         .boxed()
     }
 
-    /// Asks Redis, and the file while that is away. What the file lacks another replica may have written, and Redis may be
-    /// about to write it: that says nothing.
+    /// Asks Redis, and the file while that is away. What the file lacks another replica may have written, and
+    /// Redis may be about to write it: that says nothing.
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
         async move {
             let Shared { link, names, local, .. } = &*self.shared;

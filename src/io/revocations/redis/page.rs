@@ -1,5 +1,5 @@
-//! How much of the log is read at once: as much as comes in time. Entries may be large and the way to Redis narrow, and a page
-//! that never comes in time would keep a replica from following for ever.
+//! How much of the log is read at once: as much as comes in time. Entries may be large and the way to Redis
+//! narrow, and a page that never comes in time would keep a replica from following for ever.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

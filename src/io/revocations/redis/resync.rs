@@ -1,11 +1,12 @@
-//! What a replica does when the log does not lead from what it knows to what there is: it takes in all that Redis has,
-//! and then follows the log from where that was when it began.
+//! What a replica does when the log does not lead from what it knows to what there is: it takes in all that
+//! Redis has, and then follows the log from where that was when it began.
 //!
-//! If the log was merely cut, what this replica has and Redis has not was lifted while it was away. If Redis lost what
-//! it had acknowledged (it came back empty, or another server took over without it), Redis gets it back (`give_back`).
+//! If the log was merely cut, what this replica has and Redis has not was lifted while it was away. If Redis
+//! lost what it had acknowledged (it came back empty, or another server took over without it), Redis gets it
+//! back (`give_back`).
 //!
-//! That may take minutes. Requests are let in meanwhile by what is known, so it must never keep this replica from hearing
-//! what is revoked since (`hearing`), whatever it waits for, be it the disk.
+//! That may take minutes. Requests are let in meanwhile by what is known, so it must never keep this replica
+//! from hearing what is revoked since (`hearing`), whatever it waits for, be it the disk.
 
 use std::time::{Duration, Instant};
 
@@ -62,8 +63,8 @@ impl Follower {
         Ok(())
     }
 
-    /// What others made between the last look at the log and `begin`. A failover loses few entries, so what took their
-    /// numbers is not far behind them.
+    /// What others made between the last look at the log and `begin`. A failover loses few entries, so what
+    /// took their numbers is not far behind them.
     fn gap_before(&self, begin: Position, cursor: Position) -> Gap {
         let near = cursor.seq.min(begin.seq).saturating_sub(PAGE as u64);
         let long_ago = || self.shared.clock.now().minus(self.shared.max_staleness);
@@ -102,7 +103,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Another connection may lead to another server. In a cluster one connection may, too: the server is asked who it is.
+    /// Another connection may lead to another server. In a cluster one connection may, too: the server is
+    /// asked who it is.
     fn check_still(&self, reached: u64) -> Result<(), StoreFault> {
         if self.shared.link.times_reached() == reached { Ok(()) } else { Err(scripts::moved()) }
     }
@@ -138,7 +140,8 @@ impl Follower {
                 self.keep(piece.to_vec(), Mark::default()).await;
             }
         }
-        // First: what only this replica may have is not to wait for a long file, while what it hears takes its room.
+        // First: what only this replica may have is not to wait for a long file, while what it hears takes
+        // its room.
         let standing: Vec<_> = self.unwritten.standing().into_iter().map(Change::Add).collect();
         for piece in standing.chunks(PIECE) {
             self.compare_these(piece, how, reached, server, hearing, &mut told).await?;
@@ -193,7 +196,8 @@ impl Follower {
         self.keep(gone, Mark::default()).await;
     }
 
-    /// Writes to the file, where it is open. Whoever stops waiting for that leaves what is being written to whoever writes next.
+    /// Writes to the file, where it is open. Whoever stops waiting for that leaves what is being written to
+    /// whoever writes next.
     async fn keep(&mut self, changes: Vec<Change>, mark: Mark) {
         let is_needed = !changes.is_empty() || mark != Mark::default();
         if is_needed && matches!(self.file, File::Open) {

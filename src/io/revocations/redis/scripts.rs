@@ -1,13 +1,15 @@
-//! What is asked of Redis, and in which form the list is there: under one hash tag, so that each script sees all of it
-//! in a cluster too.
+//! What is asked of Redis, and in which form the list is there: under one hash tag, so that each script sees
+//! all of it in a cluster too.
 //!
-//! - `records` (hash): id → head and bytes. The head is `before:until:` in milliseconds, in digits, empty where there is
-//!   none; it wins over what the bytes say, because the script that merges two moments reads and writes it alone.
+//! - `records` (hash): id → head and bytes. The head is `before:until:` in milliseconds, in digits, empty
+//!   where there is none; it wins over what the bytes say, because the script that merges two moments reads
+//!   and writes it alone.
 //! - `ends` (sorted set): id by `until`
-//! - `log` (stream): what was changed, numbered without gaps; each entry has a nonce, which shows to whoever comes back
-//!   to it that nothing was lost and rewritten before it
-//! - `about` (hash): `seq`, the number of the last entry, `epoch`, drawn when there was nothing or the records were lost, and
-//!   `some`, whether there are records: 1 or 0. A Redis that makes room for others throws keys away, the largest among them.
+//! - `log` (stream): what was changed, numbered without gaps; each entry has a nonce, which shows to whoever
+//!   comes back to it that nothing was lost and rewritten before it
+//! - `about` (hash): `seq`, the number of the last entry, `epoch`, drawn when there was nothing or the
+//!   records were lost, and `some`, whether there are records: 1 or 0. A Redis that makes room for others
+//!   throws keys away, the largest among them.
 
 use redis::{Cmd, RedisResult};
 
@@ -20,9 +22,9 @@ use crate::io::system::SystemRandomness;
 
 /// KEYS: records, ends, log, about. ARGV: an epoch for when there is none.
 ///
-/// Begins the log anew where that is gone, and takes out a few that have ended more than a minute ago. Records that are gone
-/// while something says that there are some were lost: all compare then what they have (a new epoch), and what was lifted they
-/// hear from the log, which stays.
+/// Begins the log anew where that is gone, and takes out a few that have ended more than a minute ago.
+/// Records that are gone while something says that there are some were lost: all compare then what they have
+/// (a new epoch), and what was lifted they hear from the log, which stays.
 const BEGIN: &str = "
 local records, ends, log, about = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local seq = redis.call('HGET', about, 'seq')
@@ -45,12 +47,13 @@ end
 if #ended > 0 then note() end
 ";
 
-/// ARGV: the latest moment, in ms, or 0; how many conditions; of each an id, what the record there must begin with (empty: there is none), and how much of it
-/// that says (-1: the whole). Then of each change: `A` or `L`, id, nonce, before, until, bytes. Returns whether they were made (1)
-/// or not (0); 2: it is too late, as it is for a put (`io::store::redis`).
+/// ARGV: the latest moment, in ms, or 0; how many conditions; of each an id, what the record there must begin
+/// with (empty: there is none), and how much of it that says (-1: the whole). Then of each change: `A` or
+/// `L`, id, nonce, before, until, bytes. Returns whether they were made (1) or not (0); 2: it is too late, as
+/// it is for a put (`io::store::redis`).
 ///
-/// In a cluster the library sends a call again whose connection broke: the nonce of its last change says that it was made, and
-/// nothing is made of it again, neither of what others made of it meanwhile.
+/// In a cluster the library sends a call again whose connection broke: the nonce of its last change says that
+/// it was made, and nothing is made of it again, neither of what others made of it meanwhile.
 const APPEND: &str = "
 local from = math.max(tonumber(redis.call('HGET', about, 'seq')) - 99, 0)
 for _, entry in ipairs(redis.call('XRANGE', log, string.format('%.0f-0', from), '+')) do
@@ -94,8 +97,9 @@ return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, '
   redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
 ";
 
-/// KEYS: records. Of each record ARGV has: id, before, until, and of a block how it is kept. Returns which of them (from 0) are not
-/// there, or with an earlier moment, or are another block, each with whether it is there.
+/// KEYS: records. Of each record ARGV has: id, before, until, and of a block how it is kept. Returns which of
+/// them (from 0) are not there, or with an earlier moment, or are another block, each with whether it is
+/// there.
 const BEHIND: &str = "
 local behind = {}
 for at = 1, #ARGV, 4 do
@@ -115,7 +119,8 @@ end
 return {server, behind}
 ";
 
-/// KEYS: records. Returns the run of the server that has them: the slot of a cluster may move to another, and back.
+/// KEYS: records. Returns the run of the server that has them: the slot of a cluster may move to another, and
+/// back.
 const SERVER: &str = "
 local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
 ";
@@ -174,8 +179,8 @@ pub(super) fn nonce() -> u64 {
     u64::from_be_bytes(random(&SystemRandomness))
 }
 
-/// Makes these changes if these entries are what was found of them, and returns whether they are; the entry of the last has the
-/// nonce `last`.
+/// Makes these changes if these entries are what was found of them, and returns whether they are; the entry
+/// of the last has the nonce `last`.
 pub(super) async fn append(
     line: &Line,
     names: &Names,
@@ -214,8 +219,8 @@ fn head(revocation: &Revocation) -> String {
     format!("{}:{}:", before(revocation), digits(revocation.until))
 }
 
-/// What of an entry must be there still where it is to be changed: of a block all; of others the head, because the script
-/// merges two into it.
+/// What of an entry must be there still where it is to be changed: of a block all; of others the head,
+/// because the script merges two into it.
 fn as_found(entry: &Revocation) -> Vec<u8> {
     if entry.rule == Rule::Block { as_kept(entry) } else { head(entry).into_bytes() }
 }
@@ -304,8 +309,9 @@ pub(super) async fn server(line: &Line, names: &Names) -> RedisResult<Result<Opt
     Ok(if server.is_empty() { Err(nameless()) } else { Ok(Some(server)) })
 }
 
-/// A part of all records, from the cursor `from` on, and the next cursor. The first is 0, and so is that behind the
-/// last. A cursor means something to one run of one server alone: `server` says which that is, as [`server`] does.
+/// A part of all records, from the cursor `from` on, and the next cursor. The first is 0, and so is that
+/// behind the last. A cursor means something to one run of one server alone: `server` says which that is, as
+/// [`server`] does.
 pub(super) async fn scan(
     line: &Line,
     names: &Names,
@@ -343,8 +349,8 @@ fn nameless() -> StoreFault {
     )
 }
 
-/// Which of these are not there, or say less there than here, or something else of who holds a block; each with whether it is
-/// there. `server`: as of [`scan`].
+/// Which of these are not there, or say less there than here, or something else of who holds a block; each
+/// with whether it is there. `server`: as of [`scan`].
 pub(super) async fn behind(
     line: &Line,
     names: &Names,

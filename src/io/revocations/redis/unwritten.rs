@@ -1,8 +1,10 @@
-//! What the tables have of the log and the file may lack, because it is being written, is shut, or its disk hangs. It was
-//! answered, and this replica may be the only one that has it: a Redis that lost it gets it back from here, too.
+//! What the tables have of the log and the file may lack, because it is being written, is shut, or its disk
+//! hangs. It was answered, and this replica may be the only one that has it: a Redis that lost it gets it
+//! back from here, too.
 //!
-//! It is bounded: of a file that cannot be written for long the latest changes are kept. So is what is heard while the list
-//! is read whole: a Redis that lost a long list is given all of it back, by every replica, and each hears that.
+//! It is bounded: of a file that cannot be written for long the latest changes are kept. So is what is heard
+//! while the list is read whole: a Redis that lost a long list is given all of it back, by every replica, and
+//! each hears that.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -36,8 +38,8 @@ impl Unwritten {
         }
     }
 
-    /// Takes what was heard of Redis after it. `is_compared`: Redis has all that stood here before. Else that is not to give way
-    /// to what Redis has: what there is no room for is the earliest of what was heard.
+    /// Takes what was heard of Redis after it. `is_compared`: Redis has all that stood here before. Else that
+    /// is not to give way to what Redis has: what there is no room for is the earliest of what was heard.
     pub(super) fn take_heard(&mut self, heard: Self, is_compared: bool) {
         let room = if is_compared { KEPT } else { KEPT - self.changes.len() };
         let left_out = heard.changes.len().saturating_sub(room);

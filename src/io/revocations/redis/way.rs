@@ -12,8 +12,8 @@ pub(super) enum Resync {
     Keep,
 }
 
-/// Whether what was read leads on from `cursor`, and how many entries only prove that. `applied`: what the tables have
-/// must be there too, or others may have taken its numbers.
+/// Whether what was read leads on from `cursor`, and how many entries only prove that. `applied`: what the
+/// tables have must be there too, or others may have taken its numbers.
 pub(super) fn way_on(cursor: Position, applied: Option<Position>, read: &Read) -> Result<usize, Resync> {
     let is_lost = |known: Position| {
         let is_another = |entry: &Entry| entry.seq == known.seq && entry.nonce != known.nonce;

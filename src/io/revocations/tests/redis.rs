@@ -1,5 +1,5 @@
-//! The list in Redis, with real servers: two replicas, connections that are cut, a log that was cut, a Redis that lost
-//! everything, and what a replica does alone.
+//! The list in Redis, with real servers: two replicas, connections that are cut, a log that was cut, a Redis
+//! that lost everything, and what a replica does alone.
 
 mod clocks;
 mod failover;

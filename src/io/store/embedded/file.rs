@@ -65,8 +65,8 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    /// Opens the file in `folder`, made now when there is none, and returns all that is in it: what has ended nobody knows at
-    /// a start for sure.
+    /// Opens the file in `folder`, made now when there is none, and returns all that is in it: what has ended
+    /// nobody knows at a start for sure.
     pub(super) fn open(
         folder: &Path,
         how: &Backend,
@@ -117,8 +117,8 @@ impl StoreFile {
         records.ok_or_else(|| damaged("a value in it is too short"))
     }
 
-    /// Puts and removes; everything is on the disk when this returns, or it is not known what is. Then the file must
-    /// be opened again.
+    /// Puts and removes; everything is on the disk when this returns, or it is not known what is. Then the
+    /// file must be opened again.
     pub(super) fn write(&self, put: &[(&str, &Record)], removed: &[String]) -> Result<(), StoreFileError> {
         if put.is_empty() && removed.is_empty() {
             return Ok(());
@@ -165,7 +165,8 @@ impl StoreFile {
         database.close().map_err(|error| place.told(error.into()))
     }
 
-    /// Opens the file again after a write that failed; nothing is read. `anew`: as [`Place::open_again`] says.
+    /// Opens the file again after a write that failed; nothing is read. `anew`: as [`Place::open_again`]
+    /// says.
     pub(super) fn open_again(folder: &Path, how: &Backend, anew: bool) -> Result<Self, StoreFileError> {
         let place = Place::new(folder, &STORE);
         Ok(Self { database: place.open_again(how, anew)?, place })

@@ -1,8 +1,9 @@
-//! The store of a single replica: memory is the truth while the process runs, and a file in the store folder holds
-//! what must outlive it.
+//! The store of a single replica: memory is the truth while the process runs, and a file in the store folder
+//! holds what must outlive it.
 //!
-//! A durable value is seen by nobody before it is on the disk. What is `Keep::WhileRunning` goes to the file only
-//! when that is closed in good order. Lifetimes are those of the wall clock, which a restart does not stop.
+//! A durable value is seen by nobody before it is on the disk. What is `Keep::WhileRunning` goes to the file
+//! only when that is closed in good order. Lifetimes are those of the wall clock, which a restart does not
+//! stop.
 
 mod file;
 mod writer;
@@ -34,8 +35,8 @@ use writer::{Errand, Put, Writer};
 
 /// What no key of config.yaml says; tests say it.
 pub(super) struct Tuning {
-    /// How long a call waits at most: for the disk, for another write of its key, and while the file is given up
-    /// because another process takes over.
+    /// How long a call waits at most: for the disk, for another write of its key, and while the file is given
+    /// up because another process takes over.
     pub(super) patience: Duration,
     /// How often what has ended is taken out.
     pub(super) sweep: Duration,
@@ -226,7 +227,8 @@ impl Exclusive for EmbeddedStore {
         self.writer.ask(Errand::Open).boxed()
     }
 
-    /// Writes everything that has not ended, durable or not: what the next process finds is all that there was.
+    /// Writes everything that has not ended, durable or not: what the next process finds is all that there
+    /// was.
     fn close(&self) -> BoxFuture<'_, Result<(), String>> {
         self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }

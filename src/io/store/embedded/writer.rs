@@ -1,7 +1,7 @@
 //! The one thread that writes the store file. What waits while it writes goes into the next commit together.
 //!
-//! After a write that failed nobody knows what the disk holds. The file is opened again until that works; only then
-//! the keys in question say what the disk says, and until then nobody may change them.
+//! After a write that failed nobody knows what the disk holds. The file is opened again until that works;
+//! only then the keys in question say what the disk says, and until then nobody may change them.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -82,8 +82,8 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which runs until nobody can send errands any more. It opens the file first, unless that is
-    /// closed.
+    /// Starts the thread, which runs until nobody can send errands any more. It opens the file first, unless
+    /// that is closed.
     ///
     /// # Errors
     /// When the file cannot be used.

@@ -36,8 +36,8 @@ impl Connection {
         }
     }
 
-    /// How Redis throws away what it has no room for, where it does; of a cluster any server that takes writes. `None` where
-    /// none does, or does not say.
+    /// How Redis throws away what it has no room for, where it does; of a cluster any server that takes
+    /// writes. `None` where none does, or does not say.
     pub(super) async fn eviction(&self) -> Option<String> {
         let mut ask = redis::cmd("INFO");
         ask.arg("memory");
@@ -56,8 +56,8 @@ impl Connection {
         }
     }
 
-    /// Asks every server of a cluster that takes writes, and returns the error where one answers with that. One server is asked by
-    /// what else is asked of it.
+    /// Asks every server of a cluster that takes writes, and returns the error where one answers with that.
+    /// One server is asked by what else is asked of it.
     pub(super) async fn all_answer(&self) -> RedisResult<()> {
         let Self::Cluster(connection) = self else { return Ok(()) };
         // Of each its answer: what sums them up takes an error for one.

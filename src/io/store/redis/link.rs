@@ -1,8 +1,9 @@
-//! The way to Redis, and whether it holds. A task beside the requests asks Redis every second, for a read and a
-//! write; it alone connects.
+//! The way to Redis, and whether it holds. A task beside the requests asks Redis every second, for a read and
+//! a write; it alone connects.
 //!
-//! After any fault calls fail at once, until that task has found Redis well again over a new connection: so a Redis
-//! that hangs costs the requests under way their deadline, and later ones nothing. No call is ever repeated here.
+//! After any fault calls fail at once, until that task has found Redis well again over a new connection: so a
+//! Redis that hangs costs the requests under way their deadline, and later ones nothing. No call is ever
+//! repeated here.
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -146,8 +147,8 @@ impl Line {
         }
     }
 
-    /// Until when, by the server's clock in milliseconds, a change that is asked for now may be made: what a Redis that hung
-    /// makes of it later, nobody looks for any more. 0: nobody can say.
+    /// Until when, by the server's clock in milliseconds, a change that is asked for now may be made: what a
+    /// Redis that hung makes of it later, nobody looks for any more. 0: nobody can say.
     pub(in crate::io) fn latest(&self) -> i64 {
         self.clock_in(self.deadline + BEYOND).map_or(0, Timestamp::as_millis)
     }
@@ -180,8 +181,9 @@ impl Link {
         format!("{}{key}", self.settings.prefix)
     }
 
-    /// Does what `asking` asks, within the deadline. Once it is sent nobody knows whether it is done: a connection may break
-    /// before the answer, the library may have sent it before, and Redis undoes nothing of a script that ends with an error.
+    /// Does what `asking` asks, within the deadline. Once it is sent nobody knows whether it is done: a
+    /// connection may break before the answer, the library may have sent it before, and Redis undoes nothing
+    /// of a script that ends with an error.
     pub(in crate::io) async fn ask<T>(
         &self,
         asking: impl AsyncFnOnce(&Line) -> RedisResult<Result<T, StoreFault>>,

@@ -1,9 +1,10 @@
-//! The store that replicas share: Redis 7 or Valkey; one server, the master that Sentinels name, or a cluster.
+//! The store that replicas share: Redis 7 or Valkey; one server, the master that Sentinels name, or a
+//! cluster.
 //!
-//! Under a key stand the version (8 bytes) and the bytes. Each verb is one script over one key, which Redis runs whole
-//! and alone, with its own clock. A put draws its version here, so that a repetition by the client library (in a
-//! cluster it follows moved slots) recognises what it did itself; and it names the latest moment at which it may be
-//! done, so that a Redis that hung does nothing of what was given up long ago.
+//! Under a key stand the version (8 bytes) and the bytes. Each verb is one script over one key, which Redis
+//! runs whole and alone, with its own clock. A put draws its version here, so that a repetition by the client
+//! library (in a cluster it follows moved slots) recognises what it did itself; and it names the latest
+//! moment at which it may be done, so that a Redis that hung does nothing of what was given up long ago.
 //!
 //! - `connect`: connections, as the configuration says
 //! - `link`: the way to Redis, and whether it holds
@@ -28,7 +29,8 @@ use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Store, StoreFault, StoreHealth, StoreKey, Stored, Value, Version};
 use link::{KeptLink, Line};
 
-/// How long after its deadline a change may still be made: the server's clock is known as of the latest answer.
+/// How long after its deadline a change may still be made: the server's clock is known as of the latest
+/// answer.
 const BEYOND: Duration = Duration::from_secs(1);
 /// The longest lifetime that is asked for.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
@@ -36,8 +38,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// KEYS: the key. Returns what is there, and the clock.
 const GET: &str = "local t = redis.call('TIME') return {redis.call('GET', KEYS[1]), t[1], t[2]}";
 
-/// KEYS: the key. ARGV: the version that is expected, or nothing; the new one; the bytes; the lifetime, in ms; the
-/// latest moment, in ms, or 0. Returns what became of it, and the clock.
+/// KEYS: the key. ARGV: the version that is expected, or nothing; the new one; the bytes; the lifetime, in
+/// ms; the latest moment, in ms, or 0. Returns what became of it, and the clock.
 pub(super) const PUT: &str = "
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -1,6 +1,6 @@
-//! Whether Redis lets its user do all that sessions and the list of revocations need: each command in a script of its own,
-//! over keys that nobody else has, so that what is missing is named before a gateway meets it. Redis itself names it in
-//! newer releases alone.
+//! Whether Redis lets its user do all that sessions and the list of revocations need: each command in a
+//! script of its own, over keys that nobody else has, so that what is missing is named before a gateway meets
+//! it. Redis itself names it in newer releases alone.
 //!
 //! It must leave nothing behind, and touch nothing of a running gateway.
 
@@ -27,8 +27,8 @@ enum On {
     Sorted,
 }
 
-/// What is asked for in scripts, whether a connection leads to one server or to several. What takes away comes first:
-/// without it nothing is made.
+/// What is asked for in scripts, whether a connection leads to one server or to several. What takes away
+/// comes first: without it nothing is made.
 const COMMANDS: [(&str, On, &[&str]); 16] = [
     ("DEL", On::Text, &[]),
     ("TIME", On::Nothing, &[]),
@@ -67,8 +67,8 @@ pub(super) fn is_of_one_call(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError))
 }
 
-/// The commands that may not be asked for over this line, in words; `None`: all may. `scratch`: how keys begin that nobody
-/// else has.
+/// The commands that may not be asked for over this line, in words; `None`: all may. `scratch`: how keys
+/// begin that nobody else has.
 ///
 /// # Errors
 /// Redis cannot be asked, or not within `patience`.

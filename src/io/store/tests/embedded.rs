@@ -359,8 +359,8 @@ async fn a_folder_that_cannot_be_used_is_an_error_that_names_it() {
     assert!(error.to_string().contains("a-file") && error.to_string().contains("`store`"), "{error}");
 }
 
-/// Damages a good file in many ways: each is either told, or has cost nothing. The file is never changed by a start
-/// that fails, and never begun anew.
+/// Damages a good file in many ways: each is either told, or has cost nothing. The file is never changed by a
+/// start that fails, and never begun anew.
 #[tokio::test]
 async fn a_damaged_file_is_told_and_never_thrown_away() {
     let folder = folder();

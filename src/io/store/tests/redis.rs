@@ -1,5 +1,5 @@
-//! Redis, with real servers: one, with TLS, with a password and an ACL, behind Sentinels, as a cluster; and what
-//! becomes of one that hangs, dies, comes back empty, or takes no writes.
+//! Redis, with real servers: one, with TLS, with a password and an ACL, behind Sentinels, as a cluster; and
+//! what becomes of one that hangs, dies, comes back empty, or takes no writes.
 
 mod alone;
 mod rights;

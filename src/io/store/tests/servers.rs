@@ -1,5 +1,5 @@
-//! Real Redis servers, Sentinels and clusters, each a process of its own on a free port of loopback, ended with the
-//! test and leaving nothing behind. `tests/it` uses them too.
+//! Real Redis servers, Sentinels and clusters, each a process of its own on a free port of loopback, ended
+//! with the test and leaving nothing behind. `tests/it` uses them too.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -39,7 +39,8 @@ impl Server {
         server
     }
 
-    /// Starts it, and waits until it listens. Whoever listens at its port is this process: nobody else is given it.
+    /// Starts it, and waits until it listens. Whoever listens at its port is this process: nobody else is
+    /// given it.
     fn run(&mut self) {
         let fixed = ["--bind", "127.0.0.1", "--daemonize", "no", "--loglevel", "warning", "--logfile", "log"];
         let quiet = ["--save", "", "--appendonly", "no", "--dir"];
@@ -141,8 +142,8 @@ impl Drop for Server {
     }
 }
 
-/// What a server speaks TLS with beside clear text, on a port of its own: the files of a certificate, which its peers
-/// trust too, and of its key.
+/// What a server speaks TLS with beside clear text, on a port of its own: the files of a certificate, which
+/// its peers trust too, and of its key.
 pub(crate) fn tls(certificate: &Path, key: &Path) -> Vec<String> {
     let file = |path: &Path| path.display().to_string();
     let settings = [
@@ -157,8 +158,9 @@ pub(crate) fn tls(certificate: &Path, key: &Path) -> Vec<String> {
     settings.as_flattened().iter().map(|argument| (*argument).to_owned()).collect()
 }
 
-/// A Sentinel of the master on port `master`, which it calls `mymaster`. It replaces it when it is told to (`fail_over`)
-/// and not before: a master that a busy machine held up is still the master. `more`: as on the command line.
+/// A Sentinel of the master on port `master`, which it calls `mymaster`. It replaces it when it is told to
+/// (`fail_over`) and not before: a master that a busy machine held up is still the master. `more`: as on the
+/// command line.
 pub(crate) fn sentinel(master: u16, more: &[String]) -> Server {
     Server::launch(|port, folder| {
         let file = folder.join("sentinel.conf");
@@ -217,8 +219,8 @@ pub(crate) fn cluster(more: impl Fn() -> Vec<String>) -> [Server; 3] {
     servers
 }
 
-/// A port that is given to nobody else for as long as this process runs: a socket keeps it that never listens, beside
-/// which a server may. Until one does, whoever connects is refused.
+/// A port that is given to nobody else for as long as this process runs: a socket keeps it that never
+/// listens, beside which a server may. Until one does, whoever connects is refused.
 pub(crate) fn own_port() -> u16 {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();

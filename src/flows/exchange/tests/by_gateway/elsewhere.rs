@@ -46,8 +46,8 @@ async fn no_page_of_another_host_signs_anybody_out() {
     assert!(signed_out.unwrap().family.is_some());
 }
 
-/// A code, and what proves that it was asked for, are the affair of the server that made it (RFC 9700 section 4.4): not of
-/// another to which a reload has moved the client meanwhile.
+/// A code, and what proves that it was asked for, are the affair of the server that made it (RFC 9700 section
+/// 4.4): not of another to which a reload has moved the client meanwhile.
 #[tokio::test]
 async fn what_was_begun_at_one_server_is_not_finished_at_another() {
     for (iss, client_id) in [("https://other.example", "web-app"), (AS, "other-app"), (AS, "web-app")] {

@@ -1,4 +1,5 @@
-//! Identity headers that are to come from an ID token, and it does not have them: as of a server that keeps them for UserInfo.
+//! Identity headers that are to come from an ID token, and it does not have them: as of a server that keeps
+//! them for UserInfo.
 
 use super::super::lasting::route;
 use super::*;

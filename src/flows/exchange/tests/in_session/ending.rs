@@ -130,8 +130,8 @@ async fn what_was_used_without_an_exchange_counts_at_the_next_one() {
     scene.is_over(&next, SessionEnd::IdleTimeout).await;
 }
 
-/// The store hears of a use once in a while; whoever comes back after the access token's end is asked of what is known
-/// here, too, and a poll's exchange takes none of it away.
+/// The store hears of a use once in a while; whoever comes back after the access token's end is asked of what
+/// is known here, too, and a poll's exchange takes none of it away.
 #[tokio::test]
 async fn who_was_there_lately_gets_the_next_access_token() {
     for wants in [PAGE, POLL] {

@@ -1,5 +1,5 @@
-//! A next cookie whose answer is about to leave, after the session has ended: over the one of a newer sign-in it would sign
-//! that out.
+//! A next cookie whose answer is about to leave, after the session has ended: over the one of a newer sign-in
+//! it would sign that out.
 
 use super::*;
 use crate::core::session::ride::Ride;

@@ -1,4 +1,5 @@
-//! An access token that is of no use any more, for whatever reason: its session gets another, in the middle of a request.
+//! An access token that is of no use any more, for whatever reason: its session gets another, in the middle
+//! of a request.
 
 use super::*;
 use crate::core::token::testing::{TestKey, new_p256};
@@ -59,7 +60,8 @@ async fn a_session_is_served_with_the_same_token_after_a_crash() {
     assert_eq!((scene.replica().good(&cookie).await, scene.asked()), (None, 0));
 }
 
-/// The issuer's keys were asked for just now, and it has signed with another since: that is found out in a moment.
+/// The issuer's keys were asked for just now, and it has signed with another since: that is found out in a
+/// moment.
 #[tokio::test]
 async fn a_token_whose_key_was_published_just_now_is_kept_until_that_is_known() {
     for (life, exchanged_at) in [(10, 6), (8, 9)] {

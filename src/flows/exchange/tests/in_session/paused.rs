@@ -1,5 +1,5 @@
-//! What becomes of a session whose authorization server refuses the request to exchange it, and why it is not asked at
-//! each request.
+//! What becomes of a session whose authorization server refuses the request to exchange it, and why it is not
+//! asked at each request.
 
 use super::*;
 use crate::core::session::way_in::{Refused, WayIn, way_in};

@@ -88,7 +88,8 @@ async fn without_the_id_token_that_is_asked_for_nobody_is_told_of_at_all() {
     assert_eq!(scene.denied(&cookie).await, (Denial::NotSignedIn { ended: None }, None));
 }
 
-/// Nobody mends it but a sign-in: so it is asked for, and neither is the session thrown away nor the log filled.
+/// Nobody mends it but a sign-in: so it is asked for, and neither is the session thrown away nor the log
+/// filled.
 #[tokio::test]
 async fn whose_id_token_is_gone_is_asked_to_sign_in_and_keeps_the_session() {
     let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));

@@ -1,4 +1,5 @@
-//! What is cut short while access is taken back, and what becomes of it: later by itself, and when somebody asks again.
+//! What is cut short while access is taken back, and what becomes of it: later by itself, and when somebody
+//! asks again.
 
 use std::sync::atomic::AtomicBool;
 
@@ -17,7 +18,8 @@ pub(in crate::flows::exchange::tests) struct Cut {
     appends: AtomicI64,
     /// What is appended is durable, and its writer hears of this fault.
     loses: Mutex<Option<StoreFault>>,
-    /// The next change is made after so long, or never (`None` within), and its writer hears of the deadline at once.
+    /// The next change is made after so long, or never (`None` within), and its writer hears of the deadline
+    /// at once.
     late: Mutex<Option<Option<Duration>>>,
     /// Nobody can ask the list.
     is_silent: AtomicBool,

@@ -1,5 +1,5 @@
-//! That a session is found by what names it, whatever happened meanwhile: access tokens that do not say whose they are go
-//! with it.
+//! That a session is found by what names it, whatever happened meanwhile: access tokens that do not say whose
+//! they are go with it.
 
 use super::*;
 

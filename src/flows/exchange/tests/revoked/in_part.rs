@@ -1,4 +1,5 @@
-//! Sessions that cannot all be ended: of some the record cannot be read, or the store is away and memory stands in for it.
+//! Sessions that cannot all be ended: of some the record cannot be read, or the store is away and memory
+//! stands in for it.
 
 use super::*;
 use crate::flows::family::record::key;
@@ -126,8 +127,8 @@ async fn memory_that_stands_in_for_the_store_is_not_taken_for_nobody_being_signe
     }
 }
 
-/// Nor is it for a sign-out, of a session that was exchanged meanwhile or not. What memory alone knows of is named all the
-/// same.
+/// Nor is it for a sign-out, of a session that was exchanged meanwhile or not. What memory alone knows of is
+/// named all the same.
 #[tokio::test(start_paused = true)]
 async fn nobody_is_said_to_be_signed_out_while_memory_stands_in_for_the_store() {
     const QUERY: &str = "client_id=web-app";

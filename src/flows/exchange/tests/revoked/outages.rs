@@ -1,4 +1,5 @@
-//! Whoever asks over and over while store and list are away leaves one errand, which does all that was asked for.
+//! Whoever asks over and over while store and list are away leaves one errand, which does all that was asked
+//! for.
 
 use super::*;
 use crate::core::session::exchange::Issued;
@@ -119,7 +120,8 @@ async fn whoever_signs_out_everywhere_over_and_over_while_the_store_is_away_leav
     assert_eq!(scene.errands_left().await, 0);
 }
 
-/// A replica that does not know of it yet may let somebody in for some time after each time that it is asked for.
+/// A replica that does not know of it yet may let somebody in for some time after each time that it is asked
+/// for.
 #[tokio::test(start_paused = true)]
 async fn what_is_asked_for_again_meanwhile_is_looked_for_once_more() {
     let scene = Scene::strict();

@@ -55,7 +55,8 @@ async fn the_latest_word_about_an_account_counts_in_whatever_order_they_come() {
     assert!(!here.is_blocked());
 }
 
-/// The block is in the list, and which word made it in the store: both must be there when the power comes back.
+/// The block is in the list, and which word made it in the store: both must be there when the power comes
+/// back.
 #[tokio::test]
 async fn the_latest_word_about_an_account_outlives_a_crash() {
     for (older, newer) in [(ENABLED, DISABLED), (DISABLED, ENABLED)] {

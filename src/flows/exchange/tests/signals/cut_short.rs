@@ -126,8 +126,8 @@ impl Listening {
         (here, troubled)
     }
 
-    /// Is told, with trouble at this call, and sends again what it did not take. `else_where`: what happens meanwhile, or
-    /// afterwards. Returns whether it came to it.
+    /// Is told, with trouble at this call, and sends again what it did not take. `else_where`: what happens
+    /// meanwhile, or afterwards. Returns whether it came to it.
     async fn is_told_in_trouble(
         &self,
         troubled: &Troubled,
@@ -161,7 +161,8 @@ impl Listening {
     }
 }
 
-/// Every trouble at every call of being told `set`, in a scene of its own each: `prepare`, then what happens elsewhere.
+/// Every trouble at every call of being told `set`, in a scene of its own each: `prepare`, then what happens
+/// elsewhere.
 async fn in_every_trouble<F, G>(run: F)
 where
     F: Fn(Listening, Arc<Troubled>, (Trouble, i64)) -> G,

@@ -26,7 +26,8 @@ async fn what_is_revoked_while_the_list_is_read_whole_counts_and_whoever_revokes
     let mut refused = true;
     for n in 0..10 {
         if n == 0 || n == 5 {
-            // Another log, which does not lead on from the one that both have read; and once more while they read on.
+            // Another log, which does not lead on from the one that both have read; and once more while they
+            // read on.
             assert_eq!(server.ask(&format!("DEL {KEY}about {KEY}log")), ":2");
         }
         add(&*other.log, [jti(format!("other:{n}"))]).await;

@@ -23,7 +23,8 @@ async fn what_redis_made_before_its_connection_broke_is_not_said_to_be_not_made(
         let changes = [Change::Add(revoked.clone())];
         let (made, ()) = tokio::join!(replica.log.append(&changes), lose);
         assert!(made.is_err(), "nobody heard of it");
-        // Not before: what is said before the cut is through nobody must hear either. And whoever asked meanwhile asks anew.
+        // Not before: what is said before the cut is through nobody must hear either. And whoever asked
+        // meanwhile asks anew.
         cable.is_mute.store(false, Ordering::SeqCst);
         cable.cut();
         let is_in_doubt = matches!(made, Err(StoreFault::Unfinished(_)));

@@ -28,7 +28,8 @@ async fn what_the_file_lacks_is_given_back_after_a_failover_and_a_disk_that_hang
         );
         let still = [jti("early"), jti("late"), block("bob")];
         masters.fail_over([&one, &one], &still).await;
-        // Whatever the next master had, of these it had none. One that began to copy the master's list when that died has nothing.
+        // Whatever the next master had, of these it had none. One that began to copy the master's list when
+        // that died has nothing.
         let third = Replica::start(masters.settings(), folder());
         loaded(&third.tables).await;
         let alone = [jti("late"), block("bob")];
