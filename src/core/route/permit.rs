@@ -76,19 +76,23 @@ impl Permit {
             return Self::report(route, path, query, Reported { denial, caller });
         }
         let forward_access_token = forward_access_token && caller.is_some();
-        let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        let permit = Self {
+        let permit = Self { query, caller, forward_access_token, ..Self::for_nobody(route, path) };
+        permit.if_it_fits()
+    }
+
+    /// Without a caller, a query or anything of either.
+    fn for_nobody(route: Arc<Route>, path: CanonicalPath) -> Self {
+        Self {
+            sent: route.forwarding.path.as_ref().map(|sent| sent.of(&path)),
             route,
             path,
-            sent,
-            query,
-            caller,
+            query: None,
+            caller: None,
             assertion: None,
-            forward_access_token,
+            forward_access_token: false,
             session_token: None,
             reported: None,
-        };
-        permit.if_it_fits()
+        }
     }
 
     /// The same, where what it sends is a target that a request can have: a `rewrite` may have made a longer
@@ -127,18 +131,8 @@ impl Permit {
             let Reported { denial, caller } = reported;
             return Err(NotPermitted { denial, route, caller });
         }
-        let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        let permit = Self {
-            route,
-            path,
-            sent,
-            query: query.map(without_access_token),
-            caller: None,
-            assertion: None,
-            forward_access_token: false,
-            session_token: None,
-            reported: Some(reported),
-        };
+        let query = query.map(without_access_token);
+        let permit = Self { query, reported: Some(reported), ..Self::for_nobody(route, path) };
         permit.if_it_fits()
     }
 
@@ -156,19 +150,8 @@ impl Permit {
         if route.cors != CorsSpeaker::Upstream {
             return Ok(None);
         }
-        let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        let permit = Self {
-            route,
-            path,
-            sent,
-            query: query.map(without_access_token),
-            caller: None,
-            assertion: None,
-            forward_access_token: false,
-            session_token: None,
-            reported: None,
-        };
-        permit.if_it_fits().map(Some)
+        let query = query.map(without_access_token);
+        Self { query, ..Self::for_nobody(route, path) }.if_it_fits().map(Some)
     }
 
     pub fn route(&self) -> &Arc<Route> {
@@ -249,9 +232,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::core::cors::Sharing;
-    use crate::core::ids::{RouteName, UpstreamName};
-    use crate::core::path::PathPattern;
+
+    use crate::core::ids::RouteName;
+
+    use crate::core::route;
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
     use crate::core::route::table::{RouteMatch, RouteTable};
     use crate::core::token::jwks::KeySet;
@@ -285,18 +269,9 @@ mod tests {
     fn matched(access: Access, report_only: bool, path: &str) -> Matched {
         let route = Arc::new(Route {
             name: RouteName::new("users"),
-            path: PathPattern::parse("/users/{id}/*").unwrap(),
-            host: None,
-            methods: None,
             access,
-            session: None,
             report_only,
-            dpop: crate::core::route::Dpop::Allowed,
-            resource: crate::core::route::resource::Resource::default(),
-            upstream: UpstreamName::new("upstream"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Sharing::default(),
-            forwarding: crate::core::route::forwarding::Forwarding::default(),
+            ..route::testing::route("/users/{id}/*")
         });
         let table = RouteTable::build(&[route]).unwrap();
         let path = CanonicalPath::parse(path.as_bytes()).unwrap();
