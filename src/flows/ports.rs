@@ -150,13 +150,18 @@ impl StoreHealth {
         }
     }
 
-    /// Away since `now`, or since before where it was away already. `why`: `None` means up.
-    pub fn set_away(&mut self, why: Option<String>, now: Timestamp, alone: bool) {
+    /// Away since `now`, or since before where it was away already.
+    pub fn set_away(&mut self, why: String, now: Timestamp, alone: bool) {
         let since = match self {
             Self::Up => now,
             Self::Away { since, .. } => *since,
         };
-        *self = why.map_or(Self::Up, |why| Self::Away { since, why, alone });
+        *self = Self::Away { since, why, alone };
+    }
+
+    /// Returns why it was away.
+    pub fn set_up(&mut self) -> Option<String> {
+        std::mem::replace(self, Self::Up).why_away()
     }
 }
 

@@ -93,10 +93,13 @@ impl Keeping {
         self.health().why_away()
     }
 
-    /// `None`: it is not.
-    pub(in crate::io) fn set_away(&self, why: Option<String>) {
+    pub(in crate::io) fn set_away(&self, why: String) {
         let now = self.clock.now();
         self.health.lock().unwrap_or_else(PoisonError::into_inner).set_away(why, now, false);
+    }
+
+    pub(in crate::io) fn set_up(&self) {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).set_up();
     }
 }
 

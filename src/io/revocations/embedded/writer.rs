@@ -92,7 +92,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("{ENDED}");
-            self.shared.keeping.set_away(Some(ENDED.to_owned()));
+            self.shared.keeping.set_away(ENDED.to_owned());
         }
     }
 }
@@ -174,8 +174,7 @@ impl Writer {
             Errand::Close(answer) => drop(answer.send(self.give_up())),
             Errand::Open(answer) => {
                 let opened = self.take_back();
-                let opened =
-                    opened.inspect_err(|error| self.shared.keeping.set_away(Some(error.to_string())));
+                let opened = opened.inspect_err(|error| self.shared.keeping.set_away(error.to_string()));
                 drop(answer.send(opened));
             }
         }
@@ -260,8 +259,8 @@ impl Writer {
     }
 
     fn goes_away(&self, error: &StoreFileError) {
-        let why = Some(error.to_string());
-        if self.shared.keeping.why_away() != why {
+        let why = error.to_string();
+        if self.shared.keeping.why_away().as_ref() != Some(&why) {
             tracing::error!(%error, "nothing can be revoked until the list can be written; what is revoked stays so");
         }
         self.shared.keeping.set_away(why);
@@ -300,7 +299,7 @@ impl Writer {
                 self.apply(&there);
                 drop(self.shared.shelf.replace(Some(file)));
                 self.at = FileState::Open;
-                self.shared.keeping.set_away(None);
+                self.shared.keeping.set_up();
                 tracing::warn!("the list of revocations can be written again");
             }
             Err(error) => {
@@ -398,7 +397,7 @@ impl Writer {
                 }
             }
         }
-        self.shared.keeping.set_away(None);
+        self.shared.keeping.set_up();
         self.shared.keeping.opened();
         Ok(())
     }

@@ -143,7 +143,7 @@ impl Follower {
                 "the list of revocations in Redis is not followed; this process lets in nobody once what it knows is too old"
             );
         }
-        self.shared.hindered().set_away(Some(why.clone()), clock.now(), false);
+        self.shared.hindered().set_away(why.clone(), clock.now(), false);
     }
 
     fn report_followed(&mut self) {

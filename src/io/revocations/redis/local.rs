@@ -84,17 +84,13 @@ impl Local {
         self.health().why_away()
     }
 
-    /// `None`: it is not. Returns why it was.
-    fn set_away(&self, why: Option<String>) -> Option<String> {
+    fn goes_away(&self, why: String) {
         let now = self.clock.now();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let before = health.clone().why_away();
-        health.set_away(why, now, true);
-        before
-    }
-
-    fn goes_away(&self, why: String) {
-        if self.set_away(Some(why.clone())).as_ref() != Some(&why) {
+        health.set_away(why.clone(), now, true);
+        drop(health);
+        if before.as_ref() != Some(&why) {
             tracing::error!(
                 why,
                 "the list of revocations cannot be kept here; it is followed in Redis all the same, but without it this \
@@ -109,7 +105,7 @@ impl Local {
     }
 
     pub(super) fn tell_well(&self) {
-        if self.set_away(None).is_some() {
+        if self.health.lock().unwrap_or_else(PoisonError::into_inner).set_up().is_some() {
             tracing::warn!("the list of revocations can be kept here again");
         }
     }

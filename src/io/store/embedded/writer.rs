@@ -76,7 +76,7 @@ impl Drop for Writer {
     /// A thread that ends by a panic must not leave a store that looks well.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.keeping.set_away(Some(ENDED.to_owned()));
+            self.shared.keeping.set_away(ENDED.to_owned());
         }
     }
 }
@@ -228,8 +228,8 @@ impl Writer {
     }
 
     fn goes_away(&self, error: &StoreFileError) {
-        let why = Some(error.to_string());
-        if self.shared.keeping.why_away() != why {
+        let why = error.to_string();
+        if self.shared.keeping.why_away().as_ref() != Some(&why) {
             tracing::error!(%error, "the store cannot write; what needs it is refused until it can");
         }
         self.shared.keeping.set_away(why);
@@ -264,7 +264,7 @@ impl Writer {
                     self.settle(&put.key, written);
                 }
                 self.at = FileState::Open(file);
-                self.shared.keeping.set_away(None);
+                self.shared.keeping.set_up();
                 tracing::warn!("the store can write again");
             }
             Err(error) => {
@@ -343,7 +343,7 @@ impl Writer {
     /// As [`Self::take_back`]; the store is away for that until the file is open.
     fn open_or_say_why(&mut self) -> Result<(), StoreFileError> {
         let opened = self.take_back();
-        opened.inspect_err(|error| self.shared.keeping.set_away(Some(error.to_string())))
+        opened.inspect_err(|error| self.shared.keeping.set_away(error.to_string()))
     }
 
     /// Opens the file that was given up. What another process wrote meanwhile counts.
@@ -370,7 +370,7 @@ impl Writer {
             }
         }
         self.at = FileState::Open(file);
-        self.shared.keeping.set_away(None);
+        self.shared.keeping.set_up();
         self.shared.keeping.opened();
         Ok(())
     }
