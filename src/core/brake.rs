@@ -148,13 +148,9 @@ mod tests {
 
     use super::*;
     use crate::core::cors::Sharing;
-    use crate::core::ids::{RouteName, UpstreamName};
-    use crate::core::path::PathPattern;
+
     use crate::core::request::Origin;
-    use crate::core::route::Dpop;
-    use crate::core::route::forwarding::Forwarding;
-    use crate::core::route::policy::Access;
-    use crate::core::route::resource::Resource;
+    use crate::core::route;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const DEFAULT: Allowance = Allowance { most: 120, window: Duration::from_secs(60) };
@@ -162,19 +158,10 @@ mod tests {
     fn route(cors: CorsSpeaker, report_only: bool, listed: &str) -> Route {
         let origins = vec![Origin::parse(listed).unwrap()];
         Route {
-            name: RouteName::new("/x"),
-            path: PathPattern::parse("/x").unwrap(),
-            host: None,
-            methods: None,
-            access: Access::Public,
-            session: None,
             report_only,
-            dpop: Dpop::Allowed,
-            resource: Resource::default(),
-            upstream: UpstreamName::new("up"),
             cors,
             sharing: Sharing { origins, ..Sharing::default() },
-            forwarding: Forwarding::default(),
+            ..route::testing::route("/x")
         }
     }
 

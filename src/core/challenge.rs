@@ -113,11 +113,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::cors::Sharing;
-    use crate::core::ids::{RouteName, UpstreamName};
+
     use crate::core::path::PathPattern;
-    use crate::core::route::CorsSpeaker;
-    use crate::core::route::forwarding::Forwarding;
+    use crate::core::route;
+
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::resource::Resource;
 
@@ -126,23 +125,13 @@ mod tests {
         let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect();
         let path = PathPattern::parse("/api/*").unwrap();
         let route = Route {
-            name: RouteName::new("r"),
             resource: resource.map_or_else(|| Resource::of(&path), |text| Resource::parse(text).unwrap()),
-            path,
-            host: None,
-            methods: None,
             access: Access::Protected(Requirements {
                 scope: texts(scope),
                 any_scope: texts(any_scope),
                 ..Requirements::default()
             }),
-            session: None,
-            report_only: false,
-            dpop: crate::core::route::Dpop::Allowed,
-            upstream: UpstreamName::new("u"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Sharing::default(),
-            forwarding: Forwarding::default(),
+            ..route::testing::route("/api/*")
         };
         let at = Origin::parse("https://gate.example").unwrap();
         let challenges = www_authenticate(denial, Some((&route, &at)), None);
@@ -224,21 +213,7 @@ mod tests {
     /// Every challenge of a route that takes tokens by this rule, to who used this scheme.
     fn all(denial: &Denial, dpop: Dpop, used: Option<Scheme>) -> Vec<String> {
         let path = PathPattern::parse("/*").unwrap();
-        let route = Route {
-            name: RouteName::new("r"),
-            resource: Resource::of(&path),
-            path,
-            host: None,
-            methods: None,
-            access: Access::Public,
-            session: None,
-            report_only: false,
-            dpop,
-            upstream: UpstreamName::new("u"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Sharing::default(),
-            forwarding: Forwarding::default(),
-        };
+        let route = Route { resource: Resource::of(&path), dpop, ..route::testing::route("/*") };
         let at = Origin::parse("https://gate.example").unwrap();
         let challenges = www_authenticate(denial, Some((&route, &at)), used);
         challenges.iter().map(|value| value.to_str().unwrap().to_owned()).collect()

@@ -327,12 +327,12 @@ mod tests {
 
     use super::*;
     use crate::config::settings::Settings;
-    use crate::core::cors::Sharing;
-    use crate::core::ids::{IssuerName, RouteName, UpstreamName};
 
-    use crate::core::path::PathPattern;
+    use crate::core::ids::IssuerName;
+    use crate::core::route;
+
     use crate::core::request::Host;
-    use crate::core::route::CorsSpeaker;
+
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::table::{HostPattern, RouteTable};
     use crate::core::secret::Secret;
@@ -371,19 +371,10 @@ mod tests {
 
     fn route(path: &str, host: Option<&str>, methods: Option<Vec<Method>>, access: Access) -> Arc<Route> {
         Arc::new(Route {
-            name: RouteName::new(path),
-            path: PathPattern::parse(path).unwrap(),
             host: host.map(|host| HostPattern::parse(host).unwrap()),
             methods,
             access,
-            session: None,
-            report_only: false,
-            dpop: crate::core::route::Dpop::Allowed,
-            resource: crate::core::route::resource::Resource::default(),
-            upstream: UpstreamName::new("upstream"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Sharing::default(),
-            forwarding: crate::core::route::forwarding::Forwarding::default(),
+            ..route::testing::route(path)
         })
     }
 

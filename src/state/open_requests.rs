@@ -272,10 +272,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::ids::{RouteName, UpstreamName};
-    use crate::core::path::PathPattern;
-    use crate::core::route::CorsSpeaker;
-    use crate::core::route::policy::Access;
+    use crate::core::ids::RouteName;
+
+    use crate::core::route;
+
     use crate::core::token::jwks::KeySet;
     use crate::core::token::jwt::Unverified;
     use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
@@ -292,21 +292,7 @@ mod tests {
     }
 
     fn route() -> Arc<Route> {
-        Arc::new(Route {
-            name: RouteName::new("chat"),
-            path: PathPattern::parse("/chat").unwrap(),
-            host: None,
-            methods: None,
-            access: Access::Public,
-            session: None,
-            report_only: false,
-            dpop: crate::core::route::Dpop::Allowed,
-            resource: Default::default(),
-            upstream: UpstreamName::new("upstream"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Default::default(),
-            forwarding: Default::default(),
-        })
+        Arc::new(Route { name: RouteName::new("chat"), ..route::testing::route("/chat") })
     }
 
     #[test]

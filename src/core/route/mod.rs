@@ -13,6 +13,8 @@ pub mod permit;
 pub mod policy;
 pub mod resource;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use http::Method;
 

@@ -290,10 +290,9 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::core::cors::Sharing;
-    use crate::core::ids::{RouteName, UpstreamName};
-    use crate::core::path::PathPattern;
-    use crate::core::route::CorsSpeaker;
+
+    use crate::core::route;
+
     use crate::core::token::claims::Claims;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -350,21 +349,7 @@ mod tests {
     }
 
     fn route(pattern: &str, access: Access) -> Route {
-        Route {
-            name: RouteName::new(pattern),
-            path: PathPattern::parse(pattern).unwrap(),
-            host: None,
-            methods: None,
-            access,
-            session: None,
-            report_only: false,
-            dpop: crate::core::route::Dpop::Allowed,
-            resource: crate::core::route::resource::Resource::default(),
-            upstream: UpstreamName::new("upstream"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Sharing::default(),
-            forwarding: crate::core::route::forwarding::Forwarding::default(),
-        }
+        Route { access, ..route::testing::route(pattern) }
     }
 
     #[test]

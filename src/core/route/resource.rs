@@ -123,11 +123,11 @@ pub fn metadata<'r, 'i>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::cors::Sharing;
-    use crate::core::ids::{IssuerName, RouteName, UpstreamName};
+
+    use crate::core::ids::IssuerName;
     use crate::core::path::EncodedSlash;
-    use crate::core::route::CorsSpeaker;
-    use crate::core::route::forwarding::Forwarding;
+    use crate::core::route;
+
     use crate::core::route::policy::{Access, Requirements};
 
     fn origin(text: &str) -> Origin {
@@ -227,22 +227,8 @@ mod tests {
     }
 
     fn route(path: &str, access: Access) -> Route {
-        let path = PathPattern::parse(path).unwrap();
-        Route {
-            name: RouteName::new("r"),
-            resource: Resource::of(&path),
-            path,
-            host: None,
-            methods: None,
-            access,
-            session: None,
-            report_only: false,
-            dpop: crate::core::route::Dpop::Allowed,
-            upstream: UpstreamName::new("u"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Sharing::default(),
-            forwarding: Forwarding::default(),
-        }
+        let resource = Resource::of(&PathPattern::parse(path).unwrap());
+        Route { resource, access, ..route::testing::route(path) }
     }
 
     #[test]

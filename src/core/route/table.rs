@@ -419,29 +419,20 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::core::cors::Sharing;
-    use crate::core::ids::{RouteName, UpstreamName};
+
+    use crate::core::ids::RouteName;
     use crate::core::path::EncodedSlash;
     use crate::core::path::tests::{upstream_reads, upstreams};
     use crate::core::percent;
-    use crate::core::route::CorsSpeaker;
+    use crate::core::route;
+
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 
     pub(super) fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {
         Arc::new(Route {
-            name: RouteName::new(path),
-            path: PathPattern::parse(path).unwrap(),
             host: host.map(|host| HostPattern::parse(host).unwrap()),
             methods: methods.map(<[Method]>::to_vec),
-            access: Access::Public,
-            session: None,
-            report_only: false,
-            dpop: crate::core::route::Dpop::Allowed,
-            resource: crate::core::route::resource::Resource::default(),
-            upstream: UpstreamName::new("upstream"),
-            cors: CorsSpeaker::Gateway,
-            sharing: Sharing::default(),
-            forwarding: crate::core::route::forwarding::Forwarding::default(),
+            ..route::testing::route(path)
         })
     }
 

@@ -14,17 +14,15 @@ use serde_json::json;
 
 use super::*;
 use crate::config::settings::{Identity, Issuer, KeySource, Settings};
-use crate::core::cors::Sharing;
 use crate::core::identity_headers::WhichList;
-use crate::core::ids::{IssuerName, RouteName, UpstreamName};
-use crate::core::path::PathPattern;
+use crate::core::ids::IssuerName;
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::route;
+use crate::core::route::Route;
 use crate::core::route::forwarding::Forwarding;
 use crate::core::route::identity::RouteIdentity;
 use crate::core::route::policy::{Access, Requirements};
-use crate::core::route::resource::Resource;
 use crate::core::route::table::RouteTable;
-use crate::core::route::{CorsSpeaker, Route};
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
 use crate::core::token::testing::{ISS, NOW, TestKey, claims, jwks as jwks_of, keys, with};
@@ -426,22 +424,12 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     let headers = WhichList::nth(1);
     let identity = RouteIdentity { headers, assertion: Some(rules), ..RouteIdentity::default() };
     let route = Arc::new(Route {
-        name: RouteName::new("/api/*"),
-        path: PathPattern::parse("/api/*").unwrap(),
-        host: None,
-        methods: None,
         access: Access::Protected(Requirements {
             scope: vec!["api:read".to_owned()],
             ..Requirements::default()
         }),
-        upstream: UpstreamName::new("api"),
-        cors: CorsSpeaker::Gateway,
-        sharing: Sharing::default(),
         forwarding: Forwarding { identity, ..Forwarding::default() },
-        session: None,
-        report_only: false,
-        dpop: crate::core::route::Dpop::Allowed,
-        resource: Resource::default(),
+        ..route::testing::route("/api/*")
     });
     let mut live = live(AUDIENCE, SUBJECT, Some(&scene.live));
     live.routes = RouteTable::build(&[route]).unwrap();

@@ -7,16 +7,14 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::core::caller::Caller;
-use crate::core::cors::Sharing;
-use crate::core::ids::{RouteName, UpstreamName};
-use crate::core::path::{CanonicalPath, PathPattern};
+use crate::core::ids::RouteName;
+use crate::core::path::CanonicalPath;
 use crate::core::revocation::{Change, GrantIdentity, Kind, Revocation, Rule, Target, Whose};
-use crate::core::route::forwarding::Forwarding;
+use crate::core::route;
+use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::route::policy::{Access, Requirements};
-use crate::core::route::resource::Resource;
 use crate::core::route::table::RouteMatch;
-use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::exchange::Family;
 use crate::core::token::binding::Thumbprint;
 use crate::flows::authenticate::authenticate;
@@ -30,18 +28,8 @@ use crate::state::transmitters::Transmitters;
 pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {
         name: RouteName::new("chat"),
-        path: PathPattern::parse("/chat").unwrap(),
-        host: None,
-        methods: None,
         access: Access::Protected(Requirements { scope: vec!["api:read".into()], ..Requirements::default() }),
-        session: None,
-        report_only: false,
-        dpop: crate::core::route::Dpop::Allowed,
-        resource: Resource::default(),
-        upstream: UpstreamName::new("upstream"),
-        cors: CorsSpeaker::Gateway,
-        sharing: Sharing::default(),
-        forwarding: Forwarding::default(),
+        ..route::testing::route("/chat")
     })
 }
 
