@@ -262,6 +262,22 @@ fn a_question_that_gives_no_answer_is_seen() {
     let answers = "fn is_complete(&self) -> bool { true } fn is_key(key: [u8; 4]) -> bool { true } fn has<'a>(f: impl Fn(&'a str)) {} fn issue() {}";
     assert_none(&faults_of("src/state/live.rs", answers));
     assert_none(&faults_of("src/state/live.rs", "#[cfg(test)]\nmod tests { fn is_up() {} }"));
+    for changes in ["fn is_new(&mut self) -> bool {}", "fn has_come(&mut self, now: Time) -> bool;"] {
+        assert_eq!(faults_of("src/state/live.rs", changes).len(), 1, "{changes}");
+    }
+    assert_none(&faults_of("src/state/live.rs", "fn is_over(&mut self, cx: &mut Context<'_>) -> bool {}"));
+}
+
+#[test]
+fn a_comment_that_is_too_wide_or_gives_something_is_seen() {
+    for comment in
+        [&*format!("    /// {}", "a word ".repeat(16)), "/// Reads on. Gives whether there is more."]
+    {
+        assert_eq!(faults_of("src/state/live.rs", comment).len(), 1, "{comment}");
+    }
+    let row = format!("//! | {} | b |", "a word ".repeat(16));
+    assert_none(&faults_of("src/state/live.rs", &row));
+    assert_none(&faults_of("src/state/live.rs", "/// Reads on. Returns whether there is more."));
 }
 
 #[test]
@@ -279,6 +295,8 @@ fn a_module_that_is_missing_in_a_list_is_seen() {
         "mod check;\npub mod jwt;\npub(crate) mod jwks;\nmod id;\n#[cfg(test)]\nmod testing;\nmod within {}";
     assert_none(&faults_of("src/core/token/mod.rs", &format!("{list}{all}")));
     assert_eq!(faults_of("src/core/token/mod.rs", &format!("{list}{all}\nmod other;")).len(), 1);
+    let gone = format!("{list}//! - `gone`: what is no more\n{all}");
+    assert_eq!(faults_of("src/core/token/mod.rs", &gone).len(), 1);
     let table = "//! | part | what it is |\n//! |---|---|\n//! | [`jwt`] | judged |\n//! | `jwks` | read |\n";
     assert_none(&faults_of("src/core/token/mod.rs", &format!("{table}mod jwt;\nmod jwks;")));
     assert_eq!(faults_of("src/core/token/mod.rs", &format!("{table}mod jwt;\nmod judged;")).len(), 1);

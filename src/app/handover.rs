@@ -266,7 +266,7 @@ impl Reopening {
 async fn without_store(standby: &Standby, waiting: &Mutex<Waiting>) -> Option<String> {
     let is_shared = standby.gate.live.load().settings.store.redis.is_some();
     while let Some((why, patience)) = why_without_store(&standby.gate).filter(|_| is_shared) {
-        if waiting.lock().has_waited_long_enough(patience, Instant::now()) {
+        if waiting.lock().go_on(patience, Instant::now()) {
             return Some(why);
         }
         tokio::time::sleep(LOOK).await;
@@ -293,8 +293,9 @@ impl Waiting {
         self.reason = None;
     }
 
-    /// Whether it was long enough. The old process does not wait for ever.
-    fn has_waited_long_enough(&mut self, patience: Duration, now: Instant) -> bool {
+    /// Notes that it is still waited for, with this patience. Returns whether that was long enough: the old
+    /// process does not wait for ever.
+    fn go_on(&mut self, patience: Duration, now: Instant) -> bool {
         let goes_on = self.reason.filter(|(reason, _)| *reason == patience);
         let (_, since) = *self.reason.insert(goes_on.unwrap_or((patience, now)));
         now.duration_since(since) >= patience || now.duration_since(self.began) >= LIST + STORE
@@ -346,14 +347,12 @@ mod tests {
             (52, LIST, false),
             (53, LIST, true),
         ] {
-            assert_eq!(waiting.has_waited_long_enough(patience, at(seconds)), is_over, "{seconds} s");
+            assert_eq!(waiting.go_on(patience, at(seconds)), is_over, "{seconds} s");
         }
         let mut waiting = Waiting::since(began);
-        assert!(!waiting.has_waited_long_enough(STORE, at(1)));
+        assert!(!waiting.go_on(STORE, at(1)));
         waiting.reset();
-        assert!(
-            !waiting.has_waited_long_enough(STORE, at(9)) && waiting.has_waited_long_enough(STORE, at(12))
-        );
+        assert!(!waiting.go_on(STORE, at(9)) && waiting.go_on(STORE, at(12)));
         assert!(LIST + STORE < READY);
     }
 }

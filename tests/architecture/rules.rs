@@ -19,6 +19,9 @@ const STRANGERS: [&str; 2] = ["io", "edge"];
 /// The longest file, in lines before its tests.
 const LONGEST_FILE: usize = 500;
 
+/// The widest comment: rustfmt does not wrap them. Rows of tables may be wider.
+const WIDEST_COMMENT: usize = 110;
+
 /// How the names of functions begin that ask something.
 const QUESTIONS: [&str; 5] = ["can_", "has_", "is_", "may_", "was_"];
 
@@ -91,11 +94,23 @@ const PROOFS: [(&str, &str); 5] = [
 
 /// What the checks would report and is right all the same: where, what the report ends with, why.
 /// One that nothing needs any more is itself a fault.
-const EXCEPTIONS: [(&str, &str, &str); 1] = [(
-    "src/core/signing.rs",
-    "core is arithmetic and must not name aws_lc_rs::rand::SystemRandom",
-    "ECDSA and RSA-PSS signatures take random bytes inside the library, which accepts no others",
-)];
+const EXCEPTIONS: [(&str, &str, &str); 3] = [
+    (
+        "src/core/signing.rs",
+        "core is arithmetic and must not name aws_lc_rs::rand::SystemRandom",
+        "ECDSA and RSA-PSS signatures take random bytes inside the library, which accepts no others",
+    ),
+    (
+        "src/edge/request/watched.rs",
+        "`is_body_done` asks and changes something; name what it does",
+        "the trait is pingora's",
+    ),
+    (
+        "src/edge/request/watched.rs",
+        "`is_body_empty` asks and changes something; name what it does",
+        "the trait is pingora's",
+    ),
+];
 
 /// Every fault of the project.
 pub(crate) fn faults_of_project(root: &Path) -> Vec<String> {
@@ -137,6 +152,7 @@ pub(crate) fn faults(root: &Path, allowed: &[Allowed<'_>]) -> Vec<String> {
         check_map(&source, &mut report);
         check_log_targets(&source, &mut report);
         check_questions(&source, &mut report);
+        check_comments(&source, &mut report);
         if source.lines_before_tests > LONGEST_FILE {
             let lines = source.lines_before_tests;
             report(1, format!("{lines} lines before its tests; cut it at {LONGEST_FILE}"));
@@ -321,8 +337,33 @@ fn check_questions(source: &Source, report: &mut impl FnMut(usize, String)) {
             depth += i32::from(is("(") || is("[")) - i32::from(is(")") || is("]"));
             (depth == 0 && (is("->") || is("{") || is(";"))).then(|| is("->"))
         });
-        if QUESTIONS.iter().any(|word| name.starts_with(word)) && answers != Some(true) {
+        if !QUESTIONS.iter().any(|word| name.starts_with(word)) {
+            continue;
+        }
+        if answers != Some(true) {
             report(token.line, format!("`{name}` asks and gives no answer; name what it does"));
+        }
+        let open = (at..source.tokens.len()).find(|at| source.is_punct(*at, "(")).unwrap_or(at);
+        let changes = source.is_punct(open + 1, "&") && source.is_ident(open + 2, "mut");
+        // Whoever polls must be able to wake.
+        let polls = (open..source.tokens.len())
+            .take_while(|at| !source.is_punct(*at, "{"))
+            .any(|at| source.is_ident(at, "Context"));
+        if changes && source.is_ident(open + 3, "self") && !polls {
+            report(token.line, format!("`{name}` asks and changes something; name what it does"));
+        }
+    }
+}
+
+/// Comments are as wide as the code, and functions return something.
+fn check_comments(source: &Source, report: &mut impl FnMut(usize, String)) {
+    for (line, comment) in &source.comments {
+        let text = comment.trim_start().trim_start_matches(['/', '!']).trim_start();
+        if comment.chars().count() > WIDEST_COMMENT && !text.starts_with('|') {
+            report(*line, format!("a comment is at most {WIDEST_COMMENT} columns wide"));
+        }
+        if ["Gives whether", ". Gives "].iter().any(|word| text.contains(word)) {
+            report(*line, "a function returns something: write `Returns`".to_owned());
         }
     }
 }
@@ -347,6 +388,12 @@ fn check_map(source: &Source, report: &mut impl FnMut(usize, String)) {
     }
     for (name, line) in modules.iter().filter(|(name, _)| !listed.is_empty() && !listed.contains(name)) {
         report(*line, format!("the list of modules in the header does not say what `{name}` is"));
+    }
+    let said = source.header.lines().filter_map(|line| line.strip_prefix("//! - `")?.split_once("`:"));
+    let gone =
+        said.map(|(name, _)| name).filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+    for name in gone.filter(|name| !modules.is_empty() && !modules.iter().any(|(module, _)| module == name)) {
+        report(1, format!("the list of modules in the header says what `{name}` is, and there is none"));
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Source {
     pub(crate) header: String,
     /// Lines before the first `#[cfg(test)]` module.
     pub(crate) lines_before_tests: usize,
+    /// Lines that are a comment, and where each stands.
+    pub(crate) comments: Vec<(usize, String)>,
     module: Vec<String>,
 }
 
@@ -51,7 +53,14 @@ impl Source {
             .find(|(a, b)| a.in_test && is_ident(a, "mod") && ident(b).is_some())
             .map_or(text.lines().count(), |(a, _)| a.line - 1);
         let header = text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n");
-        Self { tokens, header, lines_before_tests, module: module.iter().map(ToString::to_string).collect() }
+        let comments = (1..).zip(text.lines()).filter(|(_, line)| line.trim_start().starts_with("//"));
+        Self {
+            tokens,
+            header,
+            lines_before_tests,
+            comments: comments.map(|(at, line)| (at, line.to_owned())).collect(),
+            module: module.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Makes all of it a test: the file of a module that is declared under `#[cfg(test)]`.

@@ -62,7 +62,7 @@ impl<'v> FromIterator<&'v str> for ScopeValues {
         let (mut text, mut known) = (SmallVec::new(), Seen::default());
         for value in values {
             let Ok(length) = Length::try_from(value.len()) else { continue };
-            if length > 0 && known.is_new(value) {
+            if length > 0 && known.insert(value) {
                 text.extend_from_slice(&length.to_ne_bytes());
                 text.extend_from_slice(value.as_bytes());
             }
@@ -83,7 +83,8 @@ struct Seen<'v> {
 }
 
 impl<'v> Seen<'v> {
-    fn is_new(&mut self, value: &'v str) -> bool {
+    /// Returns whether it is new.
+    fn insert(&mut self, value: &'v str) -> bool {
         if self.few.contains(&value) {
             return false;
         }

@@ -69,13 +69,13 @@ impl UntilEnded<'_> {
         self.open.as_ref().is_some_and(|open| open.poll_ending(cx).is_ready())
     }
 
-    /// Whether it was let in just now.
-    fn was_let_in(&mut self) -> bool {
-        if self.open.is_none() {
-            self.open = self.place.as_ref().and_then(|place| place.let_in().take());
-            return self.open.is_some();
+    /// Takes what it was let in by. Returns whether that was just now.
+    fn take_let_in(&mut self) -> bool {
+        if self.open.is_some() {
+            return false;
         }
-        false
+        self.open = self.place.as_ref().and_then(|place| place.let_in().take());
+        self.open.is_some()
     }
 }
 
@@ -88,7 +88,7 @@ impl Future for UntilEnded<'_> {
             if let Poll::Ready(reusable) = serving.as_mut().poll(cx) {
                 return Poll::Ready(reusable);
             }
-            let ends = self.has_stopped(cx) || (self.was_let_in() && self.is_ended(cx));
+            let ends = self.has_stopped(cx) || (self.take_let_in() && self.is_ended(cx));
             if !ends {
                 return Poll::Pending;
             }

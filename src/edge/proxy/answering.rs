@@ -31,7 +31,8 @@ pub(super) fn note_head(gate: &Arc<Gate>, context: &mut Context, answer: &Respon
     context.status = Some(answer.status);
 }
 
-/// What an answer says where a session let somebody in, or could have: that it is theirs alone, and their next cookie.
+/// What an answer says where a session let somebody in, or could have: that it is theirs alone, and their
+/// next cookie.
 pub(super) async fn add_session_headers(context: &mut Context, parts: &mut Parts) {
     if context.is_served_in_session() {
         headers::mark_private(&mut parts.headers);

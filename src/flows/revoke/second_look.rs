@@ -124,7 +124,7 @@ impl Look {
     }
 
     /// Ends the sessions that the entry names as it stands: of two moments that were asked for the later
-    /// counts. Gives whether that was all.
+    /// counts. Returns whether that was all.
     async fn now(&mut self, gate: &Gate) -> Result<bool, StoreFault> {
         let there = gate.revocation_log.find(*self.turn.of()).await;
         let there = there.inspect_err(|_| self.sought.extend_wait())?;
