@@ -127,7 +127,7 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
     }
 }
 
-/// The judgement: route, credential, token, requirements.
+/// Judges a request: route, credential, token, requirements.
 ///
 /// # Errors
 /// The first thing that does not hold, with the route and the caller once they are known. Of a route that is
@@ -152,7 +152,8 @@ pub async fn admit(
     }
 }
 
-/// Leave for whom the credential named, or for nobody, with what the gateway asserts of them.
+/// Builds the permit of the authenticated caller, or an anonymous one, and adds the assertion for the
+/// upstream.
 fn permit(
     gate: &Gate,
     live: &Live,
@@ -185,7 +186,7 @@ fn permit(
     Ok(permit)
 }
 
-/// Who proved themselves, and by what.
+/// An authenticated caller, and the token that proves it.
 struct Proven {
     token: Arc<KnownCaller>,
     /// Who that is and the tokens of their session, where no request brought one.
@@ -194,7 +195,7 @@ struct Proven {
 
 type Credential = Result<Option<Proven>, Denial>;
 
-/// The one credential that the request brings, verified; `None` when it brings none.
+/// Finds and verifies the one credential of the request; `None` where it brings none.
 async fn credential(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -295,7 +296,7 @@ fn may_bring_subprotocol(head: &RequestHead<'_>, route: &Route) -> Result<(), De
     route.sharing.reader(head.headers).map(drop).ok_or(Denial::OriginNotAllowed)
 }
 
-/// Tollgate's own paths are nobody's route.
+/// The most specific route of the request. Tollgate's own paths belong to none.
 pub(in crate::flows) fn find_route(
     live: &Live,
     head: &RequestHead<'_>,

@@ -27,7 +27,8 @@ use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
 use crate::state::verified_tokens::{Grounds, KnownCaller, TokenNotes};
 
-/// Who brings this access token.
+/// Authenticates an access token: recalled where it is known, else judged in full; then asked about in the
+/// list of revocations; then its caller proves possession, where it is bound to a key.
 ///
 /// # Errors
 /// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`,
@@ -47,7 +48,7 @@ pub async fn authenticate(
     Ok(found)
 }
 
-/// What a token is, whoever brings it.
+/// Recalls or judges the token, and asks the list of revocations. Possession is not proven yet.
 async fn find(
     gate: &Gate,
     live: &Live,
@@ -88,7 +89,7 @@ async fn find(
     Ok(found)
 }
 
-/// What was found of a token before, where all of that still holds.
+/// The token as it was judged before, where all of that still holds.
 ///
 /// # Errors
 /// `KeysUnavailable`: its issuer's keys are too old, and the whole judgement would wait once more for the
@@ -108,6 +109,7 @@ async fn recall(
     Ok(found.notes.has_its_keys().then_some(found))
 }
 
+/// Makes of a judged token what later requests with it are let in by.
 fn remembered(
     gate: &Gate,
     live: &Live,
@@ -123,7 +125,7 @@ fn remembered(
     found.of(token, &live.settings.identity.headers, live.settings.read_claims())
 }
 
-/// A good token, and by what it was found good.
+/// A good JWT, and the keys that its signature was verified with.
 #[derive(Debug)]
 pub(crate) struct JudgedJwt {
     pub(crate) token: VerifiedToken,

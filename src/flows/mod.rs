@@ -122,13 +122,13 @@ pub struct Operators {
 pub struct Gate {
     pub live: ArcSwap<Live>,
     pub exchanges: Exchanges,
-    /// Of clients in `session` mode.
+    /// Access tokens and last uses of sessions of clients in `session` mode.
     pub sessions: Sessions,
     /// Tokens whose use was reported as proof of receipt.
     pub seen_tokens: Arc<KnownTokens>,
-    /// Refresh tokens that their AS is told, or was told lately, to revoke.
+    /// Refresh tokens that their authorization server is being told to revoke, or was told lately.
     pub revoked_there: KnownTokens,
-    /// What tokens are known by.
+    /// The key of the fingerprints that tokens are remembered by.
     pub fingerprint_key: FingerprintKey,
     pub verified_tokens: VerifiedTokens,
     pub made_assertions: MadeAssertions,
@@ -140,7 +140,7 @@ pub struct Gate {
     /// What is under way for somebody, and must end when that is taken back.
     pub open_requests: Arc<OpenRequests>,
     pub errands: Errands,
-    /// What sessions handed out, and is to be in the list of revocations.
+    /// Access tokens that are to be put into the list of revocations, by the session that handed them out.
     pub unnamed: Backlog<FamilyId, Unnamed>,
     /// Revocations whose sessions are to be looked for once more.
     pub second_looks: Backlog<RevocationId, Sought>,
@@ -150,9 +150,9 @@ pub struct Gate {
     pub random: Arc<dyn Randomness>,
     pub http: Arc<dyn HttpClient>,
     pub store: Arc<dyn Store>,
-    /// What was taken back, as requests ask it.
+    /// The list of revocations, as requests ask it: in memory.
     pub revocations: Arc<Revocations>,
-    /// The list of it, which is durable and one for all replicas.
+    /// The list of revocations, durable and one for all replicas.
     pub revocation_log: Arc<dyn RevocationLog>,
 }
 

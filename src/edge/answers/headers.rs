@@ -106,8 +106,8 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
         headers.insert(header::AUTHORIZATION, bearer(token.expose())?);
     }
     headers.insert(header::HOST, plan.host.clone());
-    headers.insert(X_REQUEST_ID, value(plan.who.ids.request_id.as_str())?);
-    headers.insert(TRACEPARENT, value(plan.who.ids.trace_parent.as_str())?);
+    headers.insert(X_REQUEST_ID, unique(plan.who.ids.request_id.as_str())?);
+    headers.insert(TRACEPARENT, unique(plan.who.ids.trace_parent.as_str())?);
     if !plan.who.ids.keeps_trace_state {
         headers.remove(TRACESTATE);
     }
@@ -120,6 +120,14 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
 
 fn value(text: impl TryInto<HeaderValue>) -> pingora::Result<HeaderValue> {
     text.try_into().map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))
+}
+
+/// A value that no other message has. HTTP/2 does not index it then (RFC 7541 section 6.2.3): in the table it
+/// would only push out what comes again.
+fn unique(text: &str) -> pingora::Result<HeaderValue> {
+    let mut value = value(text)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The access token of a session goes on where tokens do, if the operator says so.
@@ -289,7 +297,7 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     if let Some(length) = one_content_length(&answer.headers) {
         answer.headers.insert(header::CONTENT_LENGTH, value(length)?);
     }
-    answer.headers.insert(X_REQUEST_ID, value(request_id)?);
+    answer.headers.insert(X_REQUEST_ID, unique(request_id)?);
     Ok(planted)
 }
 

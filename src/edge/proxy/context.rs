@@ -78,15 +78,15 @@ pub(crate) struct Context {
     pub(crate) upstream_answered: bool,
     /// All of the upstream's answer has come, and goes to the client.
     pub(crate) answer_is_whole: bool,
-    /// It has begun and will not be whole, or there is nobody left for it.
+    /// The answer was cut short, or the client has left.
     pub(crate) answer_broke_off: bool,
-    /// It is at this server, and what became of it there is not counted yet.
+    /// The server that has the request; how that ended is not counted yet.
     pub(crate) sent: Option<Arc<Server>>,
-    /// A session's cookie, for whatever answer is given.
+    /// The next cookie of a session, for whatever answer is given.
     pub(crate) ride: Option<Ride>,
-    /// It was the session cookie that was to prove who calls; whether one came.
+    /// Whether a session cookie came, where one was to prove who calls.
     pub(crate) by_session: Option<bool>,
-    /// With whose denials its refusal counts.
+    /// Among whose denials its refusal is counted.
     pub(crate) tally: Tally,
     // For the log.
     /// The route that a refusal concerns; a permit has its own.
@@ -100,23 +100,23 @@ pub(crate) struct Context {
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) family: Option<FamilyId>,
-    /// What is under way for whom it was let in.
+    /// Its entry among the open requests, by which it ends when its caller's access does.
     pub(crate) open: Option<Arc<OpenRequest>>,
     pub(crate) method: Method,
     /// Whether the client asks for a WebSocket.
     pub(crate) upgrades: bool,
-    /// Told when the upstream of this try has opened it.
+    /// Told when the upstream of this try has opened the WebSocket.
     pub(crate) switch: Option<Switch>,
     /// Whether this try is over HTTP/1.1 to a server that may speak HTTP/2.
     pub(crate) forces_http1: bool,
     pub(crate) is_http2: bool,
-    /// Over a request with a body that may go over HTTP/2.
+    /// Watches the session while the upstream is waited for, where its body may go over HTTP/2.
     pub(crate) watch: Option<Watch>,
     /// Whether a server wanted it over HTTP/1.1.
     pub(crate) wanted_http1: bool,
-    /// Of the upstream's answer.
+    /// The status of the upstream's answer.
     pub(crate) status: Option<StatusCode>,
-    /// Of its body, so far.
+    /// Bytes of the answer's body that were sent so far.
     pub(crate) bytes: usize,
     pub(crate) is_noted: bool,
 }
