@@ -9,7 +9,7 @@ use tollgate::config;
 use tollgate::config::settings::Serves;
 use tollgate::core::time::Timestamp;
 
-use super::{command, env};
+use super::support::{command, env};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

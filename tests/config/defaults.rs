@@ -4,7 +4,7 @@
 use serde_yaml::{Mapping, Value};
 use tollgate::config::schema::{self, Need};
 
-use super::{settings, write_certificate};
+use super::support::{settings, write_certificate};
 
 /// Every section in which a key has a default, with what the section needs.
 const FULL: &str = r#"

@@ -1,12 +1,18 @@
 //! What upstreams learn of callers: what a route says takes the place of what `identity` says, key by key,
 //! and no name means two things.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tollgate::config::settings::*;
 use tollgate::config::summary::summary;
 use tollgate::config::{self, Loaded};
 use tollgate::core::assertion::{AssertionRules, Binding};
 use tollgate::core::route::identity::RouteIdentity;
 
-use super::*;
+use super::support::*;
 
 /// `identity` of the file, and of routes one after the other.
 fn text(all: &str, routes: &[&str]) -> String {
@@ -213,4 +219,72 @@ fn check_shows_what_is_different_on_a_route() {
         &read(&text("identity: { assertion: {} }", &["", ", identity: { assertion: off }"])),
     );
     assert!(off.contains("; tells who calls by no assertion\n"), "{off}");
+}
+
+#[test]
+fn identity_headers_have_no_other_meaning_and_no_double() {
+    let headers = |headers: &str| good().with(&format!("identity: {{ headers: {{ {headers} }} }}")).text();
+    only_error(&headers("X-A: sub, X_A: iss"), "identity.headers.X_A", "same as `X-A`");
+    only_error(&headers("X-A: sub, x-a: iss"), "identity.headers.x-a", "same as `X-A`");
+    for taken in [
+        "Host",
+        "content-length",
+        "Authorization",
+        "Cookie",
+        "Connection",
+        "Transfer-Encoding",
+        "TE",
+        "X-Forwarded-For",
+        "X_Forwarded_User",
+        "Forwarded",
+        "X-Request-Id",
+        "Content_Type",
+    ] {
+        only_error(
+            &headers(&format!("{taken}: sub")),
+            &format!("identity.headers.{taken}"),
+            "another meaning",
+        );
+    }
+    only_error(&headers("\"X A\": sub"), "identity.headers[\"X A\"]", "no header name");
+    only_error(&headers("X-A: [sub]"), "identity.headers.X-A", "one claim");
+}
+
+#[test]
+fn an_assertion_has_a_header_of_its_own_and_keys_that_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    fs::write(folder.path().join("a"), &key).unwrap();
+    fs::write(folder.path().join("public"), "-----BEGIN PUBLIC KEY-----\n").unwrap();
+    let told = |assertion: &str| {
+        let text = good().with(&format!("identity: {{ assertion: {assertion} }}")).text();
+        let read = |path: &Path| fs::read(path);
+        config::parse(&text, folder.path(), &env, &read)
+            .map(|loaded| {
+                let identity = loaded.settings.identity;
+                (identity.default.assertion.unwrap(), identity.assertion_keys.unwrap().len())
+            })
+            .map_err(|errors| errors.to_string())
+    };
+    let (assertion, keys) = told("{}").unwrap();
+    assert_eq!((assertion.header.as_str(), assertion.ttl), ("x-auth-assertion", Duration::from_secs(60)));
+    assert_eq!((assertion.binding, keys), (Binding::Upstream, 0));
+    let (assertion, keys) =
+        told("{ header: X-Caller, ttl: 10s, bind: request, keys: [{ file: a }] }").unwrap();
+    assert_eq!((assertion.header.as_str(), assertion.binding, keys), ("x-caller", Binding::Request, 1));
+    for (wrong, why) in [
+        ("{ header: Cookie }", "another meaning"),
+        ("{ header: X_Auth_Subject }", "identity headers"),
+        ("{ ttl: 1s }", "10s"),
+        ("{ bind: path }", "request"),
+        ("{ keys: [] }", "the list is empty"),
+        ("{ keys: [{ file: a }, { file: a }] }", "in this list already"),
+        ("{ keys: [{ file: public }] }", "the private key is needed"),
+    ] {
+        let told = told(wrong).unwrap_err();
+        assert!(told.contains("identity.assertion") && told.contains(why), "{wrong}: {told}");
+    }
+    let text = good().with("identity: { assertion: {} }").with("store: rediss://cache").text();
+    let told = errors(&text).join("\n");
+    assert!(told.contains("identity.assertion.keys"), "{told}");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tollgate::cli::Next;
 use tollgate::config::schema::{self, json_schema};
 
-use crate::{TOP, command, documented_examples, full, good};
+use super::support::{TOP, command, documented_examples, full, good};
 
 /// What is wrong with `value`, each with its place. Knows the words of JSON Schema that the schema uses, and
 /// no other.

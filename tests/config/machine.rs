@@ -11,7 +11,7 @@ use std::path::Path;
 use tollgate::config::machine::{Machine, Variables};
 use tollgate::config::{self, Loaded, error::ConfigErrors};
 
-use crate::{env, good, only_error};
+use super::support::{env, good, only_error};
 
 /// A machine with two addresses beside those of loopback, and a variable that is no UTF-8.
 struct Server;
@@ -63,7 +63,7 @@ fn an_upstream_that_may_be_tollgate_itself_by_an_address_of_the_machine_is_warne
     // Of no machine nothing is known: as before.
     let text =
         good().with("admin: 0.0.0.0:8081").text().replace("http://10.0.0.1:3000", "http://10.0.0.5:8081");
-    assert!(crate::parse(&text).is_ok());
+    assert!(super::support::parse(&text).is_ok());
     only_error(&text.replace("10.0.0.5", "127.0.0.9"), "routes[0].to", "Tollgate itself");
 }
 

@@ -3,7 +3,7 @@
 
 use tollgate::config::summary::summary;
 
-use super::*;
+use super::support::*;
 
 const URL: &str = "https://login.example.com/t/v2.0";
 const SAID: &str = "http://fs.example.com/adfs/services/trust";

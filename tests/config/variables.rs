@@ -1,6 +1,9 @@
 //! What variables hold is text, and never more.
 
-use crate::{errors, good, only_error, parse, settings};
+use tollgate::config::settings::ClientCredential;
+use tollgate::core::route::policy::{Access, ClaimValue};
+
+use super::support::{errors, good, only_error, parse, requirements, settings};
 
 fn with_path(route: &str) -> String {
     good().text().replace("path: /api/*,", &format!("{route},"))
@@ -38,4 +41,40 @@ fn a_default_holds_no_variable() {
         assert!(!errors(&text).concat().contains("api.example.com"));
     }
     assert!(parse(&good().client("resource: \"${AUD:-urn:x}\"").text()).is_ok());
+}
+
+#[test]
+fn variables_are_replaced_after_parsing_and_once() {
+    let settings = settings(&good().client("secret: \"${TWICE}\", resource: \"${AUDIENCE}\"").text());
+    assert!(
+        matches!(&settings.clients[0].credential, ClientCredential::Secret(s) if s.expose() == "${WEB_APP_SECRET}")
+    );
+    assert_eq!(settings.clients[0].resource.as_deref(), Some("https://api.example.com"));
+    let text = good().route("require: { claims: { sub: \"${TRAP}\", a: \"$$5\" } }").text();
+    let loaded = parse(&text).unwrap();
+    let claims = &requirements(&loaded.settings, 0).claims;
+    assert_eq!(claims[0].values, [ClaimValue::Literal("{id}".into())], "a variable is never a parameter");
+    assert_eq!(claims[1].values, [ClaimValue::Literal("$5".into())]);
+    assert!(matches!(
+        parse(&good().route("public: \"${PUBLIC}\"").text()).unwrap().settings.routes[0].access,
+        Access::Public
+    ));
+}
+
+#[test]
+fn a_variable_that_is_missing_or_a_default_in_a_secret_closes_the_gate() {
+    only_error(&good().client("secret: \"${NO_SUCH}\"").text(), "clients.web.secret", "`NO_SUCH` is not set");
+    only_error(
+        &good().client("secret: \"${WEB_APP_SECRET:-x}\"").text(),
+        "clients.web.secret",
+        "must not have a default",
+    );
+    only_error(&good().client("secret: \"${EMPTY}\"").text(), "clients.web.secret", "empty");
+    only_error(&good().client("secret: 12345678").text(), "clients.web.secret", "quote");
+    only_error(&good().client("resource: \"$AUDIENCE\"").text(), "clients.web.resource", "`${NAME}`");
+    only_error(&good().client("resource: \"${EMPTY}\"").text(), "clients.web.resource", "empty");
+    assert_eq!(
+        settings(&good().client("resource: \"${NO:-urn:x}\"").text()).clients[0].resource.as_deref(),
+        Some("urn:x")
+    );
 }

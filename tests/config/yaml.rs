@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{errors, good, parse, settings};
+use super::support::{errors, good, parse, settings};
 
 /// The routes of `text`, each in a line, under what every configuration needs.
 fn with_routes(lines: &str) -> String {
@@ -45,7 +45,7 @@ fn what_only_looks_like_an_anchor_given_twice_is_good() {
         1,
     );
     let read = settings(&with_routes(&distinct));
-    let required = |route| format!("{:?}", crate::requirements(&read, route));
+    let required = |route| format!("{:?}", super::support::requirements(&read, route));
     assert_eq!(required(2), required(0));
     assert_ne!(required(2), required(1));
     let unused = TWICE.replace("*r }", "{ scope: root } }");
