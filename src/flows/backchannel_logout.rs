@@ -15,6 +15,8 @@
 //! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access
 //! tokens. What a browser sends is not looked at: no page of anybody's can use up what its visitor's address
 //! may get wrong.
+//!
+//! Tested in `src/flows/exchange/tests/backchannel_logout.rs`, against an authorization server of its own.
 
 use std::sync::Arc;
 

@@ -4,6 +4,8 @@
 //!
 //! All are checked four times a second, from memory. A request that `admit` would now refuse for a revocation
 //! must never be left running.
+//!
+//! Tested in `src/flows/exchange/tests/open_requests.rs`, against an authorization server of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

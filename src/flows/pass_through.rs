@@ -11,6 +11,8 @@
 //! else. It must never repeat a request: a refresh token may have been replaced although no answer came. So a
 //! refresh is waited for as long as an answer may take: nobody keeps what comes later, and the client has no
 //! other token.
+//!
+//! Tested in `src/flows/exchange/tests/pass_through.rs`, against an authorization server of its own.
 
 use std::sync::Arc;
 use std::time::Duration;

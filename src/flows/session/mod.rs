@@ -12,6 +12,8 @@
 //! - `serve`: the access token of a session, at hand or exchanged for
 //! - `uses`: when a session was last used, and which of its cookies arrived
 //! - `who`: `GET /oauth/session`
+//!
+//! Tested in `src/flows/exchange/tests/session.rs`, against an authorization server of its own.
 
 mod serve;
 mod uses;

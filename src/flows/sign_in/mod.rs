@@ -5,6 +5,8 @@
 //! - `callback`: takes it back, with a session
 //!
 //! Both take browser navigations only. They change no session, except that a new one replaces the one before.
+//!
+//! Tested in `src/flows/exchange/tests/sign_in.rs`, against an authorization server of its own.
 
 pub mod callback;
 pub mod login;

@@ -3,22 +3,22 @@
 
 mod answers;
 mod at_another_host;
-mod backchannel;
+mod backchannel_logout;
 mod bounded;
-mod by_gateway;
 mod dpop;
 mod generations;
-mod in_session;
-mod lasting;
+mod hear_signal;
 mod logged;
-mod native;
+mod open_requests;
 mod other_name;
+mod pass_through;
 mod replicas;
 mod requests;
-mod revoked;
+mod revoke;
 mod server;
+mod session;
+mod sign_in;
 mod sign_in_and_out;
-mod signals;
 mod two_issuers;
 
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! Identity headers that are to come from an ID token, and it does not have them: as of a server that keeps
 //! them for UserInfo.
 
-use super::super::lasting::route;
+use super::super::open_requests::route;
 use super::*;
 use crate::core::route::{Route, TakesSession};
 

@@ -1,6 +1,6 @@
 //! A session of which something lasts gets its next access token early, by a request of its own.
 
-use super::super::lasting::{of_session, permit, route};
+use super::super::open_requests::{of_session, permit, route};
 use super::*;
 use crate::flows::open_requests::mark_lasting;
 use crate::state::open_requests::{Ending, OpenRequest};

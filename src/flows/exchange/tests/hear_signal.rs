@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use http::header::AUTHORIZATION;
 
-use super::backchannel::from_a_server;
+use super::backchannel_logout::from_a_server;
 use super::*;
 use crate::config::settings::{Signal, SignalKeys};
 use crate::core::ids::SignalName;
