@@ -3,9 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::load::Load;
 use crate::results::Results;
-use crate::systems::{BARE, Group, KNOWN};
+use crate::systems::{BARE, Group, KNOWN, Load};
 
 const WIDTH: f64 = 860.0;
 const LABELS: f64 = 330.0;

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use crate::Failure;
+use crate::asking::{Answer, connect, read};
 use crate::place::Running;
-use crate::refusals::{Answer, connect, read};
 
 const SIGN_IN: &str = "grant_type=authorization_code&client_id=web-app&code=one\
                        &redirect_uri=http%3A%2F%2Flocalhost%3A8080%2Fcallback\

@@ -5,55 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Failure;
+use crate::asking::PATH;
 use crate::exchange;
 use crate::place::{Place, Running};
 use crate::process::pinned;
-use crate::refusals::PATH;
+use crate::systems::{Load, STREAMS};
 use crate::tls::CIPHER_SUITE;
-use crate::tokens::{MANY, Tokens};
-
-/// What is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
-    /// One token again and again.
-    One,
-    /// [`MANY`] tokens in turn, over 256 paths.
-    Many,
-    /// One token, over TLS.
-    Https,
-    /// The same by HTTP/2, [`STREAMS`] requests at a time on each of fewer connections.
-    Http2,
-    /// An exchange that is answered again.
-    Exchanges,
-    /// A connection with a full handshake for each request, on [`STREAMS`] times fewer threads.
-    Handshakes,
-}
-
-/// Requests at a time on one connection of HTTP/2.
-pub(crate) const STREAMS: usize = 4;
-
-impl Load {
-    pub(crate) const BOTH: &[Self] = &[Self::One, Self::Many];
-    pub(crate) const OVER_TLS: &[Self] = &[Self::Https, Self::Http2, Self::Handshakes];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::One => "one token",
-            Self::Many => "10,000 tokens",
-            Self::Https => "kept connections",
-            Self::Http2 => "HTTP/2",
-            Self::Handshakes => "a handshake each",
-            Self::Exchanges => "an exchange",
-        }
-    }
-
-    pub(crate) const fn tokens(self) -> u64 {
-        match self {
-            Self::Many => MANY as u64,
-            _ => 1,
-        }
-    }
-}
+use crate::tokens::Tokens;
 
 /// How much is sent.
 #[derive(Clone, Copy, Debug)]

@@ -16,6 +16,7 @@
 #![allow(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a program for people who measure")]
 
 mod asked;
+mod asking;
 mod bench;
 mod chart;
 mod exchange;

@@ -9,12 +9,13 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
+use crate::asking::{ANSWER, PATH, connect, head};
 use crate::bench::Bench;
-use crate::load::{self, Load};
-use crate::place::{ANSWER, Place, Running};
-use crate::refusals::{self, PATH, connect, head};
+use crate::load;
+use crate::place::{Place, Running};
+use crate::refusals;
 use crate::results::Results;
-use crate::systems::System;
+use crate::systems::{Load, System};
 
 /// Connections that are kept without a request.
 pub(crate) const IDLE: usize = 2000;

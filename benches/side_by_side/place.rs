@@ -7,14 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Failure;
+use crate::asking::{ANSWER, Answer, ask, connect};
 use crate::process::{Process, cpu_time, pinned, resident};
-use crate::refusals::{Answer, ask, connect};
 use crate::systems::{FEW_ROUTES, Program, System};
 use crate::tls;
 use crate::tokens::{AUDIENCE, ISSUER};
-
-/// What the upstream answers, small as most answers of APIs.
-pub(crate) const ANSWER: &str = r#"{"items":[{"id":1,"name":"a thing"},{"id":2,"name":"another thing"}]}"#;
 
 /// A system that runs.
 #[derive(Debug)]

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::load::Load;
 use crate::part::Part;
 use crate::results::{Results, Run, Spread};
-use crate::systems::{self, BARE, Group};
+use crate::systems::{self, BARE, Group, Load};
 use crate::{Failure, chart, tables};
 
 const BEGIN: &str = "<!-- what follows is written by `make bench`, up to the next such mark -->";

@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::load::{Extent, Load};
+use crate::load::Extent;
 use crate::part::Part;
 use crate::place::Place;
-use crate::systems::{self, BARE, Group, NGINX, System};
+use crate::systems::{self, BARE, Group, Load, NGINX, System};
 use crate::tokens::Algorithm;
 
 /// What one run measured, or several, by its parts.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::Failure;
+use crate::asking::{ANSWER, PATH};
 use crate::bench::Bench;
-use crate::place::{ANSWER, Place};
-use crate::refusals::{self, PATH};
+use crate::place::Place;
+use crate::refusals;
 use crate::results::Results;
 use crate::systems::System;
 

@@ -2,8 +2,7 @@
 //! `config/`, as its own people would write it; `place.rs` starts it.
 
 use crate::Failure;
-use crate::load::Load;
-use crate::tokens::{Algorithm, Bad};
+use crate::tokens::{Algorithm, Bad, MANY};
 
 pub(crate) const NGINX: &str = "nginx, plain proxy";
 pub(crate) const HAPROXY: &str = "HAProxy, plain proxy";
@@ -189,4 +188,47 @@ pub(crate) fn few_with_many_routes() -> impl Iterator<Item = System> {
 /// Whether the others are divided by it.
 pub(crate) fn is_measure(name: &str) -> bool {
     name == NGINX || name == BARE
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// One token again and again.
+    One,
+    /// [`MANY`] tokens in turn, over 256 paths.
+    Many,
+    /// One token, over TLS.
+    Https,
+    /// The same by HTTP/2, [`STREAMS`] requests at a time on each of fewer connections.
+    Http2,
+    /// An exchange that is answered again.
+    Exchanges,
+    /// A connection with a full handshake for each request, on [`STREAMS`] times fewer threads.
+    Handshakes,
+}
+
+/// Requests at a time on one connection of HTTP/2.
+pub(crate) const STREAMS: usize = 4;
+
+impl Load {
+    pub(crate) const BOTH: &[Self] = &[Self::One, Self::Many];
+    pub(crate) const OVER_TLS: &[Self] = &[Self::Https, Self::Http2, Self::Handshakes];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one token",
+            Self::Many => "10,000 tokens",
+            Self::Https => "kept connections",
+            Self::Http2 => "HTTP/2",
+            Self::Handshakes => "a handshake each",
+            Self::Exchanges => "an exchange",
+        }
+    }
+
+    pub(crate) const fn tokens(self) -> u64 {
+        match self {
+            Self::Many => MANY as u64,
+            _ => 1,
+        }
+    }
 }

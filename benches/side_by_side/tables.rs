@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::load::{Load, STREAMS};
 use crate::memory::{AN_IDLE_CONNECTION, IDLE, UNDER_LOAD};
 use crate::results::{Results, Spread};
 use crate::startup::FIRST_ANSWER;
-use crate::systems::{BARE, EXCHANGES, KNOWN, MANY_ROUTES};
+use crate::systems::{BARE, EXCHANGES, KNOWN, Load, MANY_ROUTES, STREAMS};
 use crate::tls::CIPHER_SUITE;
 
 pub(crate) fn over_tls(results: &Results) -> String {

@@ -22,8 +22,7 @@ use rustls::{
 };
 
 use crate::Failure;
-use crate::place::ANSWER;
-use crate::refusals::{Answer, PATH, ask, connect};
+use crate::asking::{ANSWER, Answer, PATH, ask, connect};
 
 /// As OpenSSL names it. wrk asks for it first, as OpenSSL does by itself.
 pub(crate) const CIPHER_SUITE: &str = "TLS_AES_256_GCM_SHA384";
