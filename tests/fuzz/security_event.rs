@@ -8,7 +8,8 @@ use std::time::Duration;
 use tollgate::core::token::Algorithm;
 use tollgate::core::token::jwt::Unverified;
 use tollgate::core::token::logout_token::VerifiedLogoutToken;
-use tollgate::core::token::security_event::event::{EventType, Follows, Named};
+use tollgate::core::token::security_event::event::{EventType, Follows};
+use tollgate::core::token::security_event::subject::Named;
 use tollgate::core::token::security_event::{SignalRules, VerifiedSecurityEvent};
 
 use crate::choices::Choices;

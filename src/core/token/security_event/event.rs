@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value};
 
-use super::subject::Subject;
+use super::subject::{Named, Subject};
 use super::{Code, MEMORY, Refused, SignalRules};
 use crate::core::time::Timestamp;
 use crate::core::token::verified::date;
@@ -81,14 +81,6 @@ impl EventType {
         };
         caep.or_else(risc).or_else(of_stream).unwrap_or(Self::Other)
     }
-}
-
-/// Whom an event is about: a subject of one of the issuers that its transmitter has a say over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    pub iss: String,
-    /// Never empty.
-    pub value: String,
 }
 
 /// What follows from an event.

@@ -14,7 +14,7 @@
 //! known so that an old one does no harm is known for as long.
 
 pub mod event;
-mod subject;
+pub mod subject;
 
 use std::time::Duration;
 

@@ -11,8 +11,15 @@
 
 use serde_json::{Map, Value};
 
-use super::event::Named;
 use super::{Code, Refused, SignalRules, identifier};
+
+/// Whom an event is about: a subject of one of the issuers that its transmitter has a say over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub iss: String,
+    /// Never empty.
+    pub value: String,
+}
 
 /// Whom, as far as it matters here.
 #[derive(Debug, Default, PartialEq, Eq)]

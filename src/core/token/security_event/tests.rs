@@ -1,6 +1,7 @@
 use serde_json::json;
 
-use super::event::{Follows, Named, StreamStatus};
+use super::event::{Follows, StreamStatus};
+use super::subject::Named;
 use super::*;
 use crate::core::token::testing::{ISS, NOW, SECRET, jwks, keys, new_p256, sign_hs256, unsigned, with};
 

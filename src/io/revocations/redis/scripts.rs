@@ -17,7 +17,8 @@ use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{EntryAsSeen, StoreFault, random};
 use crate::io::revocations::file::Position;
-use crate::io::store::redis::link::{Line, Link};
+use crate::io::store::redis::line::Line;
+use crate::io::store::redis::link::Link;
 use crate::io::system::SystemRandomness;
 
 /// KEYS: records, ends, log, about. ARGV: an epoch for when there is none.

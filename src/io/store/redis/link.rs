@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
+use redis::RedisResult;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::connect::{Connection, connect};
+use super::connect::connect;
+use super::line::{Line, told};
 use super::rights::{is_of_one_call, missing};
-use super::{BEYOND, get, put};
+use super::{get, put};
 use crate::config::settings::{OnOutage, Redis, Topology};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Keep, StoreFault, StoreHealth, Value, random};
@@ -113,51 +114,6 @@ pub(in crate::io) struct Reached {
     pub(in crate::io) missing: Option<String>,
     /// How it throws away what it has no room for, where it does.
     pub(in crate::io) evicts: Option<String>,
-}
-
-/// One connection, and what is known of the clock at its other end.
-pub(in crate::io) struct Line {
-    /// The how manieth this is.
-    number: u64,
-    connection: Connection,
-    /// When the server said which time it was. `None`: several servers answer, each with its own clock.
-    clock: Option<Mutex<(Instant, Timestamp)>>,
-    /// How long a call over it may take.
-    deadline: Duration,
-}
-
-impl Line {
-    pub(in crate::io) async fn query<T: FromRedisValue>(&self, command: &mut Cmd) -> RedisResult<T> {
-        self.connection.query(command).await
-    }
-
-    /// Whether each server behind it that takes writes does.
-    pub(super) async fn all_answer(&self) -> RedisResult<()> {
-        self.connection.all_answer().await
-    }
-
-    /// Whether calls over it may be answered by one server and then by another.
-    pub(in crate::io) const fn leads_to_several(&self) -> bool {
-        matches!(self.connection, Connection::Cluster(_))
-    }
-
-    pub(in crate::io) fn clock_says(&self, now: Timestamp) {
-        if let Some(clock) = &self.clock {
-            *clock.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
-        }
-    }
-
-    /// Until when, by the server's clock in milliseconds, a change that is asked for now may be made: what a
-    /// Redis that hung makes of it later, nobody looks for any more. 0: nobody can say.
-    pub(in crate::io) fn latest(&self) -> i64 {
-        self.clock_in(self.deadline + BEYOND).map_or(0, Timestamp::as_millis)
-    }
-
-    /// What the server's clock will say after `time`, at the earliest.
-    fn clock_in(&self, time: Duration) -> Option<Timestamp> {
-        let (at, said) = *self.clock.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        (said.as_millis() > 0).then(|| said.plus(at.elapsed()).plus(time))
-    }
 }
 
 impl Link {
@@ -410,18 +366,4 @@ impl Link {
 
 fn no_answer(within: Duration) -> String {
     format!("no answer within {} s", within.as_secs())
-}
-
-/// The error for operators: what the library says, without what was sent.
-pub(super) fn told(error: &RedisError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

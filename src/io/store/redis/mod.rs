@@ -7,10 +7,11 @@
 //! moment at which it may be done, so that a Redis that hung does nothing of what was given up long ago.
 //!
 //! - `connect`: connections, as the configuration says
-//! - `link`: the way to Redis, and whether it holds
+//! - `line`: one connection, and calls over it; `link`: the way to Redis, and whether it holds
 //! - `rights`: whether its user may do all that is needed
 
 mod connect;
+pub(in crate::io) mod line;
 pub(in crate::io) mod link;
 mod rights;
 
@@ -27,7 +28,8 @@ use super::new_version;
 use crate::config::settings::Redis;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Store, StoreFault, StoreHealth, StoreKey, Stored, Value, Version};
-use link::{KeptLink, Line};
+use line::Line;
+use link::KeptLink;
 
 /// How long after its deadline a change may still be made: the server's clock is known as of the latest
 /// answer.

@@ -10,7 +10,7 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::link::Line;
+use super::line::{Line, told};
 
 /// KEYS: a key. ARGV: a command, which takes the key first, and what else it takes.
 const CALL: &str = "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))";
@@ -127,7 +127,7 @@ fn script(script: &str, key: &str) -> Cmd {
 fn refused<T>(answer: RedisResult<T>) -> RedisResult<Option<String>> {
     match answer {
         Ok(_) => Ok(None),
-        Err(error) if is_of_one_call(&error) => Ok(Some(super::link::told(&error))),
+        Err(error) if is_of_one_call(&error) => Ok(Some(told(&error))),
         Err(error) => Err(error),
     }
 }
