@@ -14,7 +14,8 @@
 use std::net::IpAddr;
 
 use crate::core::address::ClientNetwork;
-use crate::core::brake::{Allowance, Tally, counts};
+use crate::core::allowance::Allowance;
+use crate::core::brake::{Tally, counts};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;

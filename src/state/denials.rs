@@ -6,7 +6,7 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use std::time::Duration;
 
 use crate::core::address::ClientNetwork;
-use crate::core::brake::{Allowance, Debt};
+use crate::core::allowance::{Allowance, Debt};
 use crate::core::time::Timestamp;
 
 /// The most addresses that are counted at once: about 6 MB.
