@@ -88,9 +88,7 @@ impl Upstreams {
         self.0.get(name)
     }
 
-    /// These count from now on: says of every server how it is, and no more of servers that are gone. What
-    /// changes of what both know changes here, and not where they are made: a reload may still be refused
-    /// then.
+    /// These count from now on: says of every server how it is, and no more of servers that are gone.
     pub(crate) fn take_over(&self, before: Option<&Self>) {
         for upstream in before.iter().flat_map(|before| before.0.values()) {
             for server in &upstream.servers {
@@ -99,9 +97,6 @@ impl Upstreams {
         }
         for upstream in self.0.values() {
             for server in &upstream.servers {
-                if upstream.settings.health.is_none() {
-                    server.standing.stop_checking();
-                }
                 upstream.tell(server);
             }
         }
