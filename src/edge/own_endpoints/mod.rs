@@ -82,11 +82,10 @@ impl Proxy {
         context: &mut Context,
         target: &Target,
     ) -> pingora::Result<()> {
-        let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
+        let Some(who) = context.who.clone() else { return Err(context.fail(Denial::Internal)) };
         context.endpoint = OwnEndpoint::Token.label();
         let live = context.live().clone();
         let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
-        context.who = Some(who);
         self.reply_with(session, context, outcome).await
     }
 
@@ -97,7 +96,7 @@ impl Proxy {
         target: &Target,
         endpoint: OwnEndpoint,
     ) -> pingora::Result<()> {
-        let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
+        let Some(who) = context.who.clone() else { return Err(context.fail(Denial::Internal)) };
         context.endpoint = endpoint.label();
         let serving = context.serving.clone();
         let asked = EndpointRequest {
@@ -109,7 +108,6 @@ impl Proxy {
             who: &who,
         };
         let outcome = sign_in_endpoints::answer(asked, endpoint).await;
-        context.who = Some(who);
         self.reply_with(session, context, outcome).await
     }
 
