@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Version, header};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
@@ -42,7 +42,7 @@ pub(crate) async fn read_whole(
         return Err(Denial::BodyTooLarge(bound.why));
     }
     let reading = async {
-        if expects_continue(session) {
+        if expects_continue(session.req_header()) {
             send_continue(session).await.map_err(|_| BROKEN)?;
         }
         let mut body = BytesMut::new();
@@ -65,11 +65,11 @@ pub(crate) fn announced(session: &Session) -> Option<u64> {
     value.split(',').next()?.trim().parse().ok()
 }
 
-fn expects_continue(session: &Session) -> bool {
-    session.req_header().version == Version::HTTP_11
-        && session
-            .get_header(header::EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+/// Whether the client waits to be told that its body is wanted (RFC 9110 section 10.1.1).
+pub(crate) fn expects_continue(request: &RequestHeader) -> bool {
+    let expected = request.headers.get(header::EXPECT);
+    request.version == Version::HTTP_11
+        && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// pingora ends the keep-alive when anything is written before the body was read: not for this.
@@ -86,7 +86,7 @@ async fn send_continue(session: &mut Session) -> pingora::Result<()> {
 pub(crate) fn before_answer(session: &mut Session) {
     let is_discarded = !session.is_body_done()
         && is_small(session)
-        && !expects_continue(session)
+        && !expects_continue(session.req_header())
         && session.get_keepalive().is_some();
     if is_discarded {
         session.set_close_on_response_before_downstream_finish(false);
