@@ -1,28 +1,28 @@
 //! Which of Tollgate's own endpoints a request goes to, and what the log keeps of it. What each answers is
 //! said in a file of its own.
 //!
-//! - `oauth_endpoints`: `/oauth/token` on the wire
+//! - `token_endpoint`: `/oauth/token` on the wire
 //! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
 //! - `session_endpoint`: `/oauth/session` on the wire
 //! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
 //! - `shared_signals`: `/oauth/events` on the wire
-//! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire; `published`: documents that
-//!   anybody may read
+//! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire; `assertion_keys`:
+//!   `/.well-known/jwks.json`
 
+pub(crate) mod assertion_keys;
 pub(crate) mod backchannel_logout;
-pub(crate) mod oauth_endpoints;
-pub(crate) mod published;
 pub(crate) mod resource_metadata;
 pub(crate) mod session_endpoint;
 pub(crate) mod shared_signals;
 pub(crate) mod sign_in_endpoints;
+pub(crate) mod token_endpoint;
 
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
 use crate::edge::answers::respond;
-use crate::edge::own_endpoints::oauth_endpoints::Outcome;
 use crate::edge::own_endpoints::sign_in_endpoints::EndpointRequest;
+use crate::edge::own_endpoints::token_endpoint::Outcome;
 use crate::edge::proxy::context::Context;
 use crate::edge::proxy::{Proxy, reply};
 use crate::flows::admit::Target;
@@ -49,7 +49,7 @@ impl Proxy {
             Some(OwnEndpoint::AssertionKeys) => {
                 context.endpoint =
                     OwnEndpoint::AssertionKeys.label().filter(|_| context.live().assertions.is_some());
-                match published::assertion_keys(context.live(), &session.req_header().method) {
+                match assertion_keys::assertion_keys(context.live(), &session.req_header().method) {
                     Ok(answer) => reply(session, context, answer).await,
                     Err(denial) => self.refuse(session, context, &denial).await,
                 }
@@ -85,7 +85,7 @@ impl Proxy {
         let Some(who) = context.who.clone() else { return Err(context.fail(Denial::Internal)) };
         context.endpoint = OwnEndpoint::Token.label();
         let live = context.live().clone();
-        let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
+        let outcome = token_endpoint::answer(&self.gate, &live, session, target, &who).await;
         self.reply_with(session, context, outcome).await
     }
 

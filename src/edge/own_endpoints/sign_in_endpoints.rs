@@ -13,7 +13,7 @@ use crate::edge::answers::answer::Answer;
 use crate::edge::answers::headers::Identification;
 use crate::edge::answers::pages::Pages;
 use crate::edge::answers::respond::Form;
-use crate::edge::own_endpoints::oauth_endpoints::{Outcome, refused};
+use crate::edge::own_endpoints::token_endpoint::{Outcome, refused};
 use crate::edge::request::request_head;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
