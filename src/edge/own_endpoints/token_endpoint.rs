@@ -8,12 +8,11 @@ use http::{HeaderValue, Method, header};
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
-use crate::core::ids::ClientName;
-use crate::core::session::grant::FamilyId;
 use crate::core::token::dpop::DPOP_NONCE;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::headers::Identification;
 use crate::edge::answers::respond::Form;
+use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::request::body;
 use crate::edge::request::body::Bound;
 use crate::edge::request::request_head;
@@ -36,18 +35,6 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// a parameter in both places would be given twice.
 const IN_QUERY: Denial = Denial::InvalidRequest("Send the parameters in the body, not in the query.");
 
-/// What became of a request to an OAuth endpoint.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) answer: Answer,
-    /// For the log.
-    pub(crate) label: &'static str,
-    pub(crate) denial: Option<Denial>,
-    pub(crate) client: Option<ClientName>,
-    pub(crate) subject: Option<String>,
-    pub(crate) family: Option<FamilyId>,
-}
-
 /// Answers a request to `/oauth/token`.
 pub(crate) async fn answer(
     gate: &Arc<Gate>,
@@ -55,7 +42,7 @@ pub(crate) async fn answer(
     session: &mut Session,
     target: &Target,
     who: &Identification,
-) -> Outcome {
+) -> EndpointReply {
     match token(gate, live, session, target, who).await {
         Ok(answer) => granted(answer),
         Err(refusal) => refused(refusal, Form::OAuth, who.ids.request_id.as_str()),
@@ -91,7 +78,7 @@ const fn refusal(denial: Denial) -> OAuthRefusal {
     OAuthRefusal::before_client(denial)
 }
 
-fn granted(given: OAuthAnswer) -> Outcome {
+fn granted(given: OAuthAnswer) -> EndpointReply {
     let mut answer = Answer::json(given.status, given.body).no_store();
     answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
     for cookie in given.set_cookie.into_iter().chain(given.also_clears) {
@@ -101,10 +88,10 @@ fn granted(given: OAuthAnswer) -> Outcome {
         answer.set(DPOP_NONCE, nonce);
     }
     let OAuthAnswer { outcome, client, subject, family, .. } = given;
-    Outcome { answer, label: outcome, denial: None, client: Some(client), subject, family }
+    EndpointReply { client: Some(client), subject, family, ..EndpointReply::done(answer, outcome) }
 }
 
-pub(in crate::edge) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -> Outcome {
+pub(in crate::edge) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -> EndpointReply {
     let mut answer = Answer::refusal(&refusal.denial, form, request_id);
     if let Some(cookie) = refusal.set_cookie {
         answer.set(header::SET_COOKIE, cookie);
@@ -125,12 +112,6 @@ pub(in crate::edge) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id
     }
     let session = refusal.session.map(|session| *session);
     let (subject, family) = session.map_or((None, None), |session| (session.subject, Some(session.family)));
-    Outcome {
-        answer,
-        label: refusal.denial.facts().label,
-        client: refusal.client,
-        subject,
-        family,
-        denial: Some(refusal.denial),
-    }
+    let client = refusal.client;
+    EndpointReply { client, subject, family, ..EndpointReply::refused(answer, refusal.denial) }
 }
