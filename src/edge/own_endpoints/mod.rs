@@ -46,15 +46,15 @@ impl Proxy {
         context.endpoint = endpoint.label();
         let Some(who) = context.who.clone() else { return Err(context.fail(Denial::Internal)) };
         let reply = match endpoint {
-            OwnEndpoint::Token => token_endpoint::answer(gate, live, session, target, &who).await,
+            OwnEndpoint::Token => token_endpoint::answer(gate, live, session, target, &who).await?,
             OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout => {
                 let (request, pages) = (session.req_header(), &serving.pages);
                 let asked = EndpointRequest { gate, live, pages, request, target, who: &who };
                 sign_in_endpoints::answer(asked, endpoint).await
             }
             OwnEndpoint::Session => session_endpoint::answer(gate, live, session, target, who.client).await,
-            OwnEndpoint::BackchannelLogout => backchannel_logout::answer(gate, live, session, &who).await,
-            OwnEndpoint::Events => shared_signals::answer(gate, live, session, &who).await,
+            OwnEndpoint::BackchannelLogout => backchannel_logout::answer(gate, live, session, &who).await?,
+            OwnEndpoint::Events => shared_signals::answer(gate, live, session, &who).await?,
             OwnEndpoint::ResourceMetadata => {
                 resource_metadata::answer(live, session.req_header(), target, &who)
             }

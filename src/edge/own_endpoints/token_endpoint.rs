@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, header};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
@@ -14,7 +16,7 @@ use crate::edge::answers::headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::request::body;
-use crate::edge::request::body::Bound;
+use crate::edge::request::body::{Bound, Unread};
 use crate::edge::request::request_head;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
@@ -36,36 +38,48 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const IN_QUERY: Denial = Denial::InvalidRequest("Send the parameters in the body, not in the query.");
 
 /// Answers a request to `/oauth/token`.
+///
+/// # Errors
+/// When the client is gone.
 pub(crate) async fn answer(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     session: &mut Session,
     target: &Target,
     who: &Identification,
-) -> EndpointReply {
-    match token(gate, live, session, target, who).await {
+) -> pingora::Result<EndpointReply> {
+    let answered = match body_of(session, target).await {
+        Ok(body) => token(gate, live, session.req_header(), target, who, body).await,
+        Err(Unread::Refused(denial)) => Err(refusal(denial)),
+        Err(Unread::ClientGone(error)) => return Err(error),
+    };
+    Ok(match answered {
         Ok(answer) => granted(answer),
         Err(refusal) => refused(refusal, Form::OAuth, who.ids.request_id.as_str()),
+    })
+}
+
+/// The body of a request for tokens; `None`: of a sign-out, which has none.
+async fn body_of(session: &mut Session, target: &Target) -> Result<Option<Bytes>, Unread> {
+    let method = session.req_header().method.clone();
+    if method == Method::POST && target.query.as_deref().is_some_and(|query| !query.is_empty()) {
+        return Err(IN_QUERY.into());
+    }
+    OwnEndpoint::Token.takes(&method)?;
+    match method {
+        Method::POST => body::read_whole(session, BODY, BODY_DEADLINE).await.map(Some),
+        _ => Ok(None),
     }
 }
 
 async fn token(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
-    session: &mut Session,
+    request: &RequestHeader,
     target: &Target,
     who: &Identification,
+    body: Option<Bytes>,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let method = session.req_header().method.clone();
-    if method == Method::POST && target.query.as_deref().is_some_and(|query| !query.is_empty()) {
-        return Err(refusal(IN_QUERY));
-    }
-    OwnEndpoint::Token.takes(&method).map_err(refusal)?;
-    let body = match method {
-        Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
-        _ => None,
-    };
-    let request = session.req_header();
     let host = request_head::host(request).map_err(refusal)?;
     let head = request_head::head(request, &host, who.client).map_err(refusal)?;
     match body {
