@@ -8,7 +8,8 @@
 //! - `path`: one canonical reading of a request target, or a refusal
 //! - `route`: which requirement stands before a path, and the permit
 //! - `denial`: every reason to refuse, one table; `challenge`: what a refused caller is told to bring
-//! - `brake`: which denials count against an address; `pace`: whether a body comes fast enough
+//! - `brake`: which denials count against an address; `allowance`: how often it may do something
+//! - `pace`: whether a body comes fast enough
 //! - `cors`: which pages of other origins may read an answer; `lasting`: which answers go on until somebody
 //!   ends them
 //!
@@ -35,6 +36,7 @@
 //! - `kept`: the form in which a store keeps things; `hex`, `percent`: spellings of bytes
 
 pub mod address;
+pub mod allowance;
 pub mod assertion;
 pub mod brake;
 pub mod caller;

@@ -209,9 +209,11 @@ impl Running {
             }
         }
         let serving = Arc::new(prepared.serving);
-        let before = self.serving.swap(serving.clone());
-        self.prober.ask(&serving.upstreams);
+        let before = self.serving.load_full();
+        // Before any request goes to them.
         serving.upstreams.take_over(Some(&before.upstreams));
+        self.serving.store(serving.clone());
+        self.prober.ask(&serving.upstreams);
     }
 
     /// Second handles on all its listening sockets, each with the address that was asked for.

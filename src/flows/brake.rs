@@ -10,35 +10,53 @@
 //! only reports: a trial keeps nobody from anything elsewhere. And those of pages that no client lists, on
 //! routes whose upstream lets them send tokens (`cors: upstream`): no page shuts its visitor out. Neither is
 //! a way around the brake to the signatures and the authorization server that all routes share.
+//!
+//! One that asks too often (`limits.requests_per_address`) gets no answer to anything, until it is again
+//! within what it may.
 
 use std::net::IpAddr;
 
 use crate::core::address::ClientNetwork;
-use crate::core::brake::{Allowance, Tally, counts};
+use crate::core::allowance::Allowance;
+use crate::core::brake::{Tally, counts};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::flows::Gate;
-use crate::state::denials::Denials;
+use crate::state::debts::Debts;
 use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 
 /// What is remembered for it.
 #[derive(Debug, Default)]
 pub struct Brake {
-    denials: Denials,
-    reported: Denials,
-    of_unlisted_pages: Denials,
+    requests: Debts,
+    denials: Debts,
+    reported: Debts,
+    of_unlisted_pages: Debts,
     known_tokens: KnownTokens,
 }
 
 impl Brake {
-    const fn by(&self, tally: Tally) -> &Denials {
+    const fn by(&self, tally: Tally) -> &Debts {
         match tally {
             Tally::Everybody => &self.denials,
             Tally::Trial => &self.reported,
             Tally::UnlistedPage => &self.of_unlisted_pages,
         }
+    }
+}
+
+/// Counts a request, before anything is done for it.
+///
+/// # Errors
+/// [`Denial::TooManyRequests`]: it is one too many, and is not counted.
+pub fn count_request(gate: &Gate, live: &Live, address: IpAddr) -> Result<(), Denial> {
+    let Some((most, window)) = live.settings.limits.requests_per_address else { return Ok(()) };
+    let (whose, allowance) = (ClientNetwork::from(address), Allowance { most, window });
+    match gate.brake.requests.take(whose, allowance, gate.clock.now()) {
+        None => Ok(()),
+        Some(retry_after) => Err(Denial::TooManyRequests { retry_after }),
     }
 }
 

@@ -28,11 +28,11 @@
 //! - `metrics`: every series; `refusals`: the latest of each kind; `lines`: lines of logs on their way to a
 //!   reader
 //! - `log_targets`: what is told at every `log.level`
-//! - `denials`: how often addresses were denied lately
+//! - `debts`: how often addresses asked, or were denied, lately
 
 pub mod assertions;
 pub mod backlog;
-pub mod denials;
+pub mod debts;
 pub mod errands;
 pub mod exchanges;
 pub mod introspections;

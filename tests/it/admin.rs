@@ -182,6 +182,30 @@ async fn a_body_is_waited_for_only_where_there_is_something_to_say_and_by_whoeve
     assert_eq!(client.answer_to(&method).await.unwrap().status, 400, "no JSON");
 }
 
+/// RFC 9110 section 10.1.1.
+#[tokio::test]
+async fn whoever_waits_to_be_asked_for_a_body_is_asked_where_it_is_wanted() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let entry = r#"{"kind":"jti","value":"x","issuer":"test"}"#;
+    let head = |authorization: &str| {
+        format!(
+            "POST /revocations HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            gateway.admin,
+            entry.len()
+        )
+    };
+    let mut client = Client::connect(gateway.admin).await;
+    client.send(head(&format!("Authorization: {}\r\n", bearer(&gateway)))).await;
+    assert_eq!(client.interim().await, 100);
+    client.send(entry).await;
+    assert_eq!(client.interim().await, 201);
+    // Nothing is wanted of somebody who may not ask.
+    let mut client = Client::connect(gateway.admin).await;
+    client.send(head("")).await;
+    assert_eq!(client.interim().await, 401);
+}
+
 #[tokio::test]
 async fn the_status_tells_of_issuers_routes_and_refusals_and_of_no_secret() {
     let upstream = Upstream::start().await;

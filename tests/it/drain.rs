@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::tls::Http2;
-use crate::support::upstream::{PAUSE, Upstream};
+use crate::support::upstream::{PAUSE, Received, Upstream};
 use crate::support::{eventually, within};
 
 #[tokio::test]
@@ -70,6 +70,45 @@ async fn what_is_under_way_at_the_end_of_the_drain_is_cut_off() {
     for path in ["/public/feed", "/hold", "/feed"] {
         assert!(lines.contains(&(Some(path), Some("ended_drain_over"))), "{lines:?}");
     }
+}
+
+/// The authorization server says nothing.
+#[tokio::test]
+async fn a_token_request_that_is_cut_off_is_logged_under_its_own_name_and_address() {
+    let answer = |asked: &Received| match asked.path() {
+        "/token" => PAUSE.to_vec(),
+        _ => crate::csrf::authorization_server(asked),
+    };
+    let server = Upstream::answering(Arc::new(answer)).await;
+    let rest = format!(
+        "  fake: {{ url: \"{}\", audience: \"https://api.example.com\" }}
+trusted_proxies: 127.0.0.1
+clients: {{ phone: {{ mode: native, issuer: fake }} }}
+routes: [{{ path: /*, to: \"http://127.0.0.1:9\" }}]",
+        server.url()
+    );
+    let gateway = Gateway::adjusted(&rest, |settings| settings.patience.drain = Duration::from_secs(1)).await;
+    let fields = [
+        ("X-Request-Id", "one-that-hangs"),
+        ("X-Forwarded-For", "192.0.2.7"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
+    let mut client = gateway.connect().await;
+    let body = b"grant_type=refresh_token&client_id=phone&refresh_token=x";
+    client.send(request("POST", "/oauth/token", &fields, body)).await;
+    let is_asked = || server.received().iter().any(|asked| asked.path() == "/token");
+    eventually("the question at the authorization server", is_asked).await;
+
+    let log = gateway.log.clone();
+    within("the stop", gateway.app.stop(Duration::ZERO)).await;
+    within("the end", client.rest()).await;
+    let lines = log.lines();
+    let told = |name: &str| lines[0][name].as_str().map(str::to_owned);
+    assert_eq!(told("outcome").as_deref(), Some("ended_drain_over"), "{lines:?}");
+    assert_eq!(
+        (told("path").as_deref(), told("request_id").as_deref(), told("address").as_deref()),
+        (Some("/oauth/token"), Some("one-that-hangs"), Some("192.0.2.7"))
+    );
 }
 
 #[tokio::test]

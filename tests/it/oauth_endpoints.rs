@@ -6,10 +6,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::client::{HOST, request};
+use crate::support::frames::{DATA, END_HEADERS, HEADERS, RST_STREAM, RawHttp2, block, frame};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::ISS;
 use crate::support::upstream::Upstream;
-use crate::support::within;
+use crate::support::{eventually, within};
 
 #[tokio::test]
 async fn other_methods_learn_the_right_ones_in_oauth_words() {
@@ -86,6 +87,55 @@ routes: [{{ path: /*, to: \"{}\", public: true }}]",
     let all = endpoints.iter().flat_map(|endpoint| framings.map(|framing| trickles(*endpoint, framing)));
     join_all(all).await;
     assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn who_leaves_in_the_middle_of_a_body_is_written_down_as_gone_and_was_refused_nothing() {
+    let gateway = Gateway::with(&format!(
+        "signals: {{ itself: {{ issuer: \"{ISS}\", audience: gate, revokes: test }} }}
+routes: [{{ path: /*, to: \"http://127.0.0.1:9\" }}]"
+    ))
+    .await;
+    let mut left = 0;
+    for path in ["/oauth/token", "/oauth/backchannel-logout", "/oauth/events"] {
+        for framing in [("Content-Length", "1000"), ("Transfer-Encoding", "chunked")] {
+            let mut client = gateway.connect().await;
+            client.send(request("POST", path, &[framing], b"")).await;
+            client.send("4\r\npart\r\n").await;
+            client.finish().await;
+            assert_eq!(within("the end", client.rest()).await, "", "{path} {framing:?}");
+            left += 1;
+        }
+        for loses_connection in [false, true] {
+            let mut client = RawHttp2::connect(gateway.public, &[]).await;
+            let fields = [(":method", "POST"), (":scheme", "http"), (":authority", HOST), (":path", path)];
+            client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
+            client.send(&frame(DATA, 0, 1, b"part")).await;
+            eventually("the request", || gateway.app.gate.metrics.in_flight().get() == 1).await;
+            if !loses_connection {
+                client.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).await;
+                left += 1;
+                gateway.logged(left).await;
+                continue;
+            }
+            drop(client);
+            left += 1;
+        }
+        for line in gateway.logged(left).await.iter().rev().take(4) {
+            assert_eq!(
+                (line["route"].as_str(), line["status"].as_u64(), line["outcome"].as_str()),
+                (Some(path), Some(499), Some("client_gone")),
+                "{line}"
+            );
+        }
+    }
+    let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    assert!(!metrics.contains("bad_request"), "{metrics}");
+    // What is no HTTP is still refused.
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/oauth/token", &[("Transfer-Encoding", "chunked")], b"")).await;
+    client.send("zz\r\n").await;
+    assert_eq!(client.answer().await.status, 400);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ use crate::edge::connection::connections::Connection;
 use crate::edge::connection::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::proxy::serving::Serving;
+use crate::edge::request::body::expects_continue;
 use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::StoreHealth;
 use crate::flows::reload::{NotReloaded, Reloaded};
@@ -210,13 +211,17 @@ struct AdminRequest {
     body: Bytes,
 }
 
-/// The whole body, within its bounds. Of what takes none, none is read.
+/// The whole body, within its bounds, asked for where the client waits for that. Of what takes none, none is
+/// read.
 async fn body(session: &mut ServerSession, most: usize) -> Result<Bytes, Answer> {
     if most == 0 {
         return Ok(Bytes::new());
     }
     let mut body = BytesMut::new();
     let reading = async {
+        if expects_continue(session.req_header()) {
+            session.write_continue_response().await.map_err(drop)?;
+        }
         while let Some(part) = session.read_request_body().await.map_err(drop)? {
             if body.len().saturating_add(part.len()) > most {
                 return Ok(false);

@@ -40,7 +40,7 @@ const OF_ONE_HOP: [HeaderName; 3] =
     [header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE, header::TRAILER];
 
 /// Who a request is, in logs and at the upstream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Identification {
     pub(crate) ids: Identifiers,
     pub(crate) peer: IpAddr,

@@ -1,10 +1,6 @@
-//! What one client address may have: connections, and requests in a while.
-
-use std::net::IpAddr;
-use std::time::Duration;
+//! How many connections one client address has.
 
 use dashmap::DashMap;
-use pingora_limits::rate::Rate;
 
 use crate::core::address::ClientNetwork;
 
@@ -28,36 +24,6 @@ impl OpenByAddress {
                 count.remove();
             }
         }
-    }
-}
-
-/// How often addresses ask, in bounded memory: among very many at once one may be taken for a busier one,
-/// never for an idler one.
-pub(crate) struct AskedByAddress {
-    most: isize,
-    window: Duration,
-    rate: Rate,
-}
-
-impl std::fmt::Debug for AskedByAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AskedByAddress").field("most", &self.most).finish_non_exhaustive()
-    }
-}
-
-impl AskedByAddress {
-    pub(crate) fn new((most, window): (u32, Duration)) -> Self {
-        Self { most: isize::try_from(most).unwrap_or(isize::MAX), window, rate: Rate::new(window) }
-    }
-
-    /// Whether this is what was asked for.
-    pub(crate) fn is(&self, (most, window): (u32, Duration)) -> bool {
-        self.most == isize::try_from(most).unwrap_or(isize::MAX) && self.window == window
-    }
-
-    /// Counts a request. After how long it is worth trying again, when it is one too many.
-    pub(crate) fn one_too_many(&self, address: IpAddr) -> Option<Duration> {
-        (self.rate.observe(&ClientNetwork::from(address), 1) > self.most).then_some(self.window)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `listening`: listening sockets, and one listener to its last answer; `listen_error`: why a gateway does
 //!   not start
-//! - `addresses`: what one client address may have; `connections`: how many there are
+//! - `addresses`: how many connections one client address has; `connections`: how many there are
 //! - `door`: what clients meet before HTTP: TLS, or nothing; `life`: until when its connections go on
 //! - `guarded_app`: takes connections, the last ones too; `endable_app`: requests that are ended from outside
 //! - `connection_guard`: deadlines below HTTP

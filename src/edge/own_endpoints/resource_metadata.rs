@@ -2,11 +2,13 @@
 //! nothing that depends on who asks.
 
 use http::{HeaderValue, Method, StatusCode, header};
-use pingora::proxy::Session;
+use pingora::http::RequestHeader;
 
 use crate::core::denial::Denial;
 use crate::edge::answers::answer::Answer;
+use crate::edge::answers::headers::Identification;
 use crate::edge::answers::respond::Form;
+use crate::edge::own_endpoints::reply::{EndpointReply, Readers};
 use crate::edge::request::request_head;
 use crate::flows::admit::Target;
 use crate::flows::describe_resource::describe_resource;
@@ -17,23 +19,25 @@ use crate::state::live::Live;
 const MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// The answer, and the denial that it is.
+/// Answers a request to `/.well-known/oauth-protected-resource`, or below.
 pub(crate) fn answer(
     live: &Live,
-    session: &Session,
+    request: &RequestHeader,
     target: &Target,
-    request_id: &str,
-) -> (Answer, Option<Denial>) {
-    let (mut answer, denial) = match found(live, session, target) {
-        Ok(answer) => (answer, None),
-        Err(denial) => (Answer::refusal(&denial, Form::Problem, request_id), Some(denial)),
+    who: &Identification,
+) -> EndpointReply {
+    let mut reply = match found(live, request, target) {
+        Ok(answer) => EndpointReply::done(answer, "ok"),
+        Err(denial) => {
+            let answer = Answer::refusal(&denial, Form::Problem, who.ids.request_id.as_str());
+            EndpointReply::refused(answer, denial)
+        }
     };
-    answer.set(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    (answer, denial)
+    reply.answer.set(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    EndpointReply { readers: Readers::AsItSays, ..reply }
 }
 
-fn found(live: &Live, session: &Session, target: &Target) -> Result<Answer, Denial> {
-    let request = session.req_header();
+fn found(live: &Live, request: &RequestHeader, target: &Target) -> Result<Answer, Denial> {
     OwnEndpoint::ResourceMetadata.takes(&request.method)?;
     let host = request_head::host(request)?;
     let head = request_head::head(request, &host, std::net::Ipv4Addr::UNSPECIFIED.into())?;

@@ -6,42 +6,30 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
-use crate::core::denial::Denial;
-use crate::core::ids::ClientName;
 use crate::core::session::way_in::{Refused, WayIn, way_in};
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::respond::Form;
+use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::request::request_head;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
 use crate::flows::own_endpoint::OwnEndpoint;
-use crate::flows::session::SessionSide;
 use crate::flows::session::who::{NobodySignedIn, SignedIn, who};
 use crate::state::live::Live;
 
-/// What became of the question.
-pub(crate) struct Outcome {
-    pub(crate) answer: Answer,
-    pub(crate) denial: Option<Denial>,
-    pub(crate) client: Option<ClientName>,
-    pub(crate) side: SessionSide,
-}
-
-/// `address`: the client's.
+/// Answers a request to `/oauth/session`. `address`: the client's.
 pub(crate) async fn answer(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     session: &Session,
     target: &Target,
     address: IpAddr,
-) -> Outcome {
+) -> EndpointReply {
     match asked(gate, live, session, target, address).await {
-        Ok(SignedIn { body, client, side }) => Outcome {
-            answer: Answer::json(StatusCode::OK, body).no_store(),
-            denial: None,
-            client: Some(client),
-            side,
-        },
+        Ok(SignedIn { body, client, side }) => {
+            let answer = Answer::json(StatusCode::OK, body).no_store();
+            EndpointReply { client: Some(client), session: Some(side), ..EndpointReply::done(answer, "ok") }
+        }
         Err(NobodySignedIn { denial, client, side }) => {
             let request = session.req_header();
             let refused = Refused {
@@ -61,7 +49,8 @@ pub(crate) async fn answer(
             };
             let mut answer = Answer::refusal_with_way_in(&denial, Form::OAuth, "", login_url);
             answer.challenge(&denial, None, None);
-            Outcome { answer, client: client.map(|client| client.name.clone()), denial: Some(denial), side }
+            let client = client.map(|client| client.name.clone());
+            EndpointReply { client, session: Some(side), ..EndpointReply::refused(answer, denial) }
         }
     }
 }

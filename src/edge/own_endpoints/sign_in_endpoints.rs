@@ -7,13 +7,15 @@ use http::{HeaderValue, StatusCode, header};
 use pingora::http::RequestHeader;
 use serde_json::json;
 
+use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::headers::Identification;
 use crate::edge::answers::pages::Pages;
 use crate::edge::answers::respond::Form;
-use crate::edge::own_endpoints::oauth_endpoints::{Outcome, refused};
+use crate::edge::own_endpoints::reply::EndpointReply;
+use crate::edge::own_endpoints::token_endpoint::refused;
 use crate::edge::request::request_head;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
@@ -40,7 +42,7 @@ impl EndpointRequest<'_> {
         self.target.query.as_deref()
     }
 
-    fn refuse(&self, refusal: SignInRefusal) -> Outcome {
+    fn refuse(&self, refusal: SignInRefusal) -> EndpointReply {
         let SignInRefusal { denial, client, again, set_cookies, signed_in } = refusal;
         let form = match Form::fit_for(self.request, self.pages) {
             Form::Page(pages, _) => Form::Page(pages, again.as_deref()),
@@ -51,40 +53,40 @@ impl EndpointRequest<'_> {
             answer.set(header::SET_COOKIE, cookie);
         }
         let (subject, family) = signed_in.map_or((None, None), |whose| (whose.subject, Some(whose.family)));
-        Outcome { answer, label: denial.facts().label, denial: Some(denial), client, subject, family }
+        EndpointReply { client, subject, family, ..EndpointReply::refused(answer, denial) }
     }
 }
 
 /// Answers a request to one of them.
-pub(crate) async fn answer(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> Outcome {
+pub(crate) async fn answer(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> EndpointReply {
     match endpoint {
         OwnEndpoint::Logout => sign_out(asked).await,
         endpoint => sign_in(asked, endpoint).await.unwrap_or_else(|refusal| asked.refuse(refusal)),
     }
 }
 
-async fn sign_in(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> Result<Outcome, SignInRefusal> {
+async fn sign_in(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> Result<EndpointReply, SignInRefusal> {
     endpoint.takes(&asked.request.method)?;
     let host = request_head::host(asked.request)?;
     let head = request_head::head(asked.request, &host, asked.who.client)?;
     if endpoint == OwnEndpoint::Login { begin(asked, &head).await } else { end(asked, &head).await }
 }
 
-async fn begin(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+async fn begin(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<EndpointReply, SignInRefusal> {
     let begun = login::login(asked.gate, asked.live, head, asked.query()).await?;
     let mut answer = Answer::see_other(&begun.location);
     for cookie in begun.set_cookies {
         answer.set(header::SET_COOKIE, cookie);
     }
-    Ok(outcome(answer, "sign_in_begun", Some(begun.client)))
+    Ok(done(answer, "sign_in_begun", begun.client))
 }
 
-async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<EndpointReply, SignInRefusal> {
     let path = asked.target.path.as_str();
     match callback::callback(asked.gate, asked.live, head, path, asked.query()).await? {
         Arrived::Again { client } => {
             let to = format!("{path}?{}", asked.query().unwrap_or_default());
-            Ok(outcome(asked.pages.goes_on(&to), "sign_in_goes_on", Some(client)))
+            Ok(done(asked.pages.goes_on(&to), "sign_in_goes_on", client))
         }
         Arrived::SignedIn(signed_in) => {
             let mut answer = asked.pages.goes_on(&signed_in.goes_to);
@@ -92,16 +94,16 @@ async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Outco
                 answer.set(header::SET_COOKIE, cookie);
             }
             let (subject, family) = (signed_in.whose.subject, Some(signed_in.whose.family));
-            Ok(Outcome { subject, family, ..outcome(answer, "signed_in", Some(signed_in.client)) })
+            Ok(EndpointReply { subject, family, ..done(answer, "signed_in", signed_in.client) })
         }
     }
 }
 
-fn outcome(answer: Answer, label: &'static str, client: Option<crate::core::ids::ClientName>) -> Outcome {
-    Outcome { answer, label, denial: None, client, subject: None, family: None }
+fn done(answer: Answer, outcome: &'static str, client: ClientName) -> EndpointReply {
+    EndpointReply { client: Some(client), ..EndpointReply::done(answer, outcome) }
 }
 
-async fn sign_out(asked: EndpointRequest<'_>) -> Outcome {
+async fn sign_out(asked: EndpointRequest<'_>) -> EndpointReply {
     let by = if is_navigation(&asked.request.headers) { SignOutBy::Navigation } else { SignOutBy::Script };
     let signed_out = match signed_out(asked, by).await {
         Ok(signed_out) => signed_out,
@@ -128,7 +130,7 @@ async fn sign_out(asked: EndpointRequest<'_>) -> Outcome {
     if let Some(cookie) = set_cookie {
         answer.set(header::SET_COOKIE, cookie);
     }
-    Outcome { subject, family, ..outcome(answer, "signed_out", Some(client)) }
+    EndpointReply { subject, family, ..done(answer, "signed_out", client) }
 }
 
 async fn signed_out(asked: EndpointRequest<'_>, by: SignOutBy) -> Result<SignedOut, OAuthRefusal> {

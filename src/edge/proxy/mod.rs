@@ -63,7 +63,7 @@ use crate::edge::request::timeouts::{is_final, set_timeouts};
 use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
-use crate::flows::{Gate, ports};
+use crate::flows::{Gate, brake, ports};
 
 /// The gateway's public side.
 pub(crate) struct Proxy {
@@ -125,10 +125,7 @@ impl Proxy {
         }
         let client = context.client_address();
         context.place = Some(self.places.take(client, &live.settings.trusted_proxies)?);
-        if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
-        {
-            return Err(Denial::TooManyRequests { retry_after });
-        }
+        brake::count_request(&self.gate, &live, client)?;
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;

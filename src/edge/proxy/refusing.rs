@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorSource};
 
 use crate::core::brake::Tally;
 use crate::core::denial::{Denial, LogLevel};
@@ -18,6 +18,7 @@ use crate::edge::answers::respond::Form;
 use crate::edge::proxy::context::Context;
 use crate::edge::proxy::turn;
 use crate::edge::proxy::{Proxy, reply};
+use crate::edge::request::body;
 use crate::edge::request::request_head;
 use crate::flows::brake;
 use crate::flows::session::client_named;
@@ -108,16 +109,7 @@ impl Proxy {
         }
         match error.esource() {
             ErrorSource::Upstream => Some(turn::denial(error.etype())),
-            ErrorSource::Downstream => match error.etype() {
-                ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
-                // Over HTTP/2 it has reset its stream, or its connection is lost.
-                ErrorType::H2Error
-                | ErrorType::WriteError
-                | ErrorType::WriteTimedout
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed => None,
-                _ => Some(Denial::BadRequest("The request is not framed as HTTP asks.")),
-            },
+            ErrorSource::Downstream => body::denial_for_client(error.etype()),
             ErrorSource::Internal | ErrorSource::Unset => {
                 tracing::error!(
                     request_id = %context.request_id(), kind = error.etype().as_str(),

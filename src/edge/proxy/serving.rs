@@ -10,7 +10,6 @@ use http::{HeaderName, StatusCode};
 use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RouteName;
 use crate::edge::answers::pages::Pages;
-use crate::edge::connection::addresses::AskedByAddress;
 use crate::edge::connection::listen_error::ListenError;
 use crate::edge::proxy::access_log::AccessLog;
 use crate::edge::upstreams::Upstreams;
@@ -26,7 +25,6 @@ pub(crate) struct Serving {
     pub(crate) reserved: ReservedHeaders,
     pub(crate) pages: Pages,
     pub(crate) log: Arc<AccessLog>,
-    pub(crate) asked: Option<Arc<AskedByAddress>>,
     /// Of its routes.
     counts: HashMap<RouteName, RouteCounts>,
 }
@@ -53,14 +51,10 @@ impl Serving {
             Some(before) => before.pages.over(https),
             None => Pages::new(https)?,
         };
-        let asked = settings.limits.requests_per_address.map(|limit| {
-            let known = before.and_then(|before| before.asked.clone()).filter(|asked| asked.is(limit));
-            known.unwrap_or_else(|| Arc::new(AskedByAddress::new(limit)))
-        });
         let counts =
             settings.routes.iter().map(|route| (route.name.clone(), RouteCounts::new(route.name.clone())));
         let counts = counts.collect();
-        Ok(Self { live, upstreams, reserved, pages, log, asked, counts })
+        Ok(Self { live, upstreams, reserved, pages, log, counts })
     }
 
     /// Counts an answer. `route`: one of ours, or what stands for none.

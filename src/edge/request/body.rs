@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Version, header};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
 
 use crate::core::denial::Denial;
 
@@ -28,36 +29,71 @@ pub(crate) struct Bound {
     pub(crate) why: &'static str,
 }
 
+/// Why there is no body.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    Refused(Denial),
+    /// Nobody is there any more to be refused; pingora is told so.
+    ClientGone(Box<Error>),
+}
+
+impl From<Denial> for Unread {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial)
+    }
+}
+
 /// The whole body, asked for with `100 Continue` where the client waits for that.
 ///
 /// # Errors
 /// [`Denial::BodyTooLarge`] beyond the bound, [`Denial::BodyTooSlow`] after `deadline`,
-/// [`Denial::BadRequest`] when it is not framed as HTTP or breaks off.
+/// [`Denial::BadRequest`] when it is not framed as HTTP; [`Unread::ClientGone`] when it breaks off.
 pub(crate) async fn read_whole(
     session: &mut Session,
     bound: Bound,
     deadline: Duration,
-) -> Result<Bytes, Denial> {
+) -> Result<Bytes, Unread> {
+    let too_large = || Unread::Refused(Denial::BodyTooLarge(bound.why));
     if announced(session).is_some_and(|length| length > bound.bytes as u64) {
-        return Err(Denial::BodyTooLarge(bound.why));
+        return Err(too_large());
     }
     let reading = async {
-        if expects_continue(session) {
-            send_continue(session).await.map_err(|_| BROKEN)?;
+        if expects_continue(session.req_header()) {
+            send_continue(session).await.map_err(unread)?;
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = session.read_request_body().await.map_err(|_| BROKEN)? {
+        while let Some(chunk) = session.read_request_body().await.map_err(unread)? {
             if body.len().saturating_add(chunk.len()) > bound.bytes {
-                return Err(Denial::BodyTooLarge(bound.why));
+                return Err(too_large());
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
     };
-    tokio::time::timeout(deadline, reading).await.unwrap_or(Err(Denial::BodyTooSlow))
+    tokio::time::timeout(deadline, reading).await.unwrap_or(Err(Unread::Refused(Denial::BodyTooSlow)))
 }
 
-const BROKEN: Denial = Denial::BadRequest("The request body is not complete.");
+/// pingora does not say here whose doing it is.
+fn unread(error: Box<Error>) -> Unread {
+    match denial_for_client(error.etype()) {
+        Some(denial) => Unread::Refused(denial),
+        None => Unread::ClientGone(error.into_down()),
+    }
+}
+
+/// What it is to the client that its side failed so; `None`: it is gone.
+pub(crate) fn denial_for_client(failed: &ErrorType) -> Option<Denial> {
+    match failed {
+        ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
+        // Over HTTP/2 it has reset its stream, or its connection is lost.
+        ErrorType::H2Error
+        | ErrorType::WriteError
+        | ErrorType::WriteTimedout
+        | ErrorType::ReadError
+        | ErrorType::ConnectionClosed => None,
+        _ => Some(Denial::BadRequest("The request is not framed as HTTP asks.")),
+    }
+}
 
 /// `Content-Length`; pingora has already refused what is not one number.
 pub(crate) fn announced(session: &Session) -> Option<u64> {
@@ -65,11 +101,11 @@ pub(crate) fn announced(session: &Session) -> Option<u64> {
     value.split(',').next()?.trim().parse().ok()
 }
 
-fn expects_continue(session: &Session) -> bool {
-    session.req_header().version == Version::HTTP_11
-        && session
-            .get_header(header::EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+/// Whether the client waits to be told that its body is wanted (RFC 9110 section 10.1.1).
+pub(crate) fn expects_continue(request: &RequestHeader) -> bool {
+    let expected = request.headers.get(header::EXPECT);
+    request.version == Version::HTTP_11
+        && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// pingora ends the keep-alive when anything is written before the body was read: not for this.
@@ -86,7 +122,7 @@ async fn send_continue(session: &mut Session) -> pingora::Result<()> {
 pub(crate) fn before_answer(session: &mut Session) {
     let is_discarded = !session.is_body_done()
         && is_small(session)
-        && !expects_continue(session)
+        && !expects_continue(session.req_header())
         && session.get_keepalive().is_some();
     if is_discarded {
         session.set_close_on_response_before_downstream_finish(false);

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ahash::HashMap;
 use balance::Balancer;
 pub(crate) use health::Prober;
+use parking_lot::Mutex;
 use serde_json::Value;
 pub(crate) use server::{Server, allow_switch, over_http1, set_timeouts};
 #[cfg(test)]
@@ -40,8 +41,14 @@ use crate::core::route::permit::Permit;
 use crate::state::metrics::Metrics;
 
 /// The upstreams of one configuration, by name.
-#[derive(Debug, Default)]
-pub(crate) struct Upstreams(HashMap<UpstreamName, Arc<Upstream>>);
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    by_name: HashMap<UpstreamName, Arc<Upstream>>,
+    /// Whether these are the ones that count: from when they take over until others do. Held by whoever
+    /// changes what is told of servers, so that nobody who has seen those of before takes away what these
+    /// begin.
+    counts: Mutex<bool>,
+}
 
 /// One upstream: a server, or several.
 #[derive(Debug)]
@@ -81,27 +88,28 @@ impl Upstreams {
             };
             Ok((settings.name.clone(), upstream))
         });
-        Ok(Self(upstreams.collect::<Result<_, String>>()?))
+        Ok(Self { by_name: upstreams.collect::<Result<_, String>>()?, counts: Mutex::new(false) })
     }
 
     pub(crate) fn get(&self, name: &UpstreamName) -> Option<&Arc<Upstream>> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
-    /// These count from now on: says of every server how it is, and no more of servers that are gone. What
-    /// changes of what both know changes here, and not where they are made: a reload may still be refused
-    /// then.
+    /// These count from now on: says of every server how it is, and no more of servers that are gone. It must
+    /// be called before requests go to these: a server keeps hold of the series that its first one begins.
     pub(crate) fn take_over(&self, before: Option<&Self>) {
-        for upstream in before.iter().flat_map(|before| before.0.values()) {
+        if let Some(before) = before {
+            *before.counts.lock() = false;
+        }
+        let mut counts = self.counts.lock();
+        *counts = true;
+        for upstream in before.iter().flat_map(|before| before.by_name.values()) {
             for server in &upstream.servers {
                 upstream.metrics.forget_server(&server.upstream, &server.authority);
             }
         }
-        for upstream in self.0.values() {
+        for upstream in self.by_name.values() {
             for server in &upstream.servers {
-                if upstream.settings.health.is_none() {
-                    server.standing.stop_checking();
-                }
                 upstream.tell(server);
             }
         }
@@ -109,7 +117,12 @@ impl Upstreams {
 
     /// Says of every server how it is now and what came of requests to it, and nothing of any other: what was
     /// heard of one may be too long ago, and a request of before a reload may have heard of one that is gone.
+    /// Those that count no more say nothing.
     pub(crate) fn tell(&self, metrics: &Metrics) {
+        let counts = self.counts.lock();
+        if !*counts {
+            return;
+        }
         for (upstream, authority, _) in metrics.servers() {
             let upstream = UpstreamName::new(upstream);
             let servers = self.get(&upstream).map(|upstream| &upstream.servers);
@@ -121,13 +134,13 @@ impl Upstreams {
             let servers = self.get(&UpstreamName::new(upstream)).map(|upstream| &upstream.servers);
             servers.is_some_and(|servers| servers.iter().any(|server| server.authority == authority))
         });
-        for upstream in self.0.values() {
+        for upstream in self.by_name.values() {
             upstream.servers.iter().for_each(|server| upstream.tell(server));
         }
     }
 
     fn checked(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.0.values().filter(|upstream| upstream.settings.health.is_some())
+        self.by_name.values().filter(|upstream| upstream.settings.health.is_some())
     }
 }
 
@@ -355,5 +368,28 @@ mod tests {
         assert_eq!(told(&after), expected(&[("10.0.0.1:1", false)]));
         tokio::time::advance(std::time::Duration::from_secs(2)).await;
         assert_eq!(told(&after), expected(&[("10.0.0.1:1", true)]));
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_beside_a_reload_takes_no_series_of_a_new_server_away() {
+        let metrics = Metrics::new().unwrap();
+        let upstreams =
+            |url, before| Upstreams::new(&[Arc::new(upstream(&[url]))], &metrics, before, None).unwrap();
+        let server =
+            |upstreams: &Upstreams| upstreams.get(&UpstreamName::new("up")).unwrap().servers[0].clone();
+        let before = upstreams("http://10.0.0.1:1", None);
+        before.take_over(None);
+        let after = upstreams("http://10.0.0.2:2", Some(&before));
+        after.take_over(Some(&before));
+        server(&after).count(&metrics, "ok");
+        // A probe that began before the reload, a request that did, and a probe that comes after it.
+        before.tell(&metrics);
+        server(&before).count(&metrics, "ok");
+        after.tell(&metrics);
+        server(&after).count(&metrics, "ok");
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let told = text.lines().filter_map(|line| line.strip_prefix("tollgate_upstream_requests_total"));
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [r#"{result="ok",server="10.0.0.2:2",upstream="up"} 2"#]);
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Server {
     lookup: Option<Arc<Lookup>>,
     /// Of its connections; see [`Self::allow_http2_again`].
     generation: Arc<AtomicU64>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) standing: Standing,
     /// Its series of requests that were answered, from the first on. A reload that takes it away takes this
     /// server away.
     ok: OnceLock<IntCounter>,
@@ -105,7 +105,7 @@ impl Server {
                 None => literal.is_none().then(|| Arc::new(Lookup::new(name, port))),
             },
             generation: before.map(|before| before.generation.clone()).unwrap_or_default(),
-            standing: before.map(|before| before.standing.clone()).unwrap_or_default(),
+            standing: Standing::new(before.map(|before| &before.standing), upstream.health.as_ref()),
             ok: OnceLock::new(),
         })
     }

@@ -5,7 +5,10 @@
 //!
 //! It must never set the only server aside; whoever chooses sees to that.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::config::settings::HealthCheck;
 
 /// How long a server is set aside at first, in milliseconds; it doubles.
 const FIRST: u64 = 1_000;
@@ -15,9 +18,19 @@ const REMEMBERED: u64 = 300_000;
 /// Checks that must fail in a row.
 const FAILED_CHECKS: u32 = 2;
 
-/// The health of one server. Times are milliseconds since the gateway started.
-#[derive(Debug, Default)]
+/// The health of one server of one configuration. What is known of it is shared with the same server of those
+/// before and after. Times are milliseconds since the gateway started.
+#[derive(Debug)]
 pub(super) struct Standing {
+    connections: Arc<Connections>,
+    /// `None`: nobody asks how it is. So what a check of an earlier configuration still finds, which was
+    /// under way when a reload took it away, keeps no server out that nobody would ever find well again.
+    checks: Option<Arc<Checks>>,
+}
+
+/// What became of connections to it.
+#[derive(Debug, Default)]
+struct Connections {
     /// Until when it gets no request; 0: it gets some.
     aside_until: AtomicU64,
     /// From when on one request may try it; 0: all may.
@@ -26,21 +39,36 @@ pub(super) struct Standing {
     failures: AtomicU32,
     /// When the latest of them failed.
     failed_at: AtomicU64,
-    /// Health checks that failed in a row.
-    failed_checks: AtomicU32,
+}
+
+/// What checks found.
+#[derive(Debug, Default)]
+struct Checks {
+    /// That failed in a row.
+    failed: AtomicU32,
     sick: AtomicBool,
 }
 
 impl Standing {
-    /// Whether its last health checks were good, or there were none.
+    /// `before`: of the same server in an earlier configuration.
+    pub(super) fn new(before: Option<&Self>, health: Option<&HealthCheck>) -> Self {
+        let known = before.and_then(|before| before.checks.clone());
+        Self {
+            connections: before.map(|before| before.connections.clone()).unwrap_or_default(),
+            checks: health.map(|_| known.unwrap_or_default()),
+        }
+    }
+
+    /// Whether its last health checks were good, or there are none.
     pub(super) fn is_healthy(&self) -> bool {
-        !self.sick.load(Relaxed)
+        !self.checks.as_ref().is_some_and(|checks| checks.sick.load(Relaxed))
     }
 
     /// Whether it is healthy, and its last connection did not fail lately.
     pub(super) fn is_well(&self, now: u64) -> bool {
-        let failed_lately = now < self.failed_at.load(Relaxed).saturating_add(REMEMBERED);
-        self.is_healthy() && !(failed_lately && self.failures.load(Relaxed) > 0)
+        let Connections { failed_at, failures, .. } = &*self.connections;
+        let failed_lately = now < failed_at.load(Relaxed).saturating_add(REMEMBERED);
+        self.is_healthy() && !(failed_lately && failures.load(Relaxed) > 0)
     }
 
     /// Whether a request should go there. After its time aside it says yes once, to whoever asks first.
@@ -48,72 +76,81 @@ impl Standing {
         if !self.is_healthy() {
             return false;
         }
-        let next = self.next_try.load(Relaxed);
+        let next_try = &self.connections.next_try;
+        let next = next_try.load(Relaxed);
         if next == 0 {
             return true;
         }
         let now = now();
-        now >= next
-            && self.next_try.compare_exchange(next, now.saturating_add(FIRST), Relaxed, Relaxed).is_ok()
+        now >= next && next_try.compare_exchange(next, now.saturating_add(FIRST), Relaxed, Relaxed).is_ok()
     }
 
     /// It could not be reached by a request that tried since `began`. True when that is news. What began
     /// before its time aside was over says nothing new, however many they are and however long they took:
     /// else one moment of many requests would be one failure after the other.
     pub(super) fn could_not_connect(&self, began: u64, now: u64) -> bool {
-        let until = self.aside_until.load(Relaxed);
+        let Connections { aside_until, next_try, failures, failed_at } = &*self.connections;
+        let until = aside_until.load(Relaxed);
         if began < until {
             return false;
         }
-        let before = self.failures.load(Relaxed);
+        let before = failures.load(Relaxed);
         let aside = FIRST.saturating_mul(1 << before.min(8)).min(LONGEST);
         let next = now.saturating_add(aside);
-        if self.aside_until.compare_exchange(until, next, Relaxed, Relaxed).is_err() {
+        if aside_until.compare_exchange(until, next, Relaxed, Relaxed).is_err() {
             return false;
         }
-        self.failures.store(before.saturating_add(1), Relaxed);
-        let failed_at = self.failed_at.swap(now, Relaxed);
+        failures.store(before.saturating_add(1), Relaxed);
+        let failed_at = failed_at.swap(now, Relaxed);
         // Last, so that whoever is reached meanwhile is not left with a failure that nothing ends.
-        self.next_try.store(next, Relaxed);
+        next_try.store(next, Relaxed);
         before == 0 || now >= failed_at.saturating_add(REMEMBERED)
     }
 
     /// It was reached. True when it had not been before.
     pub(super) fn reached(&self) -> bool {
-        if self.aside_until.load(Relaxed) == 0 && self.next_try.load(Relaxed) == 0 {
+        let Connections { aside_until, next_try, failures, .. } = &*self.connections;
+        if aside_until.load(Relaxed) == 0 && next_try.load(Relaxed) == 0 {
             return false;
         }
-        self.aside_until.store(0, Relaxed);
-        self.next_try.store(0, Relaxed);
-        self.failures.swap(0, Relaxed) > 0
+        aside_until.store(0, Relaxed);
+        next_try.store(0, Relaxed);
+        failures.swap(0, Relaxed) > 0
     }
 
     /// What a health check found. True when its health changed.
     pub(super) fn checked(&self, good: bool) -> bool {
+        let Some(Checks { failed, sick }) = self.checks.as_deref() else { return false };
         if good {
-            self.failed_checks.store(0, Relaxed);
+            failed.store(0, Relaxed);
             let was_aside = self.reached();
-            return self.sick.swap(false, Relaxed) || was_aside;
+            return sick.swap(false, Relaxed) || was_aside;
         }
-        let failed = self.failed_checks.load(Relaxed).saturating_add(1);
-        self.failed_checks.store(failed, Relaxed);
-        failed >= FAILED_CHECKS && !self.sick.swap(true, Relaxed)
-    }
-
-    /// Nobody asks any more how it is.
-    pub(super) fn stop_checking(&self) {
-        self.failed_checks.store(0, Relaxed);
-        self.sick.store(false, Relaxed);
+        let in_a_row = failed.load(Relaxed).saturating_add(1);
+        failed.store(in_a_row, Relaxed);
+        in_a_row >= FAILED_CHECKS && !sick.swap(true, Relaxed)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// One that is checked.
+    fn standing() -> Standing {
+        Standing::new(None, Some(&check()))
+    }
+
+    fn check() -> HealthCheck {
+        let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(5));
+        HealthCheck { path: "/healthz".to_owned(), interval, timeout }
+    }
 
     #[test]
     fn a_server_that_cannot_be_reached_is_set_aside_for_longer_and_longer() {
-        let standing = Standing::default();
+        let standing = standing();
         assert!(standing.takes_requests(|| 0));
         assert!(standing.could_not_connect(0, 10));
         assert!(!standing.takes_requests(|| 1_009));
@@ -135,7 +172,7 @@ mod tests {
 
     #[test]
     fn many_that_fail_in_one_moment_are_one_failure() {
-        let standing = Standing::default();
+        let standing = standing();
         let news = (0..50).filter(|_| standing.could_not_connect(0, 10)).count();
         assert_eq!(news, 1);
         assert!(!standing.could_not_connect(9, 2_009), "one that waited for long, and began before");
@@ -148,31 +185,40 @@ mod tests {
 
     #[test]
     fn of_failures_at_the_very_same_time_one_counts() {
-        let standing = Standing::default();
+        let standing = standing();
         let news = std::thread::scope(|scope| {
             let all: Vec<_> = (0..8).map(|_| scope.spawn(|| standing.could_not_connect(0, 10))).collect();
             all.into_iter().map(|one| one.join().unwrap()).filter(|news| *news).count()
         });
-        assert_eq!((news, standing.failures.load(Relaxed)), (1, 1));
+        assert_eq!((news, standing.connections.failures.load(Relaxed)), (1, 1));
     }
 
     #[test]
     fn a_check_that_fails_twice_makes_it_sick_and_one_that_is_good_well() {
-        let standing = Standing::default();
+        let standing = standing();
         assert!(!standing.checked(false) && standing.is_healthy());
         assert!(standing.checked(false) && !standing.is_healthy());
         assert!(!standing.checked(false), "it was sick already");
         assert!(!standing.takes_requests(|| 0));
         assert!(standing.checked(true) && standing.takes_requests(|| 0));
-        standing.checked(false);
-        standing.checked(false);
-        standing.stop_checking();
-        assert!(standing.is_healthy());
+    }
+
+    #[test]
+    fn what_checks_find_counts_where_they_are_made_and_a_reload_keeps_it() {
+        let before = standing();
+        let [other_check, unchecked] =
+            [Some(check()), None].map(|health| Standing::new(Some(&before), health.as_ref()));
+        assert!(!before.checked(false) && before.checked(false));
+        assert!(!before.is_healthy() && !other_check.is_healthy());
+        assert!(unchecked.is_healthy() && unchecked.takes_requests(|| 0) && unchecked.is_well(0));
+        assert!(Standing::new(Some(&unchecked), Some(&check())).is_healthy(), "it is asked anew");
+        assert!(before.could_not_connect(0, 10));
+        assert!(!unchecked.takes_requests(|| 10), "what became of connections counts everywhere");
     }
 
     #[test]
     fn that_it_could_not_be_reached_counts_no_longer_when_nobody_has_tried_for_long() {
-        let standing = Standing::default();
+        let standing = standing();
         assert!(standing.is_well(0));
         assert!(standing.could_not_connect(1_000, 1_000));
         assert!(!standing.could_not_connect(61_000, 61_000), "that is no news");

@@ -1,5 +1,7 @@
 //! Every denial there is, and whether it counts against the address that it was said to.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::*;

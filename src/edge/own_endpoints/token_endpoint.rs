@@ -4,18 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, header};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
-use crate::core::ids::ClientName;
-use crate::core::session::grant::FamilyId;
 use crate::core::token::dpop::DPOP_NONCE;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::headers::Identification;
 use crate::edge::answers::respond::Form;
+use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::request::body;
-use crate::edge::request::body::Bound;
+use crate::edge::request::body::{Bound, Unread};
 use crate::edge::request::request_head;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
@@ -36,49 +37,49 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// a parameter in both places would be given twice.
 const IN_QUERY: Denial = Denial::InvalidRequest("Send the parameters in the body, not in the query.");
 
-/// What became of a request to an OAuth endpoint.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) answer: Answer,
-    /// For the log.
-    pub(crate) label: &'static str,
-    pub(crate) denial: Option<Denial>,
-    pub(crate) client: Option<ClientName>,
-    pub(crate) subject: Option<String>,
-    pub(crate) family: Option<FamilyId>,
-}
-
 /// Answers a request to `/oauth/token`.
+///
+/// # Errors
+/// When the client is gone.
 pub(crate) async fn answer(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     session: &mut Session,
     target: &Target,
     who: &Identification,
-) -> Outcome {
-    match token(gate, live, session, target, who).await {
+) -> pingora::Result<EndpointReply> {
+    let answered = match body_of(session, target).await {
+        Ok(body) => token(gate, live, session.req_header(), target, who, body).await,
+        Err(Unread::Refused(denial)) => Err(refusal(denial)),
+        Err(Unread::ClientGone(error)) => return Err(error),
+    };
+    Ok(match answered {
         Ok(answer) => granted(answer),
         Err(refusal) => refused(refusal, Form::OAuth, who.ids.request_id.as_str()),
+    })
+}
+
+/// The body of a request for tokens; `None`: of a sign-out, which has none.
+async fn body_of(session: &mut Session, target: &Target) -> Result<Option<Bytes>, Unread> {
+    let method = session.req_header().method.clone();
+    if method == Method::POST && target.query.as_deref().is_some_and(|query| !query.is_empty()) {
+        return Err(IN_QUERY.into());
+    }
+    OwnEndpoint::Token.takes(&method)?;
+    match method {
+        Method::POST => body::read_whole(session, BODY, BODY_DEADLINE).await.map(Some),
+        _ => Ok(None),
     }
 }
 
 async fn token(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
-    session: &mut Session,
+    request: &RequestHeader,
     target: &Target,
     who: &Identification,
+    body: Option<Bytes>,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let method = session.req_header().method.clone();
-    if method == Method::POST && target.query.as_deref().is_some_and(|query| !query.is_empty()) {
-        return Err(refusal(IN_QUERY));
-    }
-    OwnEndpoint::Token.takes(&method).map_err(refusal)?;
-    let body = match method {
-        Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
-        _ => None,
-    };
-    let request = session.req_header();
     let host = request_head::host(request).map_err(refusal)?;
     let head = request_head::head(request, &host, who.client).map_err(refusal)?;
     match body {
@@ -91,7 +92,7 @@ const fn refusal(denial: Denial) -> OAuthRefusal {
     OAuthRefusal::before_client(denial)
 }
 
-fn granted(given: OAuthAnswer) -> Outcome {
+fn granted(given: OAuthAnswer) -> EndpointReply {
     let mut answer = Answer::json(given.status, given.body).no_store();
     answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
     for cookie in given.set_cookie.into_iter().chain(given.also_clears) {
@@ -101,10 +102,10 @@ fn granted(given: OAuthAnswer) -> Outcome {
         answer.set(DPOP_NONCE, nonce);
     }
     let OAuthAnswer { outcome, client, subject, family, .. } = given;
-    Outcome { answer, label: outcome, denial: None, client: Some(client), subject, family }
+    EndpointReply { client: Some(client), subject, family, ..EndpointReply::done(answer, outcome) }
 }
 
-pub(in crate::edge) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -> Outcome {
+pub(in crate::edge) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -> EndpointReply {
     let mut answer = Answer::refusal(&refusal.denial, form, request_id);
     if let Some(cookie) = refusal.set_cookie {
         answer.set(header::SET_COOKIE, cookie);
@@ -125,12 +126,6 @@ pub(in crate::edge) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id
     }
     let session = refusal.session.map(|session| *session);
     let (subject, family) = session.map_or((None, None), |session| (session.subject, Some(session.family)));
-    Outcome {
-        answer,
-        label: refusal.denial.facts().label,
-        client: refusal.client,
-        subject,
-        family,
-        denial: Some(refusal.denial),
-    }
+    let client = refusal.client;
+    EndpointReply { client, subject, family, ..EndpointReply::refused(answer, refusal.denial) }
 }
