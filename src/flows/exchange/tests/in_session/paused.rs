@@ -11,7 +11,15 @@ fn says(error: &str) -> Instead {
 pub(super) fn where_to(denial: &Denial, headers: &HeaderMap) -> Option<WayIn> {
     let own = Origin::parse(OWN).unwrap();
     let method = &Method::GET;
-    let refused = Refused { denial, method, headers, target: b"/app", signs_in: true, brought_cookie: true };
+    let refused = Refused {
+        denial,
+        method,
+        headers,
+        target: b"/app",
+        signs_in: true,
+        brought_cookie: true,
+        cookie_is_strict: true,
+    };
     way_in(refused, "web-app", &own)
 }
 
