@@ -481,7 +481,8 @@ async fn a_script_without_a_session_is_told_where_to_sign_in_and_never_sent_ther
     for (path, more, return_to) in [
         ("/api/x?y=1", &referrer[..], "&return_to=%2Fapp%2Fmail%3Fbox%3D1"),
         ("/api/x?y=1", &[], ""),
-        ("/app/x?y=1", &[], "&return_to=%2Fapp%2Fx%3Fy%3D1"),
+        ("/app/x?y=1", &referrer, "&return_to=%2Fapp%2Fmail%3Fbox%3D1"),
+        ("/app/x?y=1", &[("Accept", "text/html")], "&return_to=%2Fapp%2Fx%3Fy%3D1"),
     ] {
         let answer = world.ask("GET", path, &FETCH, more).await;
         let problem = answer.json();
@@ -565,14 +566,15 @@ async fn a_person_without_a_session_is_sent_to_sign_in_and_comes_back() {
 async fn a_page_that_needs_a_stronger_sign_in_leads_there_and_a_script_is_told() {
     let upstream = Upstream::start().await;
     let world = World::start(&upstream.url()).await;
-    let stronger = &*format!(
-        "{OWN}/oauth/login?client_id=web-app&return_to=%2Ffresh%2Fx&acr_values=gold+silver&max_age=300"
-    );
+    let stronger = |place: &str| {
+        format!("{OWN}/oauth/login?client_id=web-app{place}&acr_values=gold+silver&max_age=300")
+    };
     let answer = world.get("/fresh/x", &PAGE, &world.session()).await;
-    assert_eq!((answer.status, answer.header("location")), (303, Some(stronger)));
+    let page = stronger("&return_to=%2Ffresh%2Fx");
+    assert_eq!((answer.status, answer.header("location")), (303, Some(&*page)));
     let cookie = next(&answer);
     let answer = world.get("/fresh/x", &FETCH, &cookie).await;
-    assert_eq!((answer.status, answer.json()["login_url"].as_str()), (401, Some(stronger)));
+    assert_eq!((answer.status, answer.json()["login_url"].as_str()), (401, Some(&*stronger(""))));
     assert!(answer.challenge().unwrap().contains("insufficient_user_authentication"));
     assert!(upstream.received().is_empty());
 }

@@ -54,7 +54,8 @@ pub fn is_navigation(headers: &HeaderMap) -> bool {
     }
 }
 
-fn asks_for_page(headers: &HeaderMap) -> bool {
+/// Whether it asks for `text/html` by name.
+pub fn asks_for_page(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::ACCEPT)
         .iter()

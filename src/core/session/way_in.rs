@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 
 use super::csrf::is_page_load;
 use super::fetch_metadata::PURPOSE;
-use super::navigation::may_withhold_strict_cookies;
+use super::navigation::{asks_for_page, is_navigation, may_withhold_strict_cookies};
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 
@@ -64,8 +64,10 @@ pub fn way_in(refused: Refused<'_>, client_id: &str, own: &Origin) -> Option<Way
             WayIn::SignIn(sign_in(own, client_id, Some(&target), refused.denial))
         });
     }
-    let is_read = refused.method.is_safe();
-    let return_to = if refused.signs_in && is_read { Some(&*target) } else { page_of(headers, own) };
+    // What else a script asks for is nothing to come back to.
+    let asks_for_page = is_navigation(headers) || asks_for_page(headers);
+    let is_its_page = refused.signs_in && refused.method.is_safe() && asks_for_page;
+    let return_to = if is_its_page { Some(&*target) } else { page_of(headers, own) };
     Some(WayIn::Told(sign_in(own, client_id, return_to, refused.denial)))
 }
 
@@ -145,13 +147,17 @@ mod tests {
     fn a_person_who_opens_a_page_is_taken_to_sign_in_and_a_script_is_told_where_it_is() {
         let [mode, dest] = PAGE;
         let page = |more: (&'static str, &'static str)| [mode, dest, more];
-        let ours = ("sec-fetch-site", "same-origin");
+        let (ours, cors) = (("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"));
+        let (all, page_a) = (("accept", "*/*"), ("referer", "https://gate.example/app/a"));
         let get = &Method::GET;
         assert_eq!(of(&NONE, &Asked(get, true, false, &page(ours))), sign_in(""));
         assert_eq!(of(&NONE, &Asked(&Method::HEAD, true, false, &page(ours))), sign_in(""));
         for (what, asked, return_to) in [
-            ("a fetch of the page", Asked(get, true, false, &[("sec-fetch-mode", "cors")]), RETURN),
-            ("no browser", Asked(get, true, false, &[]), RETURN),
+            ("a fetch of the page", Asked(get, true, false, &[cors, ("accept", "text/html")]), RETURN),
+            ("a fetch", Asked(get, true, false, &[cors, all, page_a]), "client_id=0oa&return_to=%2Fapp%2Fa"),
+            ("a fetch that says not whose it is", Asked(get, true, false, &[cors, all]), "client_id=0oa"),
+            ("no browser", Asked(get, true, false, &[]), "client_id=0oa"),
+            ("a browser of old", Asked(get, true, false, &[("accept", "text/html")]), RETURN),
             ("in advance", Asked(get, true, false, &page(("sec-purpose", "prefetch;prerender"))), RETURN),
             ("in advance, of old", Asked(get, true, false, &page(("purpose", "prefetch"))), RETURN),
             ("a form", Asked(&Method::POST, true, false, &PAGE), "client_id=0oa"),
@@ -190,7 +196,7 @@ mod tests {
         let more = "&acr_values=gold+a%2Bb&max_age=300";
         assert_eq!(of(&step_up, &Asked(&Method::GET, true, true, &PAGE)), sign_in(more));
         let asked = Asked(&Method::GET, true, true, &[]);
-        assert_eq!(of(&step_up, &asked), told(&format!("{RETURN}{more}")));
+        assert_eq!(of(&step_up, &asked), told(&format!("client_id=0oa{more}")));
         let max_age = Denial::StepUp { acr_values: vec![], max_age: Some(Duration::ZERO) };
         assert_eq!(of(&max_age, &Asked(&Method::GET, true, true, &PAGE)), sign_in("&max_age=0"));
     }

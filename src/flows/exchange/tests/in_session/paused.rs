@@ -55,8 +55,9 @@ async fn who_is_wanted_by_the_authorization_server_is_asked_to_sign_in_and_keeps
         );
         assert!(not.ride.is_none(), "{error}: nothing is cleared");
         assert!(lines.text().contains(error), "{}", lines.text());
-        let login = format!("{OWN}/oauth/login?client_id=web-app&return_to=%2Fapp");
-        assert_eq!(where_to(&not.denial, &page_load()), Some(WayIn::SignIn(login.clone())));
+        let login = format!("{OWN}/oauth/login?client_id=web-app");
+        let to_page = format!("{login}&return_to=%2Fapp");
+        assert_eq!(where_to(&not.denial, &page_load()), Some(WayIn::SignIn(to_page)));
         assert_eq!(where_to(&not.denial, &asks(&cookie)), Some(WayIn::Told(login)));
         let asks = asks(&cookie);
         let asked = head(&Method::GET, &asks);
