@@ -61,6 +61,11 @@ impl World {
 
     /// `timeout`: how long a request waits for its exchange.
     async fn answering_within(timeout: &str, to: &str, more: &str) -> Self {
+        Self::configured(timeout, "", to, more).await
+    }
+
+    /// `client`: more of its keys.
+    async fn configured(timeout: &str, client: &str, to: &str, more: &str) -> Self {
         let (issuer, exchanges) = (Arc::new(Issuer::new()), Arc::new(AtomicUsize::new(0)));
         let (keys, count) = (issuer.jwks().to_string(), Arc::clone(&exchanges));
         let clock = Arc::new(MovedClock::default());
@@ -103,7 +108,7 @@ impl World {
         .await;
         let config = format!(
             "issuers: {{ as: {{ url: \"{}\", audience: \"{AUDIENCE}\", timeout: {timeout} }} }}
-clients: {{ web-app: {{ mode: session, scope: openid, origins: [\"{OWN}\", \"{LISTED}\"] }} }}
+clients: {{ web-app: {{ mode: session, scope: openid, origins: [\"{OWN}\", \"{LISTED}\"]{client} }} }}
 routes:
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
   - {{ path: /admin/*, to: \"{to}\", require: {{ scope: admin }} }}
@@ -590,8 +595,9 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     {
         let answer = world.get("/public/x", fields, cookie).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "{fields:?} {cookie}");
-        // RFC 9110 section 12.5.5: whoever comes with a session would be given what is for nobody otherwise.
-        assert!(answer.all("vary").contains(&"Cookie"), "{}", answer.head);
+        // RFC 9110 section 12.5.5: whoever comes with a session that counts would be given what is for nobody
+        // otherwise.
+        assert_eq!(answer.all("vary"), ["Cookie", "x-csrf", "Origin"], "{}", answer.head);
         assert_eq!(answer.header("cache-control"), None, "and the upstream says who may keep it");
         assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), None);
     }
@@ -600,9 +606,28 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     assert_eq!(answer.status, 200);
     next(&answer);
     assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), Some("alice"));
+    let trial = world.get("/trial/x", &of_a_page, &cookie).await;
+    assert_eq!((trial.status, trial.all("vary")), (200, vec!["Cookie", "x-csrf", "Origin"]));
     assert_eq!(world.get("/public/x", &FETCH, &format!("{cookie}; {cookie}")).await.status, 400);
     let private = world.get("/api/x", &FETCH, &next(&world.get("/api/x", &FETCH, &cookie).await)).await;
     assert_eq!((private.status, private.header("cache-control")), (200, Some("private")));
+}
+
+#[tokio::test]
+async fn where_the_browsers_word_counts_an_answer_to_anybody_depends_on_it() {
+    let upstream = Upstream::start().await;
+    let world = World::configured("5s", ", csrf: fetch_metadata", &upstream.url(), "").await;
+    let cookie = world.session();
+    let loads =
+        |mode, dest| [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)];
+    for (fields, subject) in
+        [(loads("navigate", "document"), None), (loads("no-cors", "script"), Some("alice"))]
+    {
+        let answer = world.get("/public/x", &fields, &cookie).await;
+        let varies = ["Cookie", "x-csrf", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "Origin"];
+        assert_eq!((answer.status, answer.all("vary")), (200, varies.to_vec()), "{fields:?}");
+        assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), subject);
+    }
 }
 
 #[tokio::test]
