@@ -285,11 +285,7 @@ fn in_session(
     found: Arc<KnownCaller>,
 ) -> InSession {
     if request.gate.open_requests.sessions() > 0 {
-        request.gate.open_requests.renewed(
-            grant.family,
-            &(found.clone() as Arc<Caller>),
-            request.gate.clock.now(),
-        );
+        request.gate.open_requests.renewed(grant.family, &found, request.gate.clock.now());
     }
     let timeouts = session_cookie::timeouts(request.client);
     let last_used_at = grant.last_used_at.max(known.used_at());

@@ -15,7 +15,7 @@ impl Scene {
     /// A WebSocket or an event stream of the session.
     async fn streams(&self, cookie: &str) -> Arc<OpenRequest> {
         let token = self.ask(cookie).await.unwrap().caller;
-        let session = of_session(self, cookie, &token);
+        let session = of_session(self, cookie, token.clone());
         let open = self.gate.open_requests.enter(token.clone(), Some(session));
         mark_lasting(&self.gate, &open, &permit(token, self.clock.now()));
         open
