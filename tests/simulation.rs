@@ -82,6 +82,8 @@ fn honest_tabs_stay_signed_in_on_replicas_whose_clocks_differ() {
             ("recovered", 300),
             ("token without cookie", 20),
             ("lost", 2_000),
+            ("waited", 100),
+            ("waited long", 50),
         ],
     );
 }

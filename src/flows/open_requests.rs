@@ -194,8 +194,8 @@ async fn end_if_idle(gate: Arc<Gate>, open: Arc<OpenRequest>) {
     session.is_asked_about.store(false, Ordering::Relaxed);
 }
 
-/// Another token of the same session, for the same person, by which the route, as it is now, would let them
-/// in.
+/// Another token of the same session, for the same person, by which the route and the token's issuer, as they
+/// are now, would let them in.
 fn another(gate: &Gate, open: &OpenRequest, lasting: &Lasting, now: Timestamp) -> Option<Arc<Caller>> {
     let before = open.token();
     let subject = before.token().subject()?;
@@ -203,15 +203,17 @@ fn another(gate: &Gate, open: &OpenRequest, lasting: &Lasting, now: Timestamp) -
     let route = live.settings.routes.iter().find(|route| route.name == lasting.route.name)?;
     // Where the session says whose it is and not the token.
     let client = open.session().map(|session| session.client.client_id.as_str());
-    lasting.tokens().into_iter().find(|other| {
+    let another = lasting.tokens().into_iter().find(|other| {
         let (token, facts) = (other.token(), other.facts());
         let facts = TokenFacts { client: facts.client.or(client), ..facts };
         now < token.expires_at()
             && token.issuer() == before.token().issuer()
+            && other.is_good_by(&live.issuers)
             && token.subject() == Some(subject)
             // Who else has the session's tokens has not its key.
             && token.bound_to() == before.token().bound_to()
             && judge(route, &lasting.path, Some(facts), now).is_ok()
-            && was_taken_back(gate, other, None, now) == Ok(false)
-    })
+            && was_taken_back(gate, &**other, None, now) == Ok(false)
+    })?;
+    Some(another)
 }

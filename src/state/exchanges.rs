@@ -203,6 +203,12 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Whether anybody waits now.
+    pub fn is_awaited(&self) -> bool {
+        // One is kept for those who come later.
+        self.sender.receiver_count() > 1
+    }
+
     /// Tells all who wait; who comes later finds what is in the store.
     pub fn tell(self, heard: FlightEnd) {
         self.sender.send_replace(Some(heard));
@@ -270,11 +276,18 @@ mod tests {
         let (watch, first) = exchanges.watch(of.0, of.1);
         let (none, second) = exchanges.watch(of.0, of.1);
         assert!(none.is_none());
-        watch.unwrap().tell(FlightEnd::PresentAgain);
+        let watch = watch.unwrap();
+        assert!(watch.is_awaited());
+        watch.tell(FlightEnd::PresentAgain);
         assert!(matches!(first.heard().await, FlightEnd::PresentAgain));
         assert!(matches!(second.heard().await, FlightEnd::PresentAgain));
         assert!(exchanges.is_empty());
         let (watch, waiting) = exchanges.watch(of.0, of.1);
+        let watch = watch.unwrap();
+        drop(waiting);
+        assert!(!watch.is_awaited());
+        let waiting = exchanges.watch(of.0, of.1).1;
+        assert!(watch.is_awaited());
         drop(watch);
         assert!(matches!(waiting.heard().await, FlightEnd::Failed(Denial::AuthorizationServerUnavailable)));
         assert!(exchanges.is_empty());

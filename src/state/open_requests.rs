@@ -22,6 +22,7 @@ use crate::core::revocation::marks::GrantMarks;
 use crate::core::route::Route;
 use crate::core::session::grant::{FamilyId, Timeouts};
 use crate::core::time::Timestamp;
+use crate::state::verified_tokens::KnownCaller;
 
 /// The tokens of one session that are kept here at once. A page needs one, and another before that ends.
 const TOKENS: usize = 16;
@@ -100,7 +101,7 @@ pub struct Holds {
 
 /// Access tokens of one session that came to this process while something of it lasts.
 #[derive(Debug, Default)]
-struct Tokens(Mutex<Vec<Arc<Caller>>>);
+struct Tokens(Mutex<Vec<Arc<KnownCaller>>>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -160,25 +161,21 @@ impl Lasting {
     }
 
     /// The tokens that its session has got here, the one that lives longest first.
-    pub fn tokens(&self) -> Vec<Arc<Caller>> {
+    pub fn tokens(&self) -> Vec<Arc<KnownCaller>> {
         self.tokens.get().map(|tokens| lock(&tokens.0).clone()).unwrap_or_default()
     }
 }
 
 impl Tokens {
-    fn add(&self, token: &Arc<Caller>, now: Timestamp) {
+    fn add(&self, token: &Arc<KnownCaller>, now: Timestamp) {
         let mut all = lock(&self.0);
-        let ends = |token: &Arc<Caller>| token.token().expires_at();
-        all.retain(|known| ends(known) > now && !is_same(known, token));
+        let ends = |token: &KnownCaller| token.token().expires_at();
+        // Of one token there may be several readings.
+        all.retain(|known| ends(known) > now && !Arc::ptr_eq(known, token));
         let at = all.partition_point(|known| ends(known) > ends(token));
         all.insert(at, token.clone());
         all.truncate(TOKENS);
     }
-}
-
-/// Whether both are the same reading of the same token.
-fn is_same(one: &Arc<Caller>, other: &Arc<Caller>) -> bool {
-    std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }
 
 /// All that are under way for somebody.
@@ -234,7 +231,7 @@ impl OpenRequests {
     }
 
     /// A session has got this access token, or uses it. Kept where something of the session lasts.
-    pub fn renewed(&self, family: FamilyId, token: &Arc<Caller>, now: Timestamp) {
+    pub fn renewed(&self, family: FamilyId, token: &Arc<KnownCaller>, now: Timestamp) {
         let tokens = self.sessions.get(&family).and_then(|tokens| tokens.upgrade());
         if let Some(tokens) = tokens {
             tokens.add(token, now);
@@ -269,26 +266,40 @@ mod tests {
     use std::task::{Wake, Waker};
     use std::time::Duration;
 
+    use prometheus::IntCounter;
     use serde_json::json;
 
     use super::*;
+    use crate::config::settings::KeySource;
     use crate::core::ids::RouteName;
-
+    use crate::core::revocation::TokenIdentity;
+    use crate::core::revocation::marks::{MarkKey, TokenMarks};
     use crate::core::route;
-
+    use crate::core::token::fingerprint::Fingerprint;
     use crate::core::token::jwks::KeySet;
     use crate::core::token::jwt::Unverified;
-    use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
+    use crate::core::token::testing::{ISS, NOW, claims, jwks, keys, rules, with};
+    use crate::state::issuer_keys::Issuers;
+    use crate::state::issuer_keys::testing::issuer;
+    use crate::state::verified_tokens::{Grounds, TokenNotes};
 
     const FAMILY: FamilyId = FamilyId::from_bytes([1; 16]);
 
     /// A token that lives for so many seconds.
-    fn token(life: i64) -> Arc<Caller> {
+    fn token(life: i64) -> Arc<KnownCaller> {
         let key = &keys().p256;
         let (set, _) = KeySet::parse(&jwks(&[key.jwk()])).unwrap();
         let text = key.sign(&with(claims(), json!({ "exp": NOW.as_secs() + life })));
         let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap();
-        Arc::new(Caller::new(token, &[], ()))
+        let issuers = Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None);
+        let marks = TokenMarks::of(&MarkKey::from_random(&[1; 16]), &TokenIdentity::of(&token, ISS, &text));
+        let (uses, grounds) = (IntCounter::new("uses", "uses").unwrap(), Grounds::Keys(Weak::new()));
+        let issuer = issuers.iter().next().unwrap().clone();
+        TokenNotes::new(Fingerprint::of(text), marks, uses, issuer, grounds).of(
+            token,
+            &[],
+            &[].into_iter().collect(),
+        )
     }
 
     fn route() -> Arc<Route> {
@@ -344,7 +355,7 @@ mod tests {
         assert!(all.has_lasting(FAMILY) && !all.has_lasting(FamilyId::from_bytes([2; 16])));
         assert!(lasting.tokens().is_empty(), "what came before is not known");
         let lives = || -> Vec<i64> {
-            let ends = |token: &Arc<Caller>| token.token().expires_at().as_secs() - NOW.as_secs();
+            let ends = |token: &Arc<KnownCaller>| token.token().expires_at().as_secs() - NOW.as_secs();
             lasting.tokens().iter().map(ends).collect()
         };
         let twice = token(30);

@@ -133,6 +133,23 @@ impl TokenNotes {
     }
 }
 
+impl KnownCaller {
+    /// Whether its token would be found good by these issuers too, as far as they decide that: by the same
+    /// rules, and by its issuer's keys or word as they are now.
+    pub fn is_good_by(&self, issuers: &Issuers) -> bool {
+        let judged_by = &self.notes.issuer.settings;
+        let same = issuers.by_name(&judged_by.name).filter(|now| now.settings.rules == judged_by.rules);
+        let Some(issuer) = same else { return false };
+        match &self.notes.grounds {
+            Grounds::Keys(keys) => {
+                let has_its_key = |kid| issuer.keys().is_some_and(|keys| keys.has(kid));
+                issuer.has_keys(keys) || self.token().kid().is_some_and(has_its_key)
+            }
+            Grounds::Word(_) => issuer.introspections().is_some(),
+        }
+    }
+}
+
 /// What the memory takes for a token beside what was found: its places in a list and a table.
 const ROOM: usize = 128;
 

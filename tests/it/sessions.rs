@@ -29,7 +29,7 @@ const LISTED: &str = "http://app.gate.localhost:3000";
 const FETCH: [(&str, &str); 3] =
     [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors"), ("X-CSRF", "1")];
 const PAGE: [(&str, &str); 3] =
-    [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
+    [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
 
 /// An authorization server that rotates, and a gateway with one client in session mode before `to`. Whatever
 /// session is made here has no access token yet: its first request exchanges.
@@ -61,6 +61,11 @@ impl World {
 
     /// `timeout`: how long a request waits for its exchange.
     async fn answering_within(timeout: &str, to: &str, more: &str) -> Self {
+        Self::configured(timeout, "", to, more).await
+    }
+
+    /// `client`: more of its keys.
+    async fn configured(timeout: &str, client: &str, to: &str, more: &str) -> Self {
         let (issuer, exchanges) = (Arc::new(Issuer::new()), Arc::new(AtomicUsize::new(0)));
         let (keys, count) = (issuer.jwks().to_string(), Arc::clone(&exchanges));
         let clock = Arc::new(MovedClock::default());
@@ -103,7 +108,7 @@ impl World {
         .await;
         let config = format!(
             "issuers: {{ as: {{ url: \"{}\", audience: \"{AUDIENCE}\", timeout: {timeout} }} }}
-clients: {{ web-app: {{ mode: session, scope: openid, origins: [\"{OWN}\", \"{LISTED}\"] }} }}
+clients: {{ web-app: {{ mode: session, scope: openid, origins: [\"{OWN}\", \"{LISTED}\"]{client} }} }}
 routes:
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
   - {{ path: /admin/*, to: \"{to}\", require: {{ scope: admin }} }}
@@ -481,7 +486,8 @@ async fn a_script_without_a_session_is_told_where_to_sign_in_and_never_sent_ther
     for (path, more, return_to) in [
         ("/api/x?y=1", &referrer[..], "&return_to=%2Fapp%2Fmail%3Fbox%3D1"),
         ("/api/x?y=1", &[], ""),
-        ("/app/x?y=1", &[], "&return_to=%2Fapp%2Fx%3Fy%3D1"),
+        ("/app/x?y=1", &referrer, "&return_to=%2Fapp%2Fmail%3Fbox%3D1"),
+        ("/app/x?y=1", &[("Accept", "text/html")], "&return_to=%2Fapp%2Fx%3Fy%3D1"),
     ] {
         let answer = world.ask("GET", path, &FETCH, more).await;
         let problem = answer.json();
@@ -520,13 +526,15 @@ async fn a_person_without_a_session_is_sent_to_sign_in_and_comes_back() {
         assert_eq!((answer.status, answer.header("location")), (303, Some(sign_in)), "{method}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
-    // From another site without a cookie: once more, from a page of ours.
+    // Where a browser may withhold the cookie: once more, from a page of ours.
     let [_, mode, dest] = PAGE;
     let from = |site| [("Sec-Fetch-Site", site), mode, dest];
-    let answer = world.ask("GET", "/app/x?y=1", &from("cross-site"), &[]).await;
-    let text = String::from_utf8(answer.body.clone()).unwrap();
-    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
-    assert!(text.contains("http-equiv=\"refresh\" content=\"0; url=&#x2f;app&#x2f;x?y=1\""), "{text}");
+    for site in ["cross-site", "none"] {
+        let answer = world.ask("GET", "/app/x?y=1", &from(site), &[]).await;
+        let text = String::from_utf8(answer.body.clone()).unwrap();
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+        assert!(text.contains("http-equiv=\"refresh\" content=\"0; url=&#x2f;app&#x2f;x?y=1\""), "{text}");
+    }
     let answer = world.ask("GET", "/app/x?y=1", &from("same-origin"), &[]).await;
     assert_eq!((answer.status, answer.header("location")), (303, Some(sign_in)));
     // One that does not open is left alone.
@@ -539,10 +547,10 @@ async fn a_person_without_a_session_is_sent_to_sign_in_and_comes_back() {
     let metrics = async || String::from_utf8(world.gateway.admin("/metrics").await.body).unwrap();
     let refused = "tollgate_denials_total{reason=\"no_session\"";
     assert!(!metrics().await.contains(refused), "{}", metrics().await);
-    let lines = world.gateway.logged(5).await;
+    let lines = world.gateway.logged(6).await;
     let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
-    let sent = "sent_to_sign_in";
-    assert_eq!(outcomes, [sent, sent, "asked_once_more", sent, sent]);
+    let (sent, asked) = ("sent_to_sign_in", "asked_once_more");
+    assert_eq!(outcomes, [sent, sent, asked, asked, sent, sent]);
     // What is loaded in advance, or into a frame, or is no page, begins nothing.
     let advance = world.ask("GET", "/app/x", &PAGE, &[("Sec-Purpose", "prefetch")]).await;
     let frame = world.ask("GET", "/app/x", &[mode, ("Sec-Fetch-Dest", "iframe")], &[]).await;
@@ -563,14 +571,15 @@ async fn a_person_without_a_session_is_sent_to_sign_in_and_comes_back() {
 async fn a_page_that_needs_a_stronger_sign_in_leads_there_and_a_script_is_told() {
     let upstream = Upstream::start().await;
     let world = World::start(&upstream.url()).await;
-    let stronger = &*format!(
-        "{OWN}/oauth/login?client_id=web-app&return_to=%2Ffresh%2Fx&acr_values=gold+silver&max_age=300"
-    );
+    let stronger = |place: &str| {
+        format!("{OWN}/oauth/login?client_id=web-app{place}&acr_values=gold+silver&max_age=300")
+    };
     let answer = world.get("/fresh/x", &PAGE, &world.session()).await;
-    assert_eq!((answer.status, answer.header("location")), (303, Some(stronger)));
+    let page = stronger("&return_to=%2Ffresh%2Fx");
+    assert_eq!((answer.status, answer.header("location")), (303, Some(&*page)));
     let cookie = next(&answer);
     let answer = world.get("/fresh/x", &FETCH, &cookie).await;
-    assert_eq!((answer.status, answer.json()["login_url"].as_str()), (401, Some(stronger)));
+    assert_eq!((answer.status, answer.json()["login_url"].as_str()), (401, Some(&*stronger(""))));
     assert!(answer.challenge().unwrap().contains("insufficient_user_authentication"));
     assert!(upstream.received().is_empty());
 }
@@ -586,8 +595,9 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     {
         let answer = world.get("/public/x", fields, cookie).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "{fields:?} {cookie}");
-        // RFC 9110 section 12.5.5: whoever comes with a session would be given what is for nobody otherwise.
-        assert!(answer.all("vary").contains(&"Cookie"), "{}", answer.head);
+        // RFC 9110 section 12.5.5: whoever comes with a session that counts would be given what is for nobody
+        // otherwise.
+        assert_eq!(answer.all("vary"), ["Cookie", "x-csrf", "Origin"], "{}", answer.head);
         assert_eq!(answer.header("cache-control"), None, "and the upstream says who may keep it");
         assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), None);
     }
@@ -596,9 +606,28 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     assert_eq!(answer.status, 200);
     next(&answer);
     assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), Some("alice"));
+    let trial = world.get("/trial/x", &of_a_page, &cookie).await;
+    assert_eq!((trial.status, trial.all("vary")), (200, vec!["Cookie", "x-csrf", "Origin"]));
     assert_eq!(world.get("/public/x", &FETCH, &format!("{cookie}; {cookie}")).await.status, 400);
     let private = world.get("/api/x", &FETCH, &next(&world.get("/api/x", &FETCH, &cookie).await)).await;
     assert_eq!((private.status, private.header("cache-control")), (200, Some("private")));
+}
+
+#[tokio::test]
+async fn where_the_browsers_word_counts_an_answer_to_anybody_depends_on_it() {
+    let upstream = Upstream::start().await;
+    let world = World::configured("5s", ", csrf: fetch_metadata", &upstream.url(), "").await;
+    let cookie = world.session();
+    let loads =
+        |mode, dest| [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)];
+    for (fields, subject) in
+        [(loads("navigate", "document"), None), (loads("no-cors", "script"), Some("alice"))]
+    {
+        let answer = world.get("/public/x", &fields, &cookie).await;
+        let varies = ["Cookie", "x-csrf", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "Origin"];
+        assert_eq!((answer.status, answer.all("vary")), (200, varies.to_vec()), "{fields:?}");
+        assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), subject);
+    }
 }
 
 #[tokio::test]

@@ -177,6 +177,7 @@ pub(super) fn arrival(
     flight: FlightId,
     flying: &Flying,
     used: bool,
+    is_awaited: bool,
     here: Timestamp,
     dice: &mut Dice,
 ) -> (Arrival, Grant) {
@@ -196,6 +197,7 @@ pub(super) fn arrival(
         of: flying.grant.generation,
         shape: shape(flying.shape),
         recovers: flying.recovers,
+        is_awaited,
         successor: Successor {
             generation: next.generation,
             last_used_at: next.last_used_at,

@@ -66,6 +66,7 @@ impl World {
         (self.as_revoked, self.signed_out) = (false, false);
         (self.made_up_in_vain, self.last_receipt, self.proven) = (0, self.now, 0);
         self.answered_at.clear();
+        self.nobodys = None;
         let mut family = [9; 16];
         family[..8].copy_from_slice(&self.revoking.attempt.to_be_bytes());
         // The session at the authorization server often is the one from before.

@@ -5,7 +5,7 @@ use tollgate::core::denial::SessionEnd;
 use tollgate::core::session::exchange::{Family, FlightId, Landed, Now};
 
 use super::flights::{arrival, opened};
-use super::{BEAT, FLIGHT, LOOKS, OWN_LEASE, World, shape, stamp};
+use super::{BEAT, FLIGHT, GRACE, LOOKS, OWN_LEASE, World, shape, stamp};
 use crate::events::{Bytes, Change, Event, Outcome, Process};
 
 /// What is kept of a session has never so many bytes, whatever comes.
@@ -106,7 +106,10 @@ impl World {
             Change::Land(flight) => {
                 let flying = &self.flights[flight];
                 let used = flying.used || family.is_used(*flight);
-                let (arrival, next) = arrival(*flight, flying, used, here, &mut self.dice);
+                let waiting = self.replicas[process.replica].waiting.get(flight);
+                let is_awaited = waiting
+                    .is_some_and(|waiting| waiting.iter().any(|asked| self.requests.contains_key(asked)));
+                let (arrival, next) = arrival(*flight, flying, used, is_awaited, here, &mut self.dice);
                 match family.land(arrival.clone(), now) {
                     Landed::Kept { .. } => {
                         Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) }
@@ -166,6 +169,7 @@ impl World {
                 for generation in arrival.from..=arrival.of {
                     self.answered_at.insert(generation, read_at);
                 }
+                self.nobodys = (!arrival.is_awaited).then_some((arrival.from, arrival.of));
                 if self.flights[flight].token.as_ref().is_some_and(|(_, at)| self.now - at > 1_000) {
                     self.count("landed late");
                 }
@@ -190,9 +194,18 @@ impl World {
             (Change::TakenBack(_), Outcome::Over { of, .. }) => self.is_ended(*of, true),
             (Change::Revoke(_), _) => self.is_ended_by_revoker(),
             (Change::Present(..), Outcome::Over { revoke: true, of, .. }) => self.revoking.is_ended(*of),
-            (Change::Present(request, _), _) => {
+            (Change::Present(request, _), outcome) => {
                 if let Some(asked) = self.requests.get(request) {
                     self.proven = self.proven.max(asked.grant.generation);
+                }
+                if let Outcome::AnswerAgain { next, .. } = outcome
+                    && let Some((from, of)) = self.nobodys.take_if(|(_, of)| *of + 1 == next.generation)
+                {
+                    let landed = self.answered_at.get(&of).copied().unwrap_or(read_at);
+                    self.count(if read_at - landed >= GRACE { "waited long" } else { "waited" });
+                    for generation in from.max(self.proven)..=of {
+                        self.answered_at.insert(generation, read_at);
+                    }
                 }
             }
             (Change::Beat(flight), _) => self.renewed(*flight, read_at),
@@ -267,6 +280,9 @@ impl World {
             }
             (Change::Sends(flight), _) => self.tell(process, flight),
             (Change::Beat(flight), Outcome::Did(true)) => self.change(process, Change::Beat(flight), BEAT),
+            (Change::Land(flight), Outcome::Landed { arrival, .. }) if !arrival.is_awaited => {
+                self.present_again(process, flight);
+            }
             (Change::Land(flight), Outcome::Landed { next, arrival }) => {
                 let used = arrival.successor.used;
                 for request in self.waiting(process, flight) {

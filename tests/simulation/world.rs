@@ -176,6 +176,8 @@ pub(crate) struct World {
     /// Since when each generation has been answered last, and the newest that is known to have arrived.
     answered_at: HashMap<Generation, i64>,
     proven: Generation,
+    /// Which generations the newest exchange answers, while nobody has got its answer.
+    nobodys: Option<(Generation, Generation)>,
     lost_store_at: Option<i64>,
     /// How many there are; those of tabs are the first two.
     shapes: usize,
@@ -251,6 +253,7 @@ impl World {
             use_answered: 0,
             answered_at: HashMap::new(),
             proven: 0,
+            nobodys: None,
             lost_store_at: None,
             shapes: 1,
         }

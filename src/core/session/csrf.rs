@@ -40,6 +40,21 @@ pub enum Csrf {
     FetchMetadata,
 }
 
+impl Csrf {
+    /// By which fields of a request, beside its cookie and its origin, it is decided whether its session
+    /// counts.
+    pub fn decides_by(self, csrf_header: &HeaderName) -> impl Iterator<Item = &HeaderName> {
+        let told: &[HeaderName] = match self {
+            Self::Header => &[],
+            Self::FetchMetadata => &TOLD,
+        };
+        std::iter::once(csrf_header).chain(told)
+    }
+}
+
+/// What browsers say of their requests.
+static TOLD: [HeaderName; 3] = [SITE, MODE, DEST];
+
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionUse<'a> {

@@ -3,15 +3,17 @@
 //! redirected: it could only follow to a page that it cannot read. What a browser loads in advance begins no
 //! sign-in: nobody asked for it.
 //!
-//! After a chain of redirects, or a link, that began on another site a browser withholds `SameSite=Strict`
-//! cookies: whoever comes from there without a cookie may have one, and is asked once more from a page of our
-//! own origin (RFC 6265bis section 5.2). That request is same-origin, so that there is no third.
+//! After a link from another site, or a chain of redirects that another site is part of, a browser withholds
+//! `SameSite=Strict` cookies: whoever may come from there without a cookie may have one, and is asked once
+//! more from a page of our own origin (RFC 6265bis section 5.2). That request is same-origin, so that there
+//! is no third. It costs who types an address and is not signed in one page more, which nobody sees; not to
+//! ask costs who is signed in another sign-in.
 
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::csrf::is_page_load;
 use super::fetch_metadata::PURPOSE;
-use super::navigation::comes_from_another_site;
+use super::navigation::{asks_for_page, is_navigation, may_withhold_strict_cookies};
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 
@@ -30,6 +32,8 @@ pub struct Refused<'a> {
     pub signs_in: bool,
     /// The client's session cookie came along.
     pub brought_cookie: bool,
+    /// That cookie is `SameSite=Strict`: others come along with every page load.
+    pub cookie_is_strict: bool,
 }
 
 /// The way to a session.
@@ -52,14 +56,18 @@ pub fn way_in(refused: Refused<'_>, client_id: &str, own: &Origin) -> Option<Way
     let is_page = refused.signs_in && is_page_load(refused.method, headers) == Ok(true);
     let target = String::from_utf8_lossy(refused.target);
     if is_page && !is_in_advance(headers) {
-        return Some(if comes_from_another_site(headers) && !refused.brought_cookie {
+        let is_withheld =
+            refused.cookie_is_strict && !refused.brought_cookie && may_withhold_strict_cookies(headers);
+        return Some(if is_withheld {
             WayIn::OnceMore(target.into_owned())
         } else {
             WayIn::SignIn(sign_in(own, client_id, Some(&target), refused.denial))
         });
     }
-    let is_read = refused.method.is_safe();
-    let return_to = if refused.signs_in && is_read { Some(&*target) } else { page_of(headers, own) };
+    // What else a script asks for is nothing to come back to.
+    let asks_for_page = is_navigation(headers) || asks_for_page(headers);
+    let is_its_page = refused.signs_in && refused.method.is_safe() && asks_for_page;
+    let return_to = if is_its_page { Some(&*target) } else { page_of(headers, own) };
     Some(WayIn::Told(sign_in(own, client_id, return_to, refused.denial)))
 }
 
@@ -105,11 +113,14 @@ mod tests {
     const TARGET: &str = "/app/a%20b?x=1&y=%2F";
     const RETURN: &str = "client_id=0oa&return_to=%2Fapp%2Fa%2520b%3Fx%3D1%26y%3D%252F";
     const PAGE: [(&str, &str); 2] = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
-    const CROSS: (&str, &str) = ("sec-fetch-site", "cross-site");
 
     struct Asked<'a>(&'a Method, bool, bool, &'a [(&'static str, &'static str)]);
 
     fn of(denial: &Denial, asked: &Asked<'_>) -> Option<WayIn> {
+        as_strict(denial, asked, true)
+    }
+
+    fn as_strict(denial: &Denial, asked: &Asked<'_>, cookie_is_strict: bool) -> Option<WayIn> {
         let Asked(method, signs_in, brought_cookie, fields) = *asked;
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -117,7 +128,9 @@ mod tests {
         }
         let own = Origin::parse("https://gate.example").unwrap();
         let target = TARGET.as_bytes();
-        way_in(Refused { denial, method, headers: &headers, target, signs_in, brought_cookie }, "0oa", &own)
+        let headers = &headers;
+        let refused = Refused { denial, method, headers, target, signs_in, brought_cookie, cookie_is_strict };
+        way_in(refused, "0oa", &own)
     }
 
     const NONE: Denial = Denial::NotSignedIn { ended: None };
@@ -134,15 +147,17 @@ mod tests {
     fn a_person_who_opens_a_page_is_taken_to_sign_in_and_a_script_is_told_where_it_is() {
         let [mode, dest] = PAGE;
         let page = |more: (&'static str, &'static str)| [mode, dest, more];
-        let none = ("sec-fetch-site", "none");
+        let (ours, cors) = (("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"));
+        let (all, page_a) = (("accept", "*/*"), ("referer", "https://gate.example/app/a"));
         let get = &Method::GET;
-        assert_eq!(of(&NONE, &Asked(get, true, false, &page(none))), sign_in(""));
-        assert_eq!(of(&NONE, &Asked(&Method::HEAD, true, false, &page(none))), sign_in(""));
-        let ours = ("sec-fetch-site", "same-origin");
         assert_eq!(of(&NONE, &Asked(get, true, false, &page(ours))), sign_in(""));
+        assert_eq!(of(&NONE, &Asked(&Method::HEAD, true, false, &page(ours))), sign_in(""));
         for (what, asked, return_to) in [
-            ("a fetch of the page", Asked(get, true, false, &[("sec-fetch-mode", "cors")]), RETURN),
-            ("no browser", Asked(get, true, false, &[]), RETURN),
+            ("a fetch of the page", Asked(get, true, false, &[cors, ("accept", "text/html")]), RETURN),
+            ("a fetch", Asked(get, true, false, &[cors, all, page_a]), "client_id=0oa&return_to=%2Fapp%2Fa"),
+            ("a fetch that says not whose it is", Asked(get, true, false, &[cors, all]), "client_id=0oa"),
+            ("no browser", Asked(get, true, false, &[]), "client_id=0oa"),
+            ("a browser of old", Asked(get, true, false, &[("accept", "text/html")]), RETURN),
             ("in advance", Asked(get, true, false, &page(("sec-purpose", "prefetch;prerender"))), RETURN),
             ("in advance, of old", Asked(get, true, false, &page(("purpose", "prefetch"))), RETURN),
             ("a form", Asked(&Method::POST, true, false, &PAGE), "client_id=0oa"),
@@ -154,13 +169,22 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_from_another_site_without_a_cookie_is_asked_once_more_from_a_page_of_ours() {
+    fn whose_cookie_may_be_withheld_is_asked_once_more_from_a_page_of_ours_and_no_third_time() {
         let [mode, dest] = PAGE;
-        let fields = [mode, dest, CROSS];
-        let once_more = Some(WayIn::OnceMore(TARGET.to_owned()));
-        assert_eq!(of(&NONE, &Asked(&Method::GET, true, false, &fields)), once_more);
         let ended = Denial::NotSignedIn { ended: Some(crate::core::denial::SessionEnd::IdleTimeout) };
-        assert_eq!(of(&ended, &Asked(&Method::GET, true, true, &fields)), sign_in(""));
+        for (site, is_withheld) in
+            [("cross-site", true), ("none", true), ("same-site", false), ("same-origin", false)]
+        {
+            let fields = [mode, dest, ("sec-fetch-site", site)];
+            let without = Asked(&Method::GET, true, false, &fields);
+            let once_more = Some(WayIn::OnceMore(TARGET.to_owned()));
+            let expected = if is_withheld { once_more } else { sign_in("") };
+            assert_eq!(of(&NONE, &without), expected, "{site}");
+            assert_eq!(as_strict(&NONE, &without, false), sign_in(""), "{site}: others come along");
+            assert_eq!(of(&ended, &Asked(&Method::GET, true, true, &fields)), sign_in(""), "{site}");
+        }
+        // A browser that could not say that it comes from a page of ours.
+        assert_eq!(of(&NONE, &Asked(&Method::GET, true, false, &PAGE)), sign_in(""));
     }
 
     #[test]
@@ -172,7 +196,7 @@ mod tests {
         let more = "&acr_values=gold+a%2Bb&max_age=300";
         assert_eq!(of(&step_up, &Asked(&Method::GET, true, true, &PAGE)), sign_in(more));
         let asked = Asked(&Method::GET, true, true, &[]);
-        assert_eq!(of(&step_up, &asked), told(&format!("{RETURN}{more}")));
+        assert_eq!(of(&step_up, &asked), told(&format!("client_id=0oa{more}")));
         let max_age = Denial::StepUp { acr_values: vec![], max_age: Some(Duration::ZERO) };
         assert_eq!(of(&max_age, &Asked(&Method::GET, true, true, &PAGE)), sign_in("&max_age=0"));
     }

@@ -133,6 +133,11 @@ impl KeySet {
         self.keys.iter().map(|key| key.kid.as_deref().unwrap_or("-"))
     }
 
+    /// Whether one of them has this name.
+    pub fn has(&self, kid: &str) -> bool {
+        !self.named(kid).is_empty()
+    }
+
     /// Whether both hold the same keys under the same names, for the same algorithms.
     pub fn same_as(&self, other: &Self) -> bool {
         let names = |set: &Self| {

@@ -310,12 +310,18 @@ pub(crate) fn mark_private(answer: &mut HeaderMap) {
     }
 }
 
-/// Where a session counts, an answer depends on whether one came along, also the one that nobody's session
-/// led to: a cache must not give that to somebody who has one, nor theirs to others (RFC 9110 section
-/// 12.5.5).
-pub(crate) fn depends_on_cookie(answer: &mut HeaderMap) {
+/// Says that an answer depends on whether a session came along, also the one that nobody's session led to: a
+/// cache must not give that to somebody who has one, nor theirs to others (RFC 9110 section 12.5.5).
+pub(crate) fn vary_by_cookie(answer: &mut HeaderMap) {
     if !varies_by(answer, b"cookie") {
         answer.append(header::VARY, HeaderValue::from_static("Cookie"));
+    }
+}
+
+/// Says that an answer depends on this field of its request.
+pub(crate) fn vary_by(answer: &mut HeaderMap, field: &HeaderName) {
+    if !varies_by(answer, field.as_str().as_bytes()) {
+        answer.append(header::VARY, field.clone().into());
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) async fn answer(
                 target: b"/",
                 signs_in: false,
                 brought_cookie: side.brought_cookie,
+                cookie_is_strict: false, // nobody is sent anywhere
             };
             let client = client.filter(|client| client.login.is_some());
             let own = &live.settings.public_url;

@@ -6,8 +6,10 @@ use http::response::Parts;
 use pingora::http::ResponseHeader;
 
 use crate::core::lasting::lasts;
+use crate::core::route::policy::Access;
 use crate::edge::answers::headers;
 use crate::edge::proxy::context::Context;
+use crate::flows::session::client_named;
 use crate::flows::{Gate, open_requests};
 
 /// Its head is here, and it is no interim one.
@@ -37,8 +39,18 @@ pub(super) async fn add_session_headers(context: &mut Context, parts: &mut Parts
     if context.is_served_in_session() {
         headers::mark_private(&mut parts.headers);
     }
-    if context.route().is_some_and(|route| route.session.is_some()) {
-        headers::depends_on_cookie(&mut parts.headers);
+    if let Some(route) = context.route()
+        && let Some(takes) = &route.session
+    {
+        headers::vary_by_cookie(&mut parts.headers);
+        // Elsewhere one that does not count is refused, and no refusal is stored.
+        let passes_without = route.report_only || !matches!(route.access, Access::Protected(_));
+        let client = client_named(context.live(), &takes.client);
+        if passes_without && let Some(mode) = client.and_then(|client| client.session.as_ref()) {
+            for field in mode.csrf.decides_by(&mode.csrf_header) {
+                headers::vary_by(&mut parts.headers, field);
+            }
+        }
     }
     if let Some(cookie) = context.cookie_that_leaves().await {
         headers::set_session_cookie(&mut parts.headers, cookie);

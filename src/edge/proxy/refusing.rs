@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
 
+use crate::config::settings::SameSite;
 use crate::core::brake::Tally;
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::ids::RouteName;
@@ -137,6 +138,7 @@ fn way_in(session: &Session, context: &Context, denial: &Denial) -> Option<WayIn
         target: head.target,
         signs_in: takes.signs_in,
         brought_cookie,
+        cookie_is_strict: client.cookie.same_site == SameSite::Strict,
     };
     session::way_in::way_in(refused, &client.client_id, &live.settings.public_url)
 }

@@ -331,7 +331,7 @@ impl CodeExchange {
             }
             None => None,
         };
-        let (subject, caller) = (judged.subject(), judged.verified);
+        let (subject, caller) = (judged.subject(), judged.verified.map(|found| found as Arc<Caller>));
         Ok(SignedIn { page, session, subject, caller, at: now, ended_previous: false })
     }
 

@@ -69,6 +69,7 @@ struct UnderWay {
     client: Arc<Client>,
     timeouts: Timeouts,
     flight: Flight,
+    watch: Watch,
 }
 
 /// Why the new tokens go to nobody, and the session ends.
@@ -78,7 +79,7 @@ struct Misfit {
 }
 
 impl Flight {
-    /// Begins it; `watch` hears how it ends. `airborne` is kept until then.
+    /// Begins it; whoever waits at `watch` hears how it ends. `airborne` is kept until then.
     pub(super) fn begin(
         self,
         request: ClientRequest<'_>,
@@ -92,9 +93,11 @@ impl Flight {
             client: Arc::clone(request.client),
             timeouts,
             flight: self,
+            watch,
         };
         request.gate.errands.spawn(async move {
-            watch.tell(under_way.fly().await);
+            let end = under_way.fly().await;
+            under_way.watch.tell(end);
             drop(airborne);
         });
     }
@@ -267,8 +270,8 @@ impl UnderWay {
             let used = *used || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.arrival(&grant, answer, judged, newest, used, seed)?;
-            let issued = arrival.issued;
-            Ok((family.land(arrival, now), answer, issued))
+            let (issued, is_awaited) = (arrival.issued, arrival.is_awaited);
+            Ok((family.land(arrival, now), is_awaited.then_some(answer), issued))
         });
         match landed.await {
             Ok(Ok((Landed::Kept { pushed_out }, answer, issued))) => {
@@ -280,7 +283,8 @@ impl UnderWay {
                 if let Some(verified) = &judged.verified {
                     self.gate.open_requests.renewed(grant.family, verified, self.gate.clock.now());
                 }
-                Ok(FlightEnd::Landed(Arc::new(answer)))
+                // Whoever began to wait meanwhile gets it from the store, which then knows that they have it.
+                Ok(answer.map_or(FlightEnd::PresentAgain, |answer| FlightEnd::Landed(Arc::new(answer))))
             }
             Ok(Ok((Landed::Before, _, issued))) => {
                 self.note_receipt(issued).await;
@@ -438,6 +442,7 @@ impl UnderWay {
             of: grant.generation,
             shape: shape.clone(),
             recovers: *recovers,
+            is_awaited: self.watch.is_awaited(),
             answer: sealed(Content::Answer, given.to_bytes().expose())?,
             successor: Successor {
                 generation: successor.generation,

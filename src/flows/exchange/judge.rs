@@ -10,7 +10,6 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::config::settings::Client;
-use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::Issued;
@@ -33,6 +32,7 @@ use crate::flows::brought::Brought;
 use crate::flows::verify_id_token::{NotBelieved, verify_id_token};
 use crate::state::live::Live;
 use crate::state::log_targets::SECURITY;
+use crate::state::verified_tokens::KnownCaller;
 
 /// What new tokens say of themselves.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) struct JudgedTokens {
     /// What the access token is known by.
     pub id: TokenId,
     /// The access token, where it was found good.
-    pub verified: Option<Arc<Caller>>,
+    pub verified: Option<Arc<KnownCaller>>,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
     /// Whose or for whom it is instead, where that is the reason.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::core::caller::{Caller, CallerNotes as _};
+use crate::core::caller::CallerNotes as _;
 use crate::core::denial::Denial;
 use crate::core::session::exchange::{Family, Issued};
 use crate::core::session::grant::{FamilyId, Generation};
@@ -86,7 +86,7 @@ pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<KnownCaller>,
     if gate.open_requests.sessions() > 0
         && let Some(family) = found.notes.family()
     {
-        gate.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), now);
+        gate.open_requests.renewed(family, found, now);
     }
 }
 
@@ -146,7 +146,7 @@ impl Seen {
         }
         let Some((family, generation)) = known else { return Ok(false) };
         found.notes.set_family(family);
-        self.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), clock.now());
+        self.open_requests.renewed(family, found, clock.now());
         let step = |known: &mut Family, _| known.note_token_use(generation);
         change_known(&**store, &**clock, family, || None, step).await.map(|_| true)
     }

@@ -21,6 +21,7 @@ use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, Successor, With};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
+use crate::core::time::Timestamp;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
@@ -260,9 +261,11 @@ enum Presented {
     Join(FlightId),
     AskAgainAfter(FlightId),
     AnswerAgain {
-        answer: Arc<Answer>,
+        answer: Box<Answer>,
         age: Duration,
         with_cookie: bool,
+        /// When the session was last used.
+        used_at: Timestamp,
     },
     TooMany,
     /// `revoke`: refresh tokens, at the AS.
@@ -296,8 +299,10 @@ impl Presented {
                     .reach(family, of)
                     .and_then(|holder| holder.open(Content::Answer, &answer))
                     .and_then(|plain| Answer::from_bytes(plain.expose()))
-                    .map(Arc::new);
-                answer.map_or(Self::Unreadable, |answer| Self::AnswerAgain { answer, age, with_cookie })
+                    .map(Box::new);
+                let used_at = family.last_use(grant.last_used_at);
+                let again = |answer| Self::AnswerAgain { answer, age, with_cookie, used_at };
+                answer.map_or(Self::Unreadable, again)
             }
             Decision::Join(flight) => Self::Join(flight),
             Decision::AskAgainAfter(flight) => Self::AskAgainAfter(flight),
@@ -373,8 +378,10 @@ pub(super) async fn answer_for(
                     return late();
                 }
             }
-            Presented::AnswerAgain { answer, age, with_cookie } => {
-                let found = ExchangeEnd::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
+            Presented::AnswerAgain { mut answer, age, with_cookie, used_at } => {
+                let ends_at = grant.ends_at_latest(windows.timeouts).min(used_at.plus(windows.timeouts.idle));
+                answer.session_ends_at = answer.session_ends_at.max(ends_at);
+                let found = ExchangeEnd::new(Ok(Arc::from(answer)), ExchangeOutcome::AnsweredAgain);
                 return ExchangeEnd { age, with_cookie, ..found };
             }
             Presented::TooMany => return too_many(),

@@ -218,7 +218,9 @@ async fn exchanged(
     let next = session_cookie::open(request.live, request.client, answer.cookie.expose());
     let next = next.ok_or_else(|| refused(Denial::Internal))?;
     known.note_generation(next.generation);
-    known.mark_noted(next.last_used_at);
+    // Of a use the store was told with that answer, or that answer stands for it.
+    let now = request.gate.clock.now();
+    known.mark_noted(if counts { next.last_used_at.max(now) } else { next.last_used_at });
     let ride = found.with_cookie.then(|| ride(request, &next, answer, found.age)).flatten();
     match with_answer(request, next, known, answer, found.age).await {
         Ok(served) => Ok(InSession { ride, ..served }),
@@ -283,11 +285,7 @@ fn in_session(
     found: Arc<KnownCaller>,
 ) -> InSession {
     if request.gate.open_requests.sessions() > 0 {
-        request.gate.open_requests.renewed(
-            grant.family,
-            &(found.clone() as Arc<Caller>),
-            request.gate.clock.now(),
-        );
+        request.gate.open_requests.renewed(grant.family, &found, request.gate.clock.now());
     }
     let timeouts = session_cookie::timeouts(request.client);
     let last_used_at = grant.last_used_at.max(known.used_at());

@@ -21,7 +21,7 @@ use crate::core::request::RequestHead;
 use crate::core::secret::SecretString;
 use crate::core::session::authorization::{AuthorizationResponse, login_path};
 use crate::core::session::cookie;
-use crate::core::session::navigation::{comes_from_another_site, goes_there};
+use crate::core::session::navigation::{goes_there, may_withhold_strict_cookies};
 use crate::core::session::step_up::{Began, StepUp};
 use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
 use crate::flows::Gate;
@@ -96,7 +96,7 @@ pub async fn callback(
     if transaction.is_over(gate.clock.now()) || is_elsewhere {
         return Err(is_over(Denial::SignInNotUnderWay));
     }
-    if is_withheld(client) && comes_from_another_site(head.headers) {
+    if is_strict_here(client) && may_withhold_strict_cookies(head.headers) {
         return Ok(Arrived::Again { client: client.name.clone() });
     }
     let request = ClientRequest { gate, live, client, head };
@@ -130,9 +130,9 @@ fn log_not_as_asked(client: &Client, untold: &[&'static str]) {
     }
 }
 
-/// Whether a browser that comes from another site withholds the client's cookie here, and would send it else.
-/// Without it the session before could not be ended.
-fn is_withheld(client: &Client) -> bool {
+/// Whether a browser that withholds `SameSite=Strict` cookies withholds the client's here, and would send it
+/// else. Without it the session before could not be ended.
+fn is_strict_here(client: &Client) -> bool {
     client.cookie.same_site == SameSite::Strict && !client.cookie.path.starts_with("/oauth/token")
 }
 

@@ -1,11 +1,13 @@
 //! The state of one family and its transitions. See the folder's own header for the words.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::landing::{Answers, Given, Landing};
 use super::links::{Link, Links};
-use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Sealed, Shape, Successor, Windows, With};
+use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Shape, Successor, Windows, With};
 use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Grant, Timeouts};
 use crate::core::time::Timestamp;
@@ -23,27 +25,6 @@ pub(super) const UNPROVEN: Generation = 64;
 /// How many access tokens are remembered; those that end first are forgotten first.
 pub(super) const TOKENS: usize = 256;
 
-/// Which generations a flight answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Answers {
-    /// The generation that asked.
-    from: Generation,
-    /// The oldest that was good in its own right, and so has a window after this flight. A
-    /// generation that was already spent and within its window gets an answer, but no new window.
-    window_from: Generation,
-    /// The generation whose grant is exchanged.
-    of: Generation,
-}
-
-impl Answers {
-    const fn reaches(&self, generation: Generation) -> bool {
-        self.from <= generation && generation <= self.of
-    }
-    const fn opens_window_for(&self, generation: Generation) -> bool {
-        self.window_from <= generation && generation <= self.of
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Flight {
     id: FlightId,
@@ -55,20 +36,6 @@ struct Flight {
     /// Its request may have reached the AS.
     #[serde(default)]
     sent: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Landing {
-    flight: FlightId,
-    answers: Answers,
-    shape: Shape,
-    /// By the store's clock.
-    at: Timestamp,
-    /// Its exchange was recorded as use of the session.
-    used: bool,
-    /// By the store's clock.
-    worth_until: Option<Timestamp>,
-    pub(super) answer: Option<Sealed>,
 }
 
 /// One family: all that is known of the generations of one sign-in.
@@ -153,7 +120,7 @@ impl Family {
         if self.given_up.is_some_and(|(first, last)| (first..=last).contains(&presented)) {
             self.lost = lost_before;
         }
-        let in_window = self.landings.iter().any(|landing| landing.answers.opens_window_for(presented));
+        let in_window = self.is_in_window(presented, windows, now);
         // What a flight is under way for gets its window when that lands.
         let in_flight = self.flight.as_ref().is_some_and(|flight| flight.answers.opens_window_for(presented));
         if presented < self.proven && !in_window && !in_flight {
@@ -162,7 +129,7 @@ impl Family {
         if let Some(end) = self.ended(grant, windows.timeouts, now) {
             return self.end_now(end, presented);
         }
-        if let Some(decision) = self.kept_answer(presented, shape, used, now) {
+        if let Some(decision) = self.kept_answer(presented, shape, used, windows.grace, now) {
             return decision;
         }
         if let Some(flight) = &mut self.flight {
@@ -182,6 +149,22 @@ impl Family {
             return Decision::TooMany;
         }
         self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
+    }
+
+    /// Whether it may get the answer of a landing: of one that is recent, or, if it is not spent by now, of
+    /// one that waits.
+    fn is_in_window(&self, presented: Generation, windows: Windows, now: Now) -> bool {
+        self.landings.iter().any(|landing| {
+            landing.answers.opens_window_for(presented)
+                && (landing.is_recent(windows.grace, now.store)
+                    || (presented >= self.proven && self.waits(landing)))
+        })
+    }
+
+    /// Whether the answer of a landing waits for whoever comes, however late. There is an end to that, for
+    /// where nobody ever comes while one is worth giving.
+    fn waits(&self, landing: &Landing) -> bool {
+        landing.is_nobodys(self.latest, self.proven) && self.latest.saturating_sub(self.proven) < UNPROVEN
     }
 
     /// What comes of presenting a grant that would get nothing now. For any other: `None`, and nothing comes
@@ -215,19 +198,32 @@ impl Family {
     }
 
     /// The answer that `presented` already got, while it lasts and says of use what is to be said.
-    fn kept_answer(&self, presented: Generation, shape: &Shape, used: bool, now: Now) -> Option<Decision> {
-        let fits = |landing: &&Landing| landing.answers.reaches(presented) && landing.shape == *shape;
-        let landing = self.landings.iter().rev().find(fits)?;
-        let answer = landing.answer.as_ref()?;
+    fn kept_answer(
+        &mut self,
+        presented: Generation,
+        shape: &Shape,
+        used: bool,
+        grace: Duration,
+        now: Now,
+    ) -> Option<Decision> {
+        let fits = |landing: &&mut Landing| landing.answers.reaches(presented) && landing.shape == *shape;
+        let landing = self.landings.iter_mut().rev().find(fits)?;
+        let answer = landing.answer.clone()?;
         if landing.worth_until.is_some_and(|until| now.store >= until) || (used && !landing.used) {
             return None;
         }
-        Some(Decision::AnswerAgain {
-            answer: answer.clone(),
+        landing.give(self.proven, now.store);
+        let stands_for_use = now.store < landing.at.plus(grace);
+        let decision = Decision::AnswerAgain {
+            answer,
             of: landing.answers.of,
             age: now.store.since(landing.at),
             with_cookie: landing.answers.of.saturating_add(1) == self.latest,
-        })
+        };
+        if used && !stands_for_use {
+            self.use_at(now.here);
+        }
+        Some(decision)
     }
 
     fn begin(
@@ -301,8 +297,7 @@ impl Family {
     /// The AS answered. A flight that was declared failed may land all the same, unless a later generation is
     /// known: what it brought is then the newest, and another flight of the same grant can bring nothing.
     pub fn land(&mut self, arrival: Arrival, now: Now) -> Landed {
-        let Arrival { flight, from, of, shape, recovers, successor, answer, links, worth_for, issued } =
-            arrival;
+        let Arrival { flight, from, of, shape, recovers, successor, .. } = arrival;
         if self.landings.iter().any(|landing| landing.flight == flight) {
             return Landed::Before;
         }
@@ -324,13 +319,14 @@ impl Family {
             answers: ours.map_or(answers, |flight| flight.answers),
             shape,
             at: now.store,
+            given: if arrival.is_awaited { Given::WhenLanded } else { Given::NotYet },
             used: successor.used,
-            worth_until: worth_for.map(|life| now.store.plus(life)),
-            answer: Some(answer),
+            worth_until: arrival.worth_for.map(|life| now.store.plus(life)),
+            answer: Some(arrival.answer),
         });
         self.successor = Some(successor);
-        self.links.add(links);
-        let pushed_out = self.issue(issued, now);
+        self.links.add(arrival.links);
+        let pushed_out = self.issue(arrival.issued, now);
         let full = self.landings.len().checked_sub(ANSWERS + 1);
         if let Some(old) = full.and_then(|at| self.landings.get_mut(at)) {
             old.answer = None;
@@ -444,9 +440,9 @@ impl Family {
 
     /// Forgets answers out of their window and a successor out of its timeouts.
     pub fn drop_stale(&mut self, windows: Windows, now: Now) {
-        while self.landings.front().is_some_and(|landing| now.store >= landing.at.plus(windows.grace)) {
-            self.landings.pop_front();
-        }
+        let waiting = self.landings.back().filter(|newest| self.waits(newest)).map(|newest| newest.flight);
+        self.landings
+            .retain(|landing| landing.is_recent(windows.grace, now.store) || waiting == Some(landing.flight));
         let needed = self.proven < self.latest || !self.landings.is_empty();
         let ended = |next: &Successor| {
             windows.timeouts.ended(self.signed_in_at, self.last_use(next.last_used_at), now.here)

@@ -10,16 +10,20 @@
 //! One session, with `grace: 30s`: sign-in seals generation 0 into the cookie. Two tabs present 0 at once;
 //! the first begins a flight, the second joins it, both get generation 1 and the same access token: 0 is
 //! answered, and a third tab that comes within 30 seconds gets that answer too. After them 0 is unproven: if
-//! the answer was lost, the browser comes with 0 again and gets generation 2, made with the refresh token of
-//! 1. Had it come with 1, or used 1's access token, 0 would be spent; whoever then comes with 0 holds a copy,
-//! and the family is over.
+//! the answer was lost, the browser comes with 0 again and gets generation 2, made with the refresh token
+//! of 1. Had it come with 1, or used 1's access token, 0 would be spent; whoever then comes with 0 holds a
+//! copy, and the family is over.
 //!
 //! An answer replaced by a recovery counts as lost. Presenting it after all proves its receipt but does not
 //! reset the count, or a thief and a browser taking turns would never be noticed.
 //!
+//! An answer that came when nobody waited any more (the AS was slow, or the browser had left) is with
+//! nobody: it was not lost, and there is no copy of its cookie. While it is the newest it waits for whoever
+//! presents a generation that it is for, and `grace` begins when they get it.
+//!
 //! A use of the session is never lost: an answer that a poll got is not given again to a use, which gets an
 //! exchange of its own, made with the successor's grant. An answer that was a use stands for the uses within
-//! `grace` after it; so a session may go idle early, by at most that.
+//! `grace` after it, and a later one is noted; so a session may go idle early, by at most that.
 //!
 //! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits
 //! declares it failed after seeing no beat for long enough, by its own clock and from a store that answered
@@ -36,7 +40,8 @@
 //! by a later generation *and* that one was already presented, the browser goes back to a spent
 //! generation, which looks like theft. Answers on one connection keep their order.
 //!
-//! - `family`: the state and its transitions; `record`: the form in which a store keeps it
+//! - `family`: the state and its transitions; `landing`: what is remembered of an exchange that landed;
+//!   `record`: the form in which a store keeps them
 //! - `lease`: by what replicas agree that an exchange is under way
 //! - `seal`: how what a store holds is sealed; `links`: how holders of an older generation open what is
 //!   sealed for later ones
@@ -44,6 +49,7 @@
 
 pub mod answer;
 mod family;
+mod landing;
 pub mod lease;
 mod links;
 mod record;
@@ -165,6 +171,8 @@ pub struct Arrival {
     pub shape: Shape,
     /// The answer before was lost.
     pub recovers: bool,
+    /// Somebody waits for the answer. Else it is given to nobody before they present again.
+    pub is_awaited: bool,
     pub successor: Successor,
     /// Sealed for holders of `of`.
     pub answer: Sealed,

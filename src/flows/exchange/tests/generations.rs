@@ -105,6 +105,29 @@ async fn a_slow_server_is_given_up_for_the_browser_and_not_for_the_session() {
     assert_eq!(body(&answer)["access_token"], "access-token-1");
 }
 
+/// With less time left, but for the session: it is used now.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_came_too_late_for_its_browser_is_there_when_it_comes_back_after_grace() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.answers.forget_permits(PLENTY);
+    scene.refresh(&cookie).await.unwrap_err();
+    scene.server.answers.add_permits(PLENTY);
+    assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    scene.pass(100);
+    let answer = scene.refresh(&cookie).await.unwrap();
+    assert_eq!((answer.outcome, scene.asked()), ("answered_again", 2));
+    let json = body(&answer);
+    assert_eq!((&json["access_token"], &json["expires_in"]), (&"access-token-1".into(), &200.into()));
+    assert_eq!(json["session_expires_in"], 3600);
+    assert!(answer.set_cookie.as_ref().unwrap().to_str().unwrap().contains("; Max-Age=3600;"));
+    scene.pass(29);
+    assert_eq!(cookie_of(&scene.refresh(&cookie).await.unwrap()), cookie_of(&answer));
+    // Where that answer is lost, it is made up for as ever.
+    scene.pass(1);
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "recovered");
+}
+
 #[tokio::test]
 async fn a_browser_that_leaves_does_not_cut_the_exchange_short() {
     let scene = Scene::new();

@@ -17,12 +17,15 @@ use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::table::RouteMatch;
 use crate::core::session::exchange::Family;
 use crate::core::token::binding::Thumbprint;
+use crate::core::token::jwks::KeySet;
+use crate::core::token::testing::{jwks, new_p256};
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::family::record;
 use crate::flows::open_requests::{look, mark_lasting, watch_open_requests};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 use crate::state::transmitters::Transmitters;
+use crate::state::verified_tokens::KnownCaller;
 
 /// A route for who may read.
 pub(super) fn route() -> Arc<Route> {
@@ -60,9 +63,13 @@ fn scene() -> Scene {
 impl Scene {
     /// As a reload leaves them.
     pub(super) fn with_routes(&self, routes: Vec<Arc<Route>>) {
+        self.reloaded(routes, &self.live.settings.issuers);
+    }
+
+    fn reloaded(&self, routes: Vec<Arc<Route>>, issuers: &[Arc<Issuer>]) {
         let (live, before) = (self.gate.live.load_full(), &self.live.settings);
         let settings = Settings {
-            issuers: before.issuers.clone(),
+            issuers: issuers.to_vec(),
             clients: before.clients.clone(),
             routes: routes.clone(),
             ..testing::settings(OWN)
@@ -70,7 +77,7 @@ impl Scene {
         self.gate.live.store(Arc::new(Live {
             settings: Arc::new(settings),
             routes: RouteTable::build(&routes).unwrap(),
-            issuers: Issuers::new(&before.issuers, Some(&live.issuers)),
+            issuers: Issuers::new(issuers, Some(&live.issuers)),
             transmitters: Transmitters::default(),
             cookie_keys: live.cookie_keys.clone(),
             assertions: None,
@@ -90,12 +97,12 @@ impl Scene {
     }
 
     /// Uses a token as a request does.
-    async fn brings(&self, token: &str) -> Arc<Caller> {
+    async fn brings(&self, token: &str) -> Arc<KnownCaller> {
         self.brings_with(token, None).await
     }
 
     /// The same, with this key proven.
-    async fn brings_with(&self, token: &str, key: Option<Thumbprint>) -> Arc<Caller> {
+    async fn brings_with(&self, token: &str, key: Option<Thumbprint>) -> Arc<KnownCaller> {
         let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name, key);
         let found = authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.unwrap();
         receipts::used(&self.gate, &self.live, &found, self.clock.now());
@@ -268,13 +275,58 @@ async fn a_route_that_a_reload_took_away_or_made_narrower_keeps_nothing() {
     }
 }
 
+#[tokio::test]
+async fn an_issuer_that_a_reload_took_away_or_judges_otherwise_keeps_nothing() {
+    let changed = |change: fn(&mut Issuer)| {
+        let mut issuer = issuer(Duration::from_secs(5));
+        change(&mut issuer);
+        vec![Arc::new(issuer)]
+    };
+    for (what, issuers, keeps) in [
+        ("the same", changed(|_| {}), true),
+        ("asked on another way", changed(|issuer| issuer.timeout = Duration::from_secs(1)), true),
+        ("gone", vec![], false),
+        ("audience", changed(|issuer| issuer.rules.audiences = vec!["https://other".into()]), false),
+        ("algorithms", changed(|issuer| issuer.rules.algorithms = vec![Algorithm::Rs256]), false),
+    ] {
+        let scene = scene();
+        let (cookie, first) = scene.opens_session().await;
+        let open = scene.opens(&first).await;
+        scene.pass(30);
+        scene.refreshed(&cookie, "second", json!({})).await;
+        scene.reloaded(vec![route()], &issuers);
+        scene.pass(29);
+        assert_eq!(scene.ending(&open), None, "{what}");
+        scene.pass(2);
+        assert_eq!(scene.ending(&open), (!keeps).then_some(Ending::Expired), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_key_its_issuer_has_no_more_keeps_nothing() {
+    let other = new_p256("other").jwk();
+    for (keys, keeps) in [(vec![keys().p256.jwk(), other.clone()], true), (vec![other], false)] {
+        let scene = scene();
+        let (cookie, first) = scene.opens_session().await;
+        let open = scene.opens(&first).await;
+        scene.pass(30);
+        scene.refreshed(&cookie, "second", json!({})).await;
+        let live = scene.gate.live.load_full();
+        let (keys, _) = KeySet::parse(&jwks(&keys)).unwrap();
+        let fetch = live.issuers.iter().next().unwrap().begin_fetch(scene.clock.now()).unwrap();
+        fetch.succeeded(Arc::new(keys));
+        scene.pass(31);
+        assert_eq!(scene.ending(&open), (!keeps).then_some(Ending::Expired), "{keeps}");
+    }
+}
+
 fn narrower() -> Arc<Route> {
     let required = Requirements { scope: vec!["admin".into()], ..Requirements::default() };
     Arc::new(Route { access: Access::Protected(required), ..Arc::unwrap_or_clone(route()) })
 }
 
 /// By the cookie of a session of which `token` is the access token.
-pub(super) fn of_session(scene: &Scene, cookie: &str, token: &Arc<Caller>) -> Box<OfSession> {
+pub(super) fn of_session(scene: &Scene, cookie: &str, token: Arc<Caller>) -> Box<OfSession> {
     let (grant, client) = (scene.grant_of(cookie), &scene.live.settings.clients[0]);
     Box::new(OfSession {
         family: grant.family,
@@ -284,7 +336,7 @@ pub(super) fn of_session(scene: &Scene, cookie: &str, token: &Arc<Caller>) -> Bo
         timeouts: session_cookie::timeouts(client),
         client: client.clone(),
         is_asked_about: AtomicBool::new(false),
-        token: token.clone(),
+        token,
     })
 }
 
@@ -300,7 +352,8 @@ async fn a_token_that_does_not_name_its_client_is_its_sessions() {
     let answer = scene.sign_in().await;
     let cookie = cookie_of(&answer);
     let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
-    let open = scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, &first)));
+    let open =
+        scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, first.clone())));
     mark_lasting(&scene.gate, &open, &permit(first, scene.clock.now()));
     scene.pass(30);
     scene.refreshed(&cookie, "second", nameless).await;
@@ -316,7 +369,8 @@ async fn a_session_that_is_used_at_another_replica_is_not_idle() {
     let answer = scene.sign_in().await;
     let cookie = cookie_of(&answer);
     let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
-    let open = scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, &first)));
+    let open =
+        scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, first.clone())));
     mark_lasting(&scene.gate, &open, &permit(first, scene.clock.now()));
     scene.pass(3000);
     let there = scene.replica();
@@ -345,7 +399,7 @@ async fn a_session_that_the_store_says_is_over_is_over_here() {
     let answer = scene.sign_in().await;
     let cookie = cookie_of(&answer);
     let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
-    let session = of_session(&scene, &cookie, &first);
+    let session = of_session(&scene, &cookie, first.clone());
     let family = session.family;
     let open = scene.gate.open_requests.enter(first.clone(), Some(session));
     mark_lasting(&scene.gate, &open, &permit(first, scene.clock.now()));

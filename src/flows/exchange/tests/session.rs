@@ -125,12 +125,23 @@ impl Scene {
     }
 
     async fn ask_with(&self, headers: &HeaderMap, wants: Wants) -> Result<InSession, NotInSession> {
+        let asked = self.ask_and_leave(headers, wants).await;
+        assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        asked
+    }
+
+    /// The same, and what goes on without it is not waited for.
+    async fn ask_and_leave(&self, headers: &HeaderMap, wants: Wants) -> Result<InSession, NotInSession> {
         let head = head(&Method::GET, headers);
         let request =
             ClientRequest { gate: &self.gate, live: &self.live, client: self.client(), head: &head };
-        let asked = session::of_request(request, wants).await;
+        session::of_request(request, wants).await.map_err(|not| *not)
+    }
+
+    /// The server answers what it was asked meanwhile.
+    async fn server_answers(&self) {
+        self.server.answers.add_permits(PLENTY);
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
-        asked.map_err(|not| *not)
     }
 
     async fn ask(&self, cookie: &str) -> Result<InSession, NotInSession> {

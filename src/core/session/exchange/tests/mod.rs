@@ -42,6 +42,8 @@ struct Flying {
     grant: Grant,
     shape: Shape,
     recovers: bool,
+    /// When it lands.
+    is_awaited: bool,
 }
 
 impl Flying {
@@ -61,6 +63,7 @@ impl Flying {
             of: self.grant.generation,
             shape: self.shape.clone(),
             recovers: self.recovers,
+            is_awaited: self.is_awaited,
             successor: Successor {
                 generation: next.generation,
                 last_used_at: next.last_used_at,
@@ -124,7 +127,8 @@ impl Scene {
                     }
                 };
                 let (from, shape) = (presented.generation, shape.clone());
-                Outcome::Exchange(Box::new(Flying { id: flight, from, grant, shape, recovers }))
+                let is_awaited = true;
+                Outcome::Exchange(Box::new(Flying { id: flight, from, grant, shape, recovers, is_awaited }))
             }
             Decision::AnswerAgain { answer, of, age, with_cookie } => {
                 let plain = holder.reach(&self.family, of).unwrap().open(Content::Answer, &answer).unwrap();
@@ -144,6 +148,14 @@ impl Scene {
 
     fn land(&mut self, flying: &Flying, seconds: i64) -> Landed {
         self.land_worth(flying, self.family.is_used(flying.id), None, seconds)
+    }
+
+    /// Begins an exchange, which lands when nobody waits any more.
+    fn exchange_for_nobody(&mut self, presented: usize, of: u64, worth_for: Option<Duration>, seconds: i64) {
+        let flying = self.begin(presented, &Shape::default(), true, seconds);
+        assert_eq!((flying.grant.generation, flying.recovers), (of, false));
+        let flying = Flying { is_awaited: false, ..flying };
+        assert_eq!(self.land_worth(&flying, true, worth_for, seconds), KEPT);
     }
 
     fn land_worth(
@@ -185,6 +197,7 @@ macro_rules! other {
     };
 }
 
+mod nobodys;
 mod sessions;
 
 #[test]

@@ -16,8 +16,9 @@ async fn what_lasts_ends_with_its_session_however_often_that_is_used_and_a_downl
     let answer = scene.sign_in().await;
     let cookie = cookie_of(&answer);
     let token = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
-    let [lasting, download] = [(); 2]
-        .map(|()| scene.gate.open_requests.enter(token.clone(), Some(of_session(&scene, &cookie, &token))));
+    let [lasting, download] = [(); 2].map(|()| {
+        scene.gate.open_requests.enter(token.clone(), Some(of_session(&scene, &cookie, token.clone())))
+    });
     mark_lasting(&scene.gate, &lasting, &permit(token, began));
     let family = scene.grant_of(&cookie).family;
     let known = scene.gate.sessions.know(family, KnownFamily::new(0, began, false));
@@ -47,7 +48,7 @@ async fn a_token_of_another_issuer_keeps_nothing_whomever_it_names() {
         let token = signer.sign(&with(claims_at(now), claims));
         let live = scene.gate.live.load_full();
         let brought = Brought::ByIssuer(&live.settings.issuers[0].name, None);
-        let other: Arc<Caller> = authenticate(&scene.gate, &live, &token, brought, now).await.unwrap();
+        let other = authenticate(&scene.gate, &live, &token, brought, now).await.unwrap();
         let id = open.token().marks().unwrap().id;
         let (family, _) = receipts::family_of(&*scene.store, id).await.unwrap().unwrap();
         scene.gate.open_requests.renewed(family, &other, now);

@@ -11,7 +11,15 @@ fn says(error: &str) -> Instead {
 pub(super) fn where_to(denial: &Denial, headers: &HeaderMap) -> Option<WayIn> {
     let own = Origin::parse(OWN).unwrap();
     let method = &Method::GET;
-    let refused = Refused { denial, method, headers, target: b"/app", signs_in: true, brought_cookie: true };
+    let refused = Refused {
+        denial,
+        method,
+        headers,
+        target: b"/app",
+        signs_in: true,
+        brought_cookie: true,
+        cookie_is_strict: true,
+    };
     way_in(refused, "web-app", &own)
 }
 
@@ -47,8 +55,9 @@ async fn who_is_wanted_by_the_authorization_server_is_asked_to_sign_in_and_keeps
         );
         assert!(not.ride.is_none(), "{error}: nothing is cleared");
         assert!(lines.text().contains(error), "{}", lines.text());
-        let login = format!("{OWN}/oauth/login?client_id=web-app&return_to=%2Fapp");
-        assert_eq!(where_to(&not.denial, &page_load()), Some(WayIn::SignIn(login.clone())));
+        let login = format!("{OWN}/oauth/login?client_id=web-app");
+        let to_page = format!("{login}&return_to=%2Fapp");
+        assert_eq!(where_to(&not.denial, &page_load()), Some(WayIn::SignIn(to_page)));
         assert_eq!(where_to(&not.denial, &asks(&cookie)), Some(WayIn::Told(login)));
         let asks = asks(&cookie);
         let asked = head(&Method::GET, &asks);

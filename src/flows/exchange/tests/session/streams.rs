@@ -15,7 +15,7 @@ impl Scene {
     /// A WebSocket or an event stream of the session.
     async fn streams(&self, cookie: &str) -> Arc<OpenRequest> {
         let token = self.ask(cookie).await.unwrap().caller;
-        let session = of_session(self, cookie, &token);
+        let session = of_session(self, cookie, token.clone());
         let open = self.gate.open_requests.enter(token.clone(), Some(session));
         mark_lasting(&self.gate, &open, &permit(token, self.clock.now()));
         open
@@ -85,5 +85,77 @@ async fn an_early_exchange_that_fails_costs_no_request_and_is_not_tried_at_each(
         assert_eq!((scene.asked(), scene.ending(&stream)), (2, None));
         scene.pass(46);
         assert_eq!(scene.ending(&stream), None, "{failure:?}");
+    }
+}
+
+/// The server takes 8 seconds, and a request waits for 5.
+#[tokio::test(start_paused = true)]
+async fn an_early_exchange_that_comes_late_costs_no_request_and_no_session() {
+    let scene = Scene::with_streams();
+    let hour = json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 2 * 3600 });
+    let cookie = scene.session(3600).await;
+    let stream = scene.streams(&cookie).await;
+    scene.pass(2880);
+    scene.next_tokens(hour, None);
+    scene.server.answers.forget_permits(PLENTY);
+    let served = scene.ask_and_leave(&asks(&cookie), PAGE).await.unwrap();
+    assert_eq!((served.found.token().id(), served.ride.is_none()), (Some("token-0"), true));
+    scene.pass(8);
+    scene.server_answers().await;
+    scene.pass(52);
+    let next = scene.good(&cookie).await.expect("the next cookie");
+    for _ in 0..2 {
+        scene.pass(60);
+        assert_eq!(scene.good(&next).await, None);
+    }
+    assert_eq!(scene.asked(), 1);
+    // The stream goes on by what came, and the cookie that was a copy is noticed.
+    scene.pass(600);
+    assert_eq!((scene.ending(&stream), stream.token().token().id()), (None, Some("token-1")));
+    scene.is_over(&cookie, SessionEnd::ReuseDetected).await;
+}
+
+/// Nor one that is due.
+#[tokio::test(start_paused = true)]
+async fn answers_that_come_late_are_there_for_whoever_comes_next_at_any_replica() {
+    let scene = Scene::in_session();
+    let mut cookie = scene.session(300).await;
+    for round in 1..=5 {
+        scene.pass(301);
+        scene.next_token(&format!("token-{round}"));
+        scene.server.answers.forget_permits(PLENTY);
+        let refused = scene.ask_and_leave(&asks(&cookie), PAGE).await.unwrap_err();
+        assert_eq!(
+            (&refused.denial, refused.ride.is_none()),
+            (&Denial::AuthorizationServerUnavailable, true)
+        );
+        scene.pass(8);
+        scene.server_answers().await;
+        scene.pass(120);
+        let [there, here] = [scene.replica(), scene.replica()];
+        let next = there.good(&cookie).await.expect("the next cookie");
+        scene.pass(29);
+        assert_eq!(here.good(&cookie).await.as_ref(), Some(&next), "for `grace` from then on");
+        assert_eq!((here.good(&next).await, scene.asked()), (None, round));
+        cookie = next;
+    }
+}
+
+/// Whenever it was exchanged for.
+#[tokio::test(start_paused = true)]
+async fn whoever_gets_an_answer_that_waited_uses_the_session_then() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(60).await;
+    scene.pass(61);
+    let life = json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 20_000 });
+    scene.next_tokens(life, None);
+    scene.server.answers.forget_permits(PLENTY);
+    scene.ask_and_leave(&asks(&cookie), PAGE).await.unwrap_err();
+    scene.server_answers().await;
+    scene.pass(3500);
+    let next = scene.good(&cookie).await.expect("the next cookie");
+    scene.pass(3500);
+    for replica in [scene.replica(), scene] {
+        assert_eq!(replica.good(&next).await, None, "it is not idle");
     }
 }
