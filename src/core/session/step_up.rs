@@ -103,7 +103,11 @@ mod tests {
 
     use super::*;
     use crate::core::ids::IssuerName;
+    use crate::core::token::TokenRules;
+    use crate::core::token::jwks::KeySet;
+    use crate::core::token::jwt::Unverified;
     use crate::core::token::scope_values::ScopeValues;
+    use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
 
     #[test]
     fn what_is_asked_for_is_read_and_asked_again_as_it_came() {
@@ -158,6 +162,28 @@ mod tests {
             let began = Began { at: now, clock_skew: Duration::from_secs(30) };
             assert_eq!(step_up.is_done(facts, began, now), is_done, "{acr:?} {signed_in_at:?}");
             assert!(StepUp::default().is_done(facts, began, now), "nothing was asked");
+        }
+    }
+
+    /// Else who has just signed in would go round between the two.
+    #[test]
+    fn a_route_and_the_sign_in_judge_alike_however_far_ahead_the_servers_clock_may_be() {
+        let key = &keys().p256;
+        let (set, _) = KeySet::parse(&jwks(&[key.jwk()])).unwrap();
+        let step_up = StepUp::read(None, Some("300")).unwrap();
+        let route = Requirements { signed_in_within: step_up.max_age, ..Requirements::default() };
+        for clock_skew in [0, 30, 90, 300, 600] {
+            let rules = TokenRules { clock_skew: Duration::from_secs(clock_skew), ..rules() };
+            let skew = i64::try_from(clock_skew).unwrap();
+            for ahead in -300..=skew + 1 {
+                let told = serde_json::json!({ "auth_time": NOW.as_secs() + ahead });
+                let text = key.sign(&with(claims(), told));
+                let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules, NOW).unwrap();
+                let began = Began { at: NOW.minus(Duration::from_secs(20)), clock_skew: rules.clock_skew };
+                let is_let_in = route.accept_sign_in((&token).into(), NOW).is_ok();
+                assert_eq!(is_let_in, ahead <= skew, "{ahead} of {skew}");
+                assert_eq!(step_up.is_done((&token).into(), began, NOW), is_let_in, "{ahead} of {skew}");
+            }
         }
     }
 
