@@ -15,6 +15,8 @@ mod json_schema;
 mod machine;
 #[path = "config/providers.rs"]
 mod providers;
+#[path = "config/require.rs"]
+mod require;
 #[path = "config/variables.rs"]
 mod variables;
 #[path = "config/yaml.rs"]

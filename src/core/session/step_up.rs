@@ -8,8 +8,9 @@ use crate::core::route::policy::Requirements;
 use crate::core::time::Timestamp;
 use crate::core::token::facts::TokenFacts;
 
-/// The longest list of `acr_values`, in bytes: it travels in a cookie.
-const LONGEST: usize = 300;
+/// The longest list of `acr_values`, in bytes with a space between: it travels in a cookie, beside where the
+/// sign-in leads.
+pub const LONGEST: usize = 600;
 /// Ten years. More is no wish for a fresh sign-in.
 const OLDEST: u64 = 10 * 365 * 24 * 3600;
 
@@ -31,6 +32,12 @@ impl Began {
     }
 }
 
+/// Whether it is one authentication context that can be asked for and answered: they stand in a list with
+/// spaces between (OpenID Connect Core 1.0 section 3.1.2.1), in a quoted string too (RFC 9470 section 3).
+pub fn is_acr(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// How a person must sign in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepUp {
@@ -48,10 +55,14 @@ impl StepUp {
     pub fn read(acr_values: Option<&str>, max_age: Option<&str>) -> Result<Self, Denial> {
         const ACR: Denial =
             Denial::InvalidRequest("acr_values are visible words with one space between them.");
-        const AGE: Denial = Denial::InvalidRequest("max_age is a number of seconds.");
+        const LENGTH: Denial = Denial::InvalidRequest("acr_values have 600 bytes together at most.");
+        const AGE: Denial = Denial::InvalidRequest("max_age is a number of seconds, of ten years at most.");
         let acr_values = acr_values.unwrap_or_default();
-        let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-        if acr_values.len() > LONGEST || !acr_values.bytes().all(is_visible) {
+        if acr_values.len() > LONGEST {
+            return Err(LENGTH);
+        }
+        let words = acr_values.split(' ').filter(|word| !word.is_empty());
+        if !words.clone().all(is_acr) {
             return Err(ACR);
         }
         let max_age = match max_age {
@@ -62,7 +73,6 @@ impl StepUp {
             }
             Some(_) => return Err(AGE),
         };
-        let words = acr_values.split(' ').filter(|word| !word.is_empty());
         Ok(Self { acr_values: words.map(ToOwned::to_owned).collect(), max_age })
     }
 
@@ -123,6 +133,13 @@ mod tests {
             assert!(read.parameters().eq(parameters), "{read:?}");
         }
         let long = "a".repeat(LONGEST + 1);
+        let says = |acr_values| match StepUp::read(Some(acr_values), None) {
+            Err(Denial::InvalidRequest(why)) => why,
+            read => panic!("{read:?}"),
+        };
+        assert!(says(&long).contains("600 bytes") && LONGEST == 600);
+        assert!(says("a\tb").contains("visible words"));
+        assert!(StepUp::read(Some(&long[1..]), None).is_ok());
         for (acr_values, max_age) in [
             (Some("a\nb"), None),
             (Some("\u{e9}"), None),
