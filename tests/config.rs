@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "config/csrf.rs"]
+mod csrf;
 #[path = "config/dates.rs"]
 mod dates;
 #[path = "config/defaults.rs"]
