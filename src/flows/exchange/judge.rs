@@ -105,7 +105,8 @@ pub(in crate::flows) struct OwnSignIn {
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the
-/// ID token is not of this sign-in; [`Denial::KeysUnavailable`] when that one cannot be verified now.
+/// ID token is not of this sign-in; [`Denial::TakenBack`] when the key that signed that one was revoked;
+/// what [`is_our_outage`] when it cannot be verified now.
 pub(super) async fn judge(
     gate: &Gate,
     live: &Live,
@@ -132,7 +133,9 @@ pub(super) async fn judge(
                 verified
                     .map_err(|not| match not {
                         NotBelieved::Wrong(wrong) => mismatch(client, wrong.why()),
+                        NotBelieved::Revoked => taken_back(client),
                         NotBelieved::KeysUnavailable => Denial::KeysUnavailable,
+                        NotBelieved::RevocationsUnavailable => Denial::RevocationsUnavailable,
                     })?
                     .into(),
             )
@@ -345,6 +348,16 @@ pub(super) fn same_person(client: &Client, before: &SecretString, new: &SecretSt
 fn mismatch(client: &Client, why: &'static str) -> Denial {
     tracing::error!(target: SECURITY, event = "security", client = %client.name, why, "the AS's answer does not fit; it was not handed out");
     Denial::AnswerMismatch
+}
+
+/// Of a sign-in whose ID token a key signed that was revoked.
+fn taken_back(client: &Client) -> Denial {
+    tracing::error!(
+        client = %client.name,
+        issuer = %client.issuer,
+        "the AS gave an ID token that is signed with a key which was revoked here, so nobody is signed in: let it sign with another"
+    );
+    Denial::TakenBack
 }
 
 /// An outage on our side is not the token's fault; each use of it is judged later anyway.
