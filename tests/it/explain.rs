@@ -265,6 +265,7 @@ routes:
         ("PUT", "/oauth/login", None),
         ("POST", "/oauth/callback", None),
         ("GET", "/oauth/logout", None),
+        ("POST", "/oauth/logout/next", None),
         ("POST", "/oauth/session", None),
         ("GET", "/oauth/backchannel-logout", None),
         ("GET", "/oauth/events", None),

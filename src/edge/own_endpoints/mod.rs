@@ -2,7 +2,8 @@
 //! said in a file of its own.
 //!
 //! - `oauth_endpoints`: `/oauth/token` on the wire
-//! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
+//! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback`, `/oauth/logout` and `/oauth/logout/next` on the
+//!   wire
 //! - `session_endpoint`: `/oauth/session` on the wire
 //! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
 //! - `shared_signals`: `/oauth/events` on the wire
@@ -37,9 +38,12 @@ impl Proxy {
     ) -> pingora::Result<()> {
         match target.own {
             Some(OwnEndpoint::Token) => self.answer_token_request(session, context, target).await,
-            Some(endpoint @ (OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout)) => {
-                self.answer_sign_in_or_out(session, context, target, endpoint).await
-            }
+            Some(
+                endpoint @ (OwnEndpoint::Login
+                | OwnEndpoint::Callback
+                | OwnEndpoint::Logout
+                | OwnEndpoint::LogoutNext),
+            ) => self.answer_sign_in_or_out(session, context, target, endpoint).await,
             Some(OwnEndpoint::Session) => self.answer_session_request(session, context, target).await,
             Some(OwnEndpoint::BackchannelLogout) => self.hear_of_logout(session, context).await,
             Some(OwnEndpoint::Events) if !context.live().transmitters.is_empty() => {
