@@ -7,6 +7,8 @@
 mod clients;
 #[path = "config/commands.rs"]
 mod commands;
+#[path = "config/csrf.rs"]
+mod csrf;
 #[path = "config/dates.rs"]
 mod dates;
 #[path = "config/defaults.rs"]
@@ -29,6 +31,8 @@ mod mistakes;
 mod network;
 #[path = "config/providers.rs"]
 mod providers;
+#[path = "config/require.rs"]
+mod require;
 #[path = "config/routes.rs"]
 mod routes;
 #[path = "config/schema.rs"]

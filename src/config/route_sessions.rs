@@ -9,6 +9,7 @@ use crate::core::request::Origin;
 use crate::core::route::TakesSession;
 use crate::core::route::policy::Access;
 use crate::core::route::table::HostPattern;
+use crate::core::session::csrf::Csrf;
 
 /// Of a route that takes only tokens which are bound to a key: a session has none to prove.
 pub(super) fn none(keys: &Keys<'_>, access: &Access) -> Option<TakesSession> {
@@ -45,6 +46,7 @@ pub(super) fn read(
     };
     if let Some(client) = client.filter(|_| !named && !is_public) {
         warn_of_host(keys, around, host, client);
+        warn_of_windows(keys, around, host, client);
     }
     let extends = keys.get("extends_session");
     let counts = extends.as_ref().is_none_or(crate::config::read::Value::flag);
@@ -73,6 +75,20 @@ fn warn_of_host(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPa
             "host",
             format!(
                 "the route takes the session of `{}`, but is of another `host` than `public_url` (`{public}`), and the session's cookie never comes there; serve it at that host, or name with `clients` whose tokens it takes",
+                client.name
+            ),
+        );
+    }
+}
+
+/// Of an application that knows nothing of the gateway, where no window that goes there passes.
+fn warn_of_windows(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPattern>, client: &Client) {
+    let by_metadata = client.session.as_ref().is_some_and(|mode| mode.csrf == Csrf::FetchMetadata);
+    if by_metadata && out_of_reach(around, host).is_none() {
+        keys.warn(
+            "sign_in",
+            format!(
+                "the route takes the session of `{0}` (`csrf: fetch_metadata`) without `sign_in`, so every window that goes there is 403 for whoever is signed in; where it has pages, add `sign_in: {0}`",
                 client.name
             ),
         );

@@ -26,6 +26,7 @@ use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{Dpop, Route};
+use crate::core::session::step_up::{LONGEST as LONGEST_ACR_VALUES, is_acr};
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
 pub(super) fn read(
@@ -100,6 +101,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
+    check_length(keys, around, &access);
     route_claims::check_issuer_names(keys, around.issuers, &access);
     route_claims::warn_of_namesakes(keys, around.issuers, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
@@ -268,13 +270,48 @@ fn requirements(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPa
     let scopes = |key| require.get(key).map(scope_values).unwrap_or_default();
     let (scope, any_scope) = (scopes("scope"), scopes("any_scope"));
     let claims = require.get("claims").map(|value| route_claims::read(&value, path)).unwrap_or_default();
-    let acr = require.texts("acr").unwrap_or_default().into_iter().map(|(_, text)| text).collect();
+    let acr = require.get("acr").as_ref().map(acr_values).unwrap_or_default();
     let within = require.get("signed_in_within");
     let bounds = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
     let signed_in_within = within.and_then(|value| value.duration(bounds));
     let issuers = issuers(keys, around);
     let clients = clients(keys, around, issuers.as_deref());
     Requirements { scope, any_scope, claims, acr, signed_in_within, issuers, clients }
+}
+
+/// Authentication contexts that somebody can sign in by. An authorization server is asked for all of them at
+/// once, with a space between (OpenID Connect Core 1.0 section 3.1.2.1).
+fn acr_values(value: &Value<'_>) -> Vec<String> {
+    let mut read = Vec::new();
+    for (item, text) in value.texts().unwrap_or_default() {
+        if text.contains(' ') {
+            item.wrong("has a space in it, by which authorization servers tell several apart, so none ever answers with it; write a list, like `[gold, silver]`");
+        } else if !is_acr(&text) {
+            item.wrong("has a character that is not visible ASCII, and no request can ask an authorization server for it (RFC 9470 section 3); write it as that server names it, like `urn:example:mfa`");
+        }
+        read.push(text);
+    }
+    read
+}
+
+/// What the gateway asks for where it signs people in has a longest list.
+fn check_length(keys: &Keys<'_>, around: &RouteContext<'_>, access: &Access) {
+    let Access::Protected(required) = access else { return };
+    let bytes = required.acr.join(" ").len();
+    let signs_in =
+        |client: &&Client| client.login.is_some() && access.takes(&client.issuer, &client.client_id);
+    if bytes <= LONGEST_ACR_VALUES {
+        return;
+    }
+    if let Some(client) = around.pages.iter().find(signs_in) {
+        keys.section("require").wrong(
+            "acr",
+            format!(
+                "its values have {bytes} bytes together, and {LONGEST_ACR_VALUES} can be asked for at a sign-in, which the gateway does for `{}`; name fewer, or let the route take other `clients`",
+                client.name
+            ),
+        );
+    }
 }
 
 fn issuers(keys: &Keys<'_>, around: &RouteContext<'_>) -> Option<Vec<IssuerName>> {

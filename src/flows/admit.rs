@@ -518,6 +518,8 @@ mod tests {
             ("/oauth/callback/a/b", Some(OwnEndpoint::Unknown)),
             ("/oauth/logout", Some(OwnEndpoint::Logout)),
             ("/oauth/logout/", Some(OwnEndpoint::Unknown)),
+            ("/oauth/logout/next?client_id=x", Some(OwnEndpoint::LogoutNext)),
+            ("/oauth/logout/next/", Some(OwnEndpoint::Unknown)),
             ("/oauth/session", Some(OwnEndpoint::Session)),
             ("/oauth/session/x", Some(OwnEndpoint::Unknown)),
             ("/oauth/sessions", Some(OwnEndpoint::Unknown)),

@@ -38,6 +38,7 @@ use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::Presentation;
 use crate::state::live::Live;
 
+mod session;
 mod token;
 
 /// What came of one step.
@@ -54,7 +55,7 @@ pub enum Outcome {
 /// One step, in words.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// `method`, `target`, `route`, `token`, `require`
+    /// `method`, `target`, `route`, `token`, `session`, `require`
     pub part: &'static str,
     pub outcome: Outcome,
     pub what: String,
@@ -268,6 +269,7 @@ impl Story<'_> {
                     None => "no credential comes along".to_owned(),
                 };
                 self.say("token", Outcome::Holds, "none", about);
+                self.session(route);
                 return Ok(None);
             }
             Err(denial) => {
@@ -314,6 +316,17 @@ impl Story<'_> {
         );
         self.possession(&token, scheme)?;
         Ok(Some(token))
+    }
+
+    /// Which requests may use a session of the route; which this one is only its browser could say.
+    fn session(&mut self, route: &Route) {
+        let Some(takes) = &route.session else { return };
+        let client = self.live.settings.clients.iter().find(|client| client.name == takes.client);
+        let Some((client, mode)) = client.and_then(|client| Some((client, client.session.as_ref()?))) else {
+            return;
+        };
+        let who = session::who_may_use(client, mode, takes.signs_in);
+        self.say("session", Outcome::NotAsked, "who may use it", who);
     }
 
     /// Whether the token came in the way that it asks for. Its proof is made by the caller, for one request

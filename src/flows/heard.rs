@@ -1,6 +1,7 @@
 //! What the receivers of pushed tokens share ([`super::backchannel_logout`], [`super::hear_signal`]): they
-//! take nothing from browsers, nothing that is signed by a key that was taken back, and each token once; what
-//! is taken back by it is audited like what an operator takes back.
+//! take nothing from browsers, nothing that is signed by a key that was taken back (nor does
+//! [`super::verify_id_token`]), and each token once; what is taken back by it is audited like what an
+//! operator takes back.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};

@@ -15,7 +15,7 @@
 //! - `token_endpoint`: `/oauth/token`, by the kind of client: `exchange` (with a cookie) or `pass_through`
 //!   (native)
 //! - `sign_in`: `/oauth/login` and `/oauth/callback`; `verify_id_token`: what comes of a sign-in
-//! - `sign_out`: `DELETE /oauth/token` and `/oauth/logout`
+//! - `sign_out`: `DELETE /oauth/token` and `/oauth/logout`, with the way on from there
 //! - `call_authorization_server`: the gateway as a client
 //!
 //! Taking access back:

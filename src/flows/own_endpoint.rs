@@ -7,6 +7,7 @@ use http::Method;
 use crate::core::denial::Denial;
 use crate::core::ids::RouteName;
 use crate::core::route::resource::WELL_KNOWN;
+use crate::core::session::sign_out::NEXT;
 
 /// Tollgate's own paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum OwnEndpoint {
     Callback,
     /// `/oauth/logout`
     Logout,
+    /// `/oauth/logout/next`
+    LogoutNext,
     /// `/oauth/session`
     Session,
     /// `/oauth/backchannel-logout`
@@ -62,6 +65,7 @@ impl OwnEndpoint {
         row(Self::Login, "/oauth/login", GET, false),
         row(Self::Callback, "/oauth/callback", GET, false),
         row(Self::Logout, "/oauth/logout", POST, true),
+        row(Self::LogoutNext, NEXT, GET, false),
         row(Self::Session, "/oauth/session", READ, true),
         row(Self::BackchannelLogout, "/oauth/backchannel-logout", POST, false),
         row(Self::Events, "/oauth/events", POST, false),

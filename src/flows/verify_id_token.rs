@@ -1,5 +1,6 @@
 //! Whether an ID token is good for this client: `core::token::id_token` judges it, with keys that are fetched
-//! once if nobody knows the one that it names.
+//! once if nobody knows the one that it names. What a key signs that was taken back here is believed no more
+//! than any other word of it.
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
@@ -7,6 +8,7 @@ use crate::core::token::id_token::{Expected, Plausible, VerifiedIdToken};
 use crate::core::token::jwt::Unverified;
 use crate::core::token::to_client::Wrong;
 use crate::flows::Gate;
+use crate::flows::heard::check_signer;
 use crate::flows::keep_keys_fresh::{Means, keys_for_one_time_message};
 use crate::state::issuer_keys::IssuerState;
 
@@ -15,15 +17,21 @@ use crate::state::issuer_keys::IssuerState;
 pub enum NotBelieved {
     #[error("{0}")]
     Wrong(#[from] Wrong),
+    #[error("the key that signed it, or its issuer, was revoked here")]
+    Revoked,
     /// Nobody can tell now.
     #[error("the issuer's keys are not available")]
     KeysUnavailable,
+    /// Nobody can tell now.
+    #[error("what was revoked is not known")]
+    RevocationsUnavailable,
 }
 
 /// Judges an ID token of this issuer. `limit`: the longest that is looked at, in bytes.
 ///
 /// # Errors
-/// The first thing that is wrong with it, or that its issuer's keys are not at hand.
+/// The first thing that is wrong with it, or that nobody can tell: its issuer's keys are not at hand, or the
+/// list of what was taken back.
 pub async fn verify_id_token(
     gate: &Gate,
     issuer: &IssuerState,
@@ -40,5 +48,10 @@ pub async fn verify_id_token(
         Denial::UnknownKey => NotBelieved::Wrong(denial.into()),
         _ => NotBelieved::KeysUnavailable,
     })?;
-    Ok(plausible.verify(&keys, expected)?)
+    let verified = plausible.verify(&keys, expected)?;
+    check_signer(gate, &issuer.settings.rules.iss, verified.kid(), now).map_err(|denial| match denial {
+        Denial::Revoked => NotBelieved::Revoked,
+        _ => NotBelieved::RevocationsUnavailable,
+    })?;
+    Ok(verified)
 }

@@ -265,6 +265,7 @@ routes:
         ("PUT", "/oauth/login", None),
         ("POST", "/oauth/callback", None),
         ("GET", "/oauth/logout", None),
+        ("POST", "/oauth/logout/next", None),
         ("POST", "/oauth/session", None),
         ("GET", "/oauth/backchannel-logout", None),
         ("GET", "/oauth/events", None),
@@ -326,6 +327,38 @@ async fn it_says_what_a_bound_token_needs() {
     let (_, text) = explain(gateway.folder(), &["GET", "/bound/x"]).await;
     assert!(text.contains("WWW-Authenticate: DPoP realm=") && !text.contains("Bearer"), "{text}");
     assert!(text.contains("-   dpop: a token is bound to a key"), "{text}");
+}
+
+#[tokio::test]
+async fn it_says_which_requests_may_use_a_session() {
+    let gateway = Gateway::unready(
+        "issuers: { as: { url: \"http://127.0.0.1:9\", audience: api } }
+clients:
+  portal: { mode: session, csrf_header: X-Portal, origins: [\"http://gate.localhost:8080\", \"http://app.gate.localhost:3000\"] }
+  wiki: { mode: session, csrf: fetch_metadata }
+routes:
+  - { path: /api/*, to: \"http://127.0.0.1:9\", clients: portal }
+  - { path: /app/*, to: \"http://127.0.0.1:9\", sign_in: portal }
+  - { path: /raw/*, to: \"http://127.0.0.1:9\", clients: wiki }
+  - { path: /wiki/*, to: \"http://127.0.0.1:9\", sign_in: wiki }
+",
+        |_| {},
+    )
+    .unwrap();
+    let pages = "`x-portal: 1` from a page of http://gate.localhost:8080, http://app.gate.localhost:3000\n";
+    let by_word = "`x-csrf: 1` from a page of http://gate.localhost:8080, or without it what the browser calls \
+                   Sec-Fetch-Site: same-origin (`csrf: fetch_metadata`)\n";
+    let (window, none) = ("?   who may use it  a window that goes there", "?   who may use it  no window");
+    for (path, windows, others) in [
+        ("/api/x", none, pages),
+        ("/app/x", window, pages),
+        ("/raw/x", none, by_word),
+        ("/wiki/x", window, by_word),
+    ] {
+        let (code, text) = explain(gateway.folder(), &["GET", path]).await;
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains(windows) && text.contains(&format!("; else {others}")), "{path}: {text}");
+    }
 }
 
 #[tokio::test]

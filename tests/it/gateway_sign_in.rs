@@ -327,6 +327,8 @@ async fn scripts_and_other_methods_are_told_so_in_json() {
         ("POST", "/oauth/callback?code=a&state=b.web-app", 405, Some("GET")),
         ("GET", "/oauth/logout?client_id=web-app", 405, Some("POST")),
         ("DELETE", "/oauth/logout?client_id=web-app", 405, Some("POST")),
+        ("GET", "/oauth/logout/next?client_id=web-app", 403, None),
+        ("POST", "/oauth/logout/next?client_id=web-app", 405, Some("GET")),
     ] {
         world.client.send(request(method, target, &script, b"")).await;
         let answer = world.client.answer_to(method).await.unwrap();
@@ -375,6 +377,38 @@ async fn a_sign_out_leads_a_browser_to_the_server_and_tells_a_script_where() {
         assert_eq!((answer.status, answer.header("content-type")), (403, Some(content_type)));
         assert!(answer.all("set-cookie").is_empty());
     }
+}
+
+/// Script of this origin reads every page of it, in whatever window; a redirect's address it does not.
+#[tokio::test]
+async fn the_id_token_of_a_session_goes_to_the_server_by_a_redirect_and_stands_in_no_page() {
+    let mut world = World::with("mode: session").await;
+    let callback = world.begin("client_id=web-app").await;
+    world.send("GET", &format!("/oauth/callback?{callback}"), &OWN, "").await;
+    let form = [OWN[0], OWN[1], OWN[2], ("Origin", "http://gate.localhost:8080")];
+    let answer = world.send("POST", "/oauth/logout?client_id=web-app", &form, "").await;
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+    let next = "url=&#x2f;oauth&#x2f;logout&#x2f;next?client_id=web-app\">";
+    let text = page(&answer);
+    assert!(text.contains(next) && !text.contains("id_token_hint") && !text.contains("ey"), "{text}");
+    let kept = answer.all("set-cookie")[1];
+    assert!(kept.starts_with("__Host-Http-tollgate--out-web-app="), "{kept}");
+    assert!(kept.ends_with("; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Strict"), "{kept}");
+
+    let target = "/oauth/logout/next?client_id=web-app";
+    let out = format!("{}/out?", world.server.url());
+    let answer = world.send("GET", target, &OWN, "").await;
+    let location = answer.header("location").unwrap();
+    assert!(answer.status == 303 && location.starts_with(&format!("{out}id_token_hint=ey")), "{location}");
+    assert!(answer.body.is_empty());
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+    assert!(world.cookies.is_empty(), "{:?}", world.cookies);
+    let again = world.send("GET", target, &OWN, "").await;
+    assert_eq!((again.status, again.header("location")), (303, Some(&*format!("{out}client_id=web-app"))));
+    let nobody = world.send("GET", "/oauth/logout/next?client_id=x", &OWN, "").await;
+    assert_eq!(nobody.status, 400);
+    page(&nobody);
 }
 
 #[tokio::test]

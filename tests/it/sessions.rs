@@ -512,6 +512,11 @@ async fn a_script_without_a_session_is_told_where_to_sign_in_and_never_sent_ther
         assert_eq!(answer.status, 403, "{method}");
         assert_eq!(answer.json()["type"], "urn:tollgate:refusal:cross_site_request");
     }
+    // A window hears that this is no page, and what would make it one.
+    let answer = world.ask("GET", "/api/x", &PAGE, &[("Cookie", &world.session())]).await;
+    let text = String::from_utf8(answer.body.clone()).unwrap();
+    assert_eq!((answer.status, answer.header("set-cookie")), (403, None));
+    assert!(text.contains("A session opens no page here") && text.contains("needs sign_in"), "{text}");
     assert!(upstream.received().is_empty());
     assert_eq!(world.exchanges(), 0);
 }

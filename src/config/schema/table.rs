@@ -366,7 +366,7 @@ const REQUIRE: &[Key] = &[
         "acr",
         OneOrMany("text"),
         Otherwise("any"),
-        "One of these authentication contexts (RFC 9470), as `acr` of the access token says.",
+        "One of these authentication contexts (RFC 9470), as `acr` of the access token says: visible ASCII without spaces, and where the gateway signs people in 600 bytes together at most.",
         "[urn:example:mfa]",
     ),
     key(

@@ -156,7 +156,15 @@ impl Denial {
                 "cross_site_request",
                 None,
                 "This page may not do this",
-                "A session is used by pages of the client's origins, which send its csrf_header with the value 1.",
+                "A session is used by pages of the client's origins, which send its csrf_header with the value 1; with csrf: fetch_metadata, also without it by pages of the gateway's own origin.",
+                Warn,
+            ),
+            Self::WindowWithoutSignIn => row(
+                StatusCode::FORBIDDEN,
+                "window_without_sign_in",
+                None,
+                "A session opens no page here",
+                "A window that goes somewhere uses a session only where the route has sign_in, whatever csrf of the client is: no link sends its csrf_header. Where this is a page, its route needs sign_in.",
                 Warn,
             ),
             Self::PageLoadNotShown => {

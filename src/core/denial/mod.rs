@@ -99,6 +99,8 @@ pub enum Denial {
     },
     /// A session cookie came with a request that is not known to be of one of the client's pages.
     CrossSiteRequest,
+    /// A window goes somewhere with a session, where the route does not say that it is a page (`sign_in`).
+    WindowWithoutSignIn,
     /// A person opens a page with a session, or signs in for one, and the browser does not say so (Fetch
     /// Metadata).
     PageLoadNotShown,

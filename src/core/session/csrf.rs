@@ -70,13 +70,18 @@ pub struct SessionUse<'a> {
 ///
 /// # Errors
 /// [`Denial::CrossSiteRequest`] for everything that is not known to come from one of the client's pages;
-/// [`Denial::PageLoadNotShown`] where a person opens a page, and the browser does not say enough of it.
+/// [`Denial::PageLoadNotShown`] where a person opens a page, and the browser does not say enough of it;
+/// [`Denial::WindowWithoutSignIn`] where they go to what is no page.
 pub fn may_use_session(asked: SessionUse<'_>, pages: Pages<'_>) -> Result<(), Denial> {
     if passes(asked, pages).unwrap_or(false) {
         return Ok(());
     }
-    let opens_page = asked.signs_in && reads(asked.method) && goes_there(asked.headers);
-    Err(if opens_page { Denial::PageLoadNotShown } else { Denial::CrossSiteRequest })
+    let is_window = reads(asked.method) && goes_there(asked.headers);
+    Err(match (is_window, asked.signs_in) {
+        (true, true) => Denial::PageLoadNotShown,
+        (true, false) => Denial::WindowWithoutSignIn,
+        (false, _) => Denial::CrossSiteRequest,
+    })
 }
 
 fn reads(method: &Method) -> bool {
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_whose_browser_does_not_say_that_it_opens_a_page_hears_that() {
+    fn a_person_who_opens_a_page_that_is_not_known_for_one_hears_why() {
         const HTML: (&str, &str) = ("accept", "text/html");
         let denied = |method: &Method, signs_in, fields: Fields<'_>| {
             let mut headers = HeaderMap::new();
@@ -226,17 +231,27 @@ mod tests {
             .unwrap_err()
         };
         let by_worker = [CROSS, NAVIGATE, ("sec-fetch-dest", "empty")];
-        for (what, method, signs_in, fields, is_said) in [
-            ("a browser of before", Method::GET, true, &[HTML][..], true),
-            ("one that names no destination", Method::GET, true, &[CROSS, NAVIGATE, HTML], true),
-            ("passed on by a service worker", Method::HEAD, true, &by_worker, true),
-            ("not a page", Method::GET, false, &by_worker, false),
-            ("a form", Method::POST, true, &by_worker, false),
-            ("in a frame", Method::GET, true, &[CROSS, NAVIGATE, ("sec-fetch-dest", "iframe")], false),
-            ("a script of before", Method::GET, true, &[HTML, EVIL], false),
-            ("a script", Method::GET, true, &[CORS, HTML], false),
+        let (no_window, none) = (Denial::CrossSiteRequest, ("sec-fetch-site", "none"));
+        for (what, method, signs_in, fields, expected) in [
+            ("a browser of before", Method::GET, true, &[HTML][..], Denial::PageLoadNotShown),
+            ("no destination", Method::GET, true, &[CROSS, NAVIGATE, HTML], Denial::PageLoadNotShown),
+            ("by a service worker", Method::HEAD, true, &by_worker, Denial::PageLoadNotShown),
+            ("not a page", Method::GET, false, &by_worker, Denial::WindowWithoutSignIn),
+            ("a link there", Method::GET, false, &[SAME, NAVIGATE, DOCUMENT], Denial::WindowWithoutSignIn),
+            ("typed", Method::HEAD, false, &[none, NAVIGATE, DOCUMENT], Denial::WindowWithoutSignIn),
+            ("a form", Method::POST, true, &by_worker, no_window.clone()),
+            ("a form there", Method::POST, false, &[CROSS, NAVIGATE, DOCUMENT], no_window.clone()),
+            (
+                "a frame",
+                Method::GET,
+                true,
+                &[CROSS, NAVIGATE, ("sec-fetch-dest", "iframe")],
+                no_window.clone(),
+            ),
+            ("a script of before", Method::GET, true, &[HTML, EVIL], no_window.clone()),
+            ("a script", Method::GET, true, &[CORS, HTML], no_window.clone()),
+            ("a script there", Method::GET, false, &[SAME, CORS, EMPTY], no_window),
         ] {
-            let expected = if is_said { Denial::PageLoadNotShown } else { Denial::CrossSiteRequest };
             assert_eq!(denied(&method, signs_in, fields), expected, "{what}");
         }
     }

@@ -12,7 +12,7 @@
 //! - `pkce`: proof keys (RFC 7636)
 //! - `navigation`: whether a request is a navigation of a browser
 //! - `return_to`: where a sign-in leads
-//! - `transaction`: a sign-in under way, in a cookie of its own
+//! - `transaction`: a sign-in under way, in a cookie of its own; `sign_out`: a sign-out
 //! - `authorization`: what is asked of an authorization endpoint, and what comes back (RFC 6749, RFC 9207)
 //! - `step_up`: a stronger or fresher sign-in (RFC 9470)
 //! - `oauth`: what goes to the AS and what comes back, as allow-lists (RFC 6749)
@@ -30,6 +30,7 @@ pub mod pkce;
 pub mod return_to;
 pub mod ride;
 pub mod sealed;
+pub mod sign_out;
 pub mod step_up;
 pub mod transaction;
 pub mod way_in;

@@ -34,6 +34,8 @@ pub enum Purpose {
     Session,
     /// A sign-in under way.
     Transaction,
+    /// A sign-out under way.
+    SignOut,
     /// An answer kept for its window.
     Answer,
     /// An access token kept for a session.
@@ -41,14 +43,15 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    pub const ALL: [Self; 5] =
-        [Self::Refresh, Self::Session, Self::Transaction, Self::Answer, Self::AccessToken];
+    pub const ALL: [Self; 6] =
+        [Self::Refresh, Self::Session, Self::Transaction, Self::SignOut, Self::Answer, Self::AccessToken];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Refresh => "refresh",
             Self::Session => "session",
             Self::Transaction => "transaction",
+            Self::SignOut => "sign out",
             Self::Answer => "answer",
             Self::AccessToken => "access token",
         }

@@ -8,8 +8,9 @@ use crate::core::route::policy::Requirements;
 use crate::core::time::Timestamp;
 use crate::core::token::facts::TokenFacts;
 
-/// The longest list of `acr_values`, in bytes: it travels in a cookie.
-const LONGEST: usize = 300;
+/// The longest list of `acr_values`, in bytes with a space between: it travels in a cookie, beside where the
+/// sign-in leads.
+pub const LONGEST: usize = 600;
 /// Ten years. More is no wish for a fresh sign-in.
 const OLDEST: u64 = 10 * 365 * 24 * 3600;
 
@@ -31,6 +32,12 @@ impl Began {
     }
 }
 
+/// Whether it is one authentication context that can be asked for and answered: they stand in a list with
+/// spaces between (OpenID Connect Core 1.0 section 3.1.2.1), in a quoted string too (RFC 9470 section 3).
+pub fn is_acr(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// How a person must sign in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepUp {
@@ -48,10 +55,14 @@ impl StepUp {
     pub fn read(acr_values: Option<&str>, max_age: Option<&str>) -> Result<Self, Denial> {
         const ACR: Denial =
             Denial::InvalidRequest("acr_values are visible words with one space between them.");
-        const AGE: Denial = Denial::InvalidRequest("max_age is a number of seconds.");
+        const LENGTH: Denial = Denial::InvalidRequest("acr_values have 600 bytes together at most.");
+        const AGE: Denial = Denial::InvalidRequest("max_age is a number of seconds, of ten years at most.");
         let acr_values = acr_values.unwrap_or_default();
-        let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-        if acr_values.len() > LONGEST || !acr_values.bytes().all(is_visible) {
+        if acr_values.len() > LONGEST {
+            return Err(LENGTH);
+        }
+        let words = acr_values.split(' ').filter(|word| !word.is_empty());
+        if !words.clone().all(is_acr) {
             return Err(ACR);
         }
         let max_age = match max_age {
@@ -62,7 +73,6 @@ impl StepUp {
             }
             Some(_) => return Err(AGE),
         };
-        let words = acr_values.split(' ').filter(|word| !word.is_empty());
         Ok(Self { acr_values: words.map(ToOwned::to_owned).collect(), max_age })
     }
 
@@ -103,7 +113,11 @@ mod tests {
 
     use super::*;
     use crate::core::ids::IssuerName;
+    use crate::core::token::TokenRules;
+    use crate::core::token::jwks::KeySet;
+    use crate::core::token::jwt::Unverified;
     use crate::core::token::scope_values::ScopeValues;
+    use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
 
     #[test]
     fn what_is_asked_for_is_read_and_asked_again_as_it_came() {
@@ -119,6 +133,13 @@ mod tests {
             assert!(read.parameters().eq(parameters), "{read:?}");
         }
         let long = "a".repeat(LONGEST + 1);
+        let says = |acr_values| match StepUp::read(Some(acr_values), None) {
+            Err(Denial::InvalidRequest(why)) => why,
+            read => panic!("{read:?}"),
+        };
+        assert!(says(&long).contains("600 bytes") && LONGEST == 600);
+        assert!(says("a\tb").contains("visible words"));
+        assert!(StepUp::read(Some(&long[1..]), None).is_ok());
         for (acr_values, max_age) in [
             (Some("a\nb"), None),
             (Some("\u{e9}"), None),
@@ -158,6 +179,28 @@ mod tests {
             let began = Began { at: now, clock_skew: Duration::from_secs(30) };
             assert_eq!(step_up.is_done(facts, began, now), is_done, "{acr:?} {signed_in_at:?}");
             assert!(StepUp::default().is_done(facts, began, now), "nothing was asked");
+        }
+    }
+
+    /// Else who has just signed in would go round between the two.
+    #[test]
+    fn a_route_and_the_sign_in_judge_alike_however_far_ahead_the_servers_clock_may_be() {
+        let key = &keys().p256;
+        let (set, _) = KeySet::parse(&jwks(&[key.jwk()])).unwrap();
+        let step_up = StepUp::read(None, Some("300")).unwrap();
+        let route = Requirements { signed_in_within: step_up.max_age, ..Requirements::default() };
+        for clock_skew in [0, 30, 90, 300, 600] {
+            let rules = TokenRules { clock_skew: Duration::from_secs(clock_skew), ..rules() };
+            let skew = i64::try_from(clock_skew).unwrap();
+            for ahead in -300..=skew + 1 {
+                let told = serde_json::json!({ "auth_time": NOW.as_secs() + ahead });
+                let text = key.sign(&with(claims(), told));
+                let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules, NOW).unwrap();
+                let began = Began { at: NOW.minus(Duration::from_secs(20)), clock_skew: rules.clock_skew };
+                let is_let_in = route.accept_sign_in((&token).into(), NOW).is_ok();
+                assert_eq!(is_let_in, ahead <= skew, "{ahead} of {skew}");
+                assert_eq!(step_up.is_done((&token).into(), began, NOW), is_let_in, "{ahead} of {skew}");
+            }
         }
     }
 

@@ -268,6 +268,24 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_way_back_and_the_longest_step_up_fit_a_cookie_together() {
+        use crate::core::session::{return_to, step_up};
+        let client = "c".repeat(64);
+        let random = Secret::new([7; 96]);
+        let step_up = StepUp {
+            acr_values: vec!["a".repeat(step_up::LONGEST)],
+            max_age: Some(Duration::from_secs(u64::MAX)),
+        };
+        let at = Registration { iss: "i".repeat(100), client_id: "d".repeat(64) };
+        let back = "b".repeat(return_to::LONGEST);
+        let longest = Transaction::begin(&client, &random, back, step_up, at, Timestamp::from_secs(1 << 40));
+        let name = cookie_name(&client, &longest.state);
+        // Version, key, nonce and tag are sealed with it, as base64.
+        let sealed = "s".repeat((longest.to_bytes().expose().len() + 33) * 4 / 3 + 1);
+        assert!(cookie::set(attributes(&name), &sealed, LIFETIME).is_ok());
+    }
+
+    #[test]
     fn a_person_has_ten_minutes() {
         let transaction = transaction();
         assert!(!transaction.is_over(Timestamp::from_secs(1599)));

@@ -201,6 +201,28 @@ mod tests {
         assert_eq!(of(&max_age, &Asked(&Method::GET, true, true, &PAGE)), sign_in("&max_age=0"));
     }
 
+    /// What `check` lets a route ask for.
+    #[test]
+    fn what_a_route_asks_for_is_read_as_that_where_the_sign_in_begins() {
+        use crate::core::session::oauth::request::Parameters;
+        use crate::core::session::step_up::{LONGEST, StepUp, is_acr};
+        let saml =
+            ["PasswordProtectedTransport", "TimeSyncToken", "SmartcardPKI", "X509", "Kerberos", "TLSClient"];
+        let saml = saml.map(|name| format!("urn:oasis:names:tc:SAML:2.0:ac:classes:{name}")).to_vec();
+        for acr_values in [saml, vec!["~!\"\\%+&=".to_owned()], vec!["a".repeat(LONGEST)], vec![]] {
+            assert!(acr_values.iter().all(|acr| is_acr(acr)));
+            for max_age in [Some(Duration::from_secs(366 * 86_400)), Some(Duration::from_secs(1)), None] {
+                let denial = Denial::StepUp { acr_values: acr_values.clone(), max_age };
+                let Some(WayIn::SignIn(url)) = of(&denial, &Asked(&Method::GET, true, true, &PAGE)) else {
+                    panic!("not sent there")
+                };
+                let asked = Parameters::from_form(url.split_once('?').unwrap().1.as_bytes()).unwrap();
+                let read = StepUp::read(asked.get("acr_values"), asked.get("max_age"));
+                assert_eq!(read, Ok(StepUp { acr_values: acr_values.clone(), max_age }));
+            }
+        }
+    }
+
     #[test]
     fn a_script_comes_back_to_its_own_page_where_that_is_ours_and_else_to_the_client_s_pages() {
         let to = |referrer| of(&NONE, &Asked(&Method::POST, false, false, &[("referer", referrer)]));

@@ -47,6 +47,7 @@ pub struct VerifiedIdToken {
     subject: String,
     session: Option<String>,
     signed_in_at: Option<Timestamp>,
+    kid: Option<String>,
     expires_at: Timestamp,
     claims: Map<String, Value>,
 }
@@ -81,13 +82,13 @@ impl<'t, 'r> Plausible<'t, 'r> {
         check_access_token_hash(&proven, expected.access_token)?;
         let subject = proven.identifier("sub")?.ok_or(Wrong("The token has no sub."))?;
         let session = proven.identifier("sid")?;
-        let Proven { claims, times, .. } = proven;
+        let Proven { claims, times, kid, .. } = proven;
         let signed_in_at = date(&claims, "auth_time")
             .ok()
             .flatten()
             .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
         let (issuer, expires_at) = (rules.issuer.clone(), times.expires_at);
-        Ok(VerifiedIdToken { issuer, subject, session, signed_in_at, expires_at, claims })
+        Ok(VerifiedIdToken { issuer, subject, session, signed_in_at, kid, expires_at, claims })
     }
 }
 
@@ -128,6 +129,11 @@ impl VerifiedIdToken {
 
     pub fn acr(&self) -> Option<&str> {
         self.claims.get("acr").and_then(Value::as_str)
+    }
+
+    /// The name that its issuer gave the key that signed it.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
     }
 
     /// `exp`, without the clock skew that verification allows.

@@ -2,7 +2,8 @@
 //! a file of its own, which writes nothing itself.
 //!
 //! - `token_endpoint`: `/oauth/token` on the wire
-//! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
+//! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback`, `/oauth/logout` and `/oauth/logout/next` on the
+//!   wire
 //! - `session_endpoint`: `/oauth/session` on the wire
 //! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
 //! - `shared_signals`: `/oauth/events` on the wire
@@ -47,7 +48,7 @@ impl Proxy {
         let Some(who) = context.who.clone() else { return Err(context.fail(Denial::Internal)) };
         let reply = match endpoint {
             OwnEndpoint::Token => token_endpoint::answer(gate, live, session, target, &who).await?,
-            OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout => {
+            OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout | OwnEndpoint::LogoutNext => {
                 let (request, pages) = (session.req_header(), &serving.pages);
                 let asked = EndpointRequest { gate, live, pages, request, target, who: &who };
                 sign_in_endpoints::answer(asked, endpoint).await

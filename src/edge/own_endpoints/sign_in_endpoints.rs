@@ -1,5 +1,6 @@
-//! `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire: asks the flows, writes what they say. A
-//! person gets pages, a script JSON; nothing of it may be stored by anybody.
+//! `/oauth/login`, `/oauth/callback`, `/oauth/logout` and `/oauth/logout/next` on the wire: asks the flows,
+//! writes what they say. A person gets pages, a script JSON; nothing of it may be stored by anybody. No page
+//! may have a token in it: script of the same origin reads it, in whatever window it is.
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::sign_in::callback::{self, Arrived};
 use crate::flows::sign_in::{SignInRefusal, login};
+use crate::flows::sign_out::lead_on::{LedOn, lead_on};
 use crate::flows::sign_out::logout::{SignOutBy, SignedOut, log_out};
 use crate::state::live::Live;
 
@@ -61,6 +63,7 @@ impl EndpointRequest<'_> {
 pub(crate) async fn answer(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> EndpointReply {
     match endpoint {
         OwnEndpoint::Logout => sign_out(asked).await,
+        OwnEndpoint::LogoutNext => go_on_signing_out(asked).await,
         endpoint => sign_in(asked, endpoint).await.unwrap_or_else(|refusal| asked.refuse(refusal)),
     }
 }
@@ -112,14 +115,11 @@ async fn sign_out(asked: EndpointRequest<'_>) -> EndpointReply {
             return refused(refusal, form, asked.who.ids.request_id.as_str());
         }
     };
-    let SignedOut { end_session, else_to, set_cookie, client, subject, family } = signed_out;
+    let SignedOut { end_session, goes_to, set_cookies, client, subject, family } = signed_out;
     let mut answer = match by {
         // No redirect: the page whose form it was may allow its forms no other origin (CSP Level 3,
-        // form-action), and browsers hold a form's redirects to that. The page has the ID token in it,
-        // nothing keeps it, and no page is told where its visitor came from.
-        SignOutBy::Navigation => {
-            asked.pages.goes_on(end_session.as_ref().map_or(else_to.as_str(), |url| url.as_str()))
-        }
+        // form-action), and browsers hold a form's redirects to that.
+        SignOutBy::Navigation => asked.pages.goes_on(&goes_to),
         SignOutBy::Script => {
             let body = json!({ "end_session_url": end_session.as_ref().map(|url| url.as_str()) });
             let mut answer = Answer::json(StatusCode::OK, body.to_string().into()).no_store();
@@ -127,10 +127,34 @@ async fn sign_out(asked: EndpointRequest<'_>) -> EndpointReply {
             answer
         }
     };
-    if let Some(cookie) = set_cookie {
+    for cookie in set_cookies {
         answer.set(header::SET_COOKIE, cookie);
     }
     EndpointReply { subject, family, ..done(answer, "signed_out", client) }
+}
+
+async fn go_on_signing_out(asked: EndpointRequest<'_>) -> EndpointReply {
+    let LedOn { goes_to, set_cookie, client } = match led_on(asked).await {
+        Ok(led_on) => led_on,
+        Err(refusal) => {
+            let form = Form::fit_for(asked.request, asked.pages);
+            return refused(refusal, form, asked.who.ids.request_id.as_str());
+        }
+    };
+    // No browser tells a script, or a service worker, where a navigation is redirected to.
+    let mut answer = Answer::see_other(&goes_to);
+    if let Some(cookie) = set_cookie {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    done(answer, "sign_out_goes_on", client)
+}
+
+async fn led_on(asked: EndpointRequest<'_>) -> Result<LedOn, OAuthRefusal> {
+    let refusal = OAuthRefusal::before_client;
+    OwnEndpoint::LogoutNext.takes(&asked.request.method).map_err(refusal)?;
+    let host = request_head::host(asked.request).map_err(refusal)?;
+    let head = request_head::head(asked.request, &host, asked.who.client).map_err(refusal)?;
+    lead_on(asked.gate, asked.live, &head, asked.query()).await
 }
 
 async fn signed_out(asked: EndpointRequest<'_>, by: SignOutBy) -> Result<SignedOut, OAuthRefusal> {

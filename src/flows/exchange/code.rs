@@ -286,7 +286,7 @@ impl CodeExchange {
         };
         let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await;
         let judged = judged.map_err(|denial| match denial {
-            Denial::KeysUnavailable => self.cannot_be_judged(&denial),
+            denial if is_our_outage(&denial) => self.cannot_be_judged(&denial),
             denial => denial,
         })?;
         match &judged.unusable {

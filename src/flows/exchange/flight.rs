@@ -336,7 +336,11 @@ impl UnderWay {
             let kept = self.try_to_keep(answer, judged, grant, &next).await;
             match kept {
                 Err(Denial::StoreUnavailable) if Instant::now() < until => {}
-                kept => return kept.map(Some),
+                Ok(kept) => {
+                    self.warn_of_doubt(answer, judged, &kept);
+                    return Ok(Some(kept));
+                }
+                Err(denial) => return Err(denial),
             }
             sleep(pause).await;
             pause = (pause * 2).min(longest);
@@ -361,13 +365,29 @@ impl UnderWay {
         }
         let now = self.gate.clock.now();
         let ends = self.life_of(answer, judged).map(|life| now.plus(life));
+        let believed = answer.id_token.as_ref().filter(|_| judged.id_token_doubt.is_none());
         let tokens = SessionTokens {
             access_token: answer.access_token.clone(),
-            id_token: answer.id_token.clone().or(before),
+            id_token: believed.cloned().or(before),
             expires_at: ends.unwrap_or_else(|| grant.signed_in_at.plus(self.timeouts.absolute)),
         };
         tokens::keep(&self.gate, &self.client, next, &tokens).await?;
         Ok(tokens)
+    }
+
+    /// Says that upstreams go on being told who calls by the ID token of before. No session ends for it: that
+    /// one was good, and an AS may give it again with each refresh, after its end too (OpenID Connect Core
+    /// 1.0 section 12.2).
+    fn warn_of_doubt(&self, answer: &TokenAnswer, judged: &JudgedTokens, kept: &SessionTokens) {
+        let Some(why) = &judged.id_token_doubt else { return };
+        if kept.id_token != answer.id_token {
+            tracing::warn!(
+                client = %self.client.name,
+                issuer = %self.client.issuer,
+                %why,
+                "the AS gave an ID token with a refresh that is not believed; what the one before said of the person stays"
+            );
+        }
     }
 
     /// What this process has at hand of the session: the new tokens, and the old ones no more.

@@ -3,7 +3,8 @@
 //!
 //! A token that came straight from the token endpoint over TLS may be read without its signature (OpenID
 //! Connect Core 1.0 section 3.1.3.7) to compare whose it is; it is never trusted further than that, and every
-//! use of it is judged again by `flows::admit`. The ID token of a sign-in by the gateway is verified whole.
+//! use of it is judged again by `flows::admit`. An ID token that upstreams may be told by is verified whole:
+//! that of a sign-in by the gateway, and one that comes with a refresh in `session` mode.
 
 use std::sync::Arc;
 
@@ -47,6 +48,9 @@ pub(super) struct JudgedTokens {
     pub id: TokenId,
     /// The access token, where it was found good.
     pub verified: Option<Arc<KnownCaller>>,
+    /// Why nobody is told anything by the ID token that a session's refresh brought, though it is its
+    /// person's.
+    pub id_token_doubt: Option<NotBelieved>,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
     /// Whose or for whom it is instead, where that is the reason.
@@ -105,7 +109,8 @@ pub(in crate::flows) struct OwnSignIn {
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the
-/// ID token is not of this sign-in; [`Denial::KeysUnavailable`] when that one cannot be verified now.
+/// ID token is not of this sign-in; [`Denial::TakenBack`] when the key that signed that one was revoked;
+/// what [`is_our_outage`] when it cannot be verified now.
 pub(super) async fn judge(
     gate: &Gate,
     live: &Live,
@@ -116,33 +121,33 @@ pub(super) async fn judge(
     let now = gate.clock.now();
     let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
     let rules = &issuer.settings.rules;
+    let mut id_token_doubt = None;
+    let expected = |nonce| {
+        let access_token = Some(answer.access_token.expose().as_str());
+        Expected { client_id: &client.client_id, nonce, access_token }
+    };
     let id_token = match (&answer.id_token, exchanged) {
         (None, Exchanged::OwnCode(OwnSignIn { needs_id_token: true, .. })) => {
             return Err(mismatch(client, "an ID token was asked for, and none came"));
         }
         (None, _) => None,
         (Some(token), Exchanged::OwnCode(asked)) => {
-            let expected = Expected {
-                client_id: &client.client_id,
-                nonce: Some(asked.nonce.expose()),
-                access_token: Some(answer.access_token.expose()),
-            };
+            let expected = expected(Some(asked.nonce.expose()));
             let verified = verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected, now).await;
-            Some(
-                verified
-                    .map_err(|not| match not {
-                        NotBelieved::Wrong(wrong) => mismatch(client, wrong.why()),
-                        NotBelieved::KeysUnavailable => Denial::KeysUnavailable,
-                    })?
-                    .into(),
-            )
+            Some(verified.map_err(|not| of_sign_in(client, not))?.into())
         }
         (Some(token), _) => {
             let in_time_at = matches!(exchanged, Exchanged::Code(_)).then_some(now);
             let id = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
-            Some(id.ok_or_else(|| {
+            let id = id.ok_or_else(|| {
                 mismatch(client, "the ID token is not for this client of this issuer, or has expired")
-            })?)
+            })?;
+            if client.session.is_some() {
+                let verified =
+                    verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected(None), now).await;
+                id_token_doubt = verified.err();
+            }
+            Some(id)
         }
     };
     let brought = Brought::ByIssuer(&client.issuer, exchanged.key());
@@ -156,6 +161,7 @@ pub(super) async fn judge(
         scope: None,
         expires_at: None,
         verified: None,
+        id_token_doubt,
         unusable: None,
         said: None,
     };
@@ -345,6 +351,23 @@ pub(super) fn same_person(client: &Client, before: &SecretString, new: &SecretSt
 fn mismatch(client: &Client, why: &'static str) -> Denial {
     tracing::error!(target: SECURITY, event = "security", client = %client.name, why, "the AS's answer does not fit; it was not handed out");
     Denial::AnswerMismatch
+}
+
+/// Why a sign-in comes to nothing whose ID token is not believed.
+fn of_sign_in(client: &Client, not: NotBelieved) -> Denial {
+    match not {
+        NotBelieved::Wrong(wrong) => mismatch(client, wrong.why()),
+        NotBelieved::Revoked => {
+            tracing::error!(
+                client = %client.name,
+                issuer = %client.issuer,
+                "the AS gave an ID token that is signed with a key which was revoked here, so nobody is signed in: let it sign with another"
+            );
+            Denial::TakenBack
+        }
+        NotBelieved::KeysUnavailable => Denial::KeysUnavailable,
+        NotBelieved::RevocationsUnavailable => Denial::RevocationsUnavailable,
+    }
 }
 
 /// An outage on our side is not the token's fault; each use of it is judged later anyway.

@@ -56,13 +56,29 @@ pub(in crate::flows) async fn of(gate: &Gate, grant: &Grant) -> Result<Option<Se
     let found = gate.store.get(&key(grant.family, grant.generation)).await;
     let found = found.map_err(|fault| unavailable(&fault))?;
     let Some((_, bytes)) = found.value.filter(|(_, bytes)| !bytes.is_empty()) else { return Ok(None) };
-    let tokens = Holder::of(grant)
+    Ok(opened(&Holder::of(grant), &bytes))
+}
+
+/// Takes the tokens of a session that is over out of the store, so that one alone gets them of all who ask,
+/// on whatever replica. `None`: they are gone, or the store cannot be asked now.
+pub(in crate::flows) async fn take(gate: &Gate, holder: &Holder) -> Option<SessionTokens> {
+    let key = key(holder.family(), holder.generation());
+    let found = gate.store.get(&key).await.map_err(|fault| unavailable(&fault)).ok()?;
+    let (version, bytes) = found.value.filter(|(_, bytes)| !bytes.is_empty())?;
+    let nothing = Value { bytes: bytes::Bytes::new(), lifetime: SLACK, keep: Keep::WhileRunning };
+    let put = gate.store.put_if(&key, Some(version), nothing).await;
+    put.map_err(|fault| unavailable(&fault)).ok()??;
+    opened(holder, &bytes)
+}
+
+fn opened(holder: &Holder, bytes: &[u8]) -> Option<SessionTokens> {
+    let tokens = holder
         .open(Content::Tokens, &Sealed(bytes.to_vec()))
         .and_then(|plain| SessionTokens::from_bytes(plain.expose()));
     if tokens.is_none() {
-        tracing::error!(family = %grant.family, "what the store holds of a session's tokens does not open with its cookie");
+        tracing::error!(family = %holder.family(), "what the store holds of a session's tokens does not open with its cookie");
     }
-    Ok(tokens)
+    tokens
 }
 
 /// Nobody needs them any more, but whoever asked just now.

@@ -3,7 +3,7 @@
 //! access tokens that it handed out. `everywhere` signs the person out on every device.
 //!
 //! - `delete_token`: where a page asks, in `token` mode
-//! - `logout`: where a browser asks, here and at the authorization server
+//! - `logout`: where a browser asks, here and at the authorization server; `lead_on`: its way there
 //!
 //! It must never let a cookie whose session is over sign its person out elsewhere: copies of such cookies lie
 //! about, and a thief who was noticed could keep the owner out for ever.
@@ -11,20 +11,28 @@
 //! Tested in `src/flows/exchange/tests/sign_in/sign_out.rs`, against an authorization server of its own.
 
 pub mod delete_token;
+pub mod lead_on;
 pub mod logout;
 
 use std::sync::Arc;
 
+use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::{GrantIdentity, Revocation};
 use crate::core::session::grant::Grant;
 use crate::core::session::oauth::request::Parameters;
+use crate::core::session::sealed::{Binding, Purpose};
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::refresh;
 use crate::flows::family::session_cookie;
 use crate::flows::revoke::session_end::{Ended, end_family};
 use crate::flows::revoke::{end_later, end_now, name_everything, name_tokens, reach, watermarks_of};
+
+/// A sign-out under way opens under its own name and for its own client alone.
+fn binding<'a>(client: &'a Client, cookie: &'a str) -> Binding<'a> {
+    Binding { purpose: Purpose::SignOut, cookie, client: client.name.as_str() }
+}
 
 /// Whether the person signs out on every device.
 pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, Denial> {

@@ -267,4 +267,51 @@ describe('a client in session mode', () => {
     const told = await page.evaluate(async (logout) => (await fetch(logout, { method: 'POST' })).json(), logout);
     assert.deepEqual(told, { end_session_url: `${as.url}/session/end?client_id=${CLIENT}` });
   });
+
+  for (const spy of ['opener', 'worker']) {
+    test(`the ID token of a sign-out is not seen by script at the gateway's origin, as ${spy} of its window`, async () => {
+      await scene.newPerson();
+      const { gateway, as } = scene.world;
+      const tab = await scene.context.newPage();
+      await tab.goto(`${gateway.url}/oauth/login?client_id=${CLIENT}&return_to=/page/here`);
+      await scene.pass(tab, 'alice');
+      await tab.waitForURL(`${gateway.url}/page/here`);
+      if (spy === 'worker') {
+        await tab.evaluate(async () => {
+          await navigator.serviceWorker.register('/page/spy.js', { scope: '/' });
+          await navigator.serviceWorker.ready;
+        });
+        await until('the worker to answer for the page', () => tab.evaluate(() => navigator.serviceWorker.controller !== null));
+      }
+      const opened = scene.context.waitForEvent('page');
+      await tab.evaluate((action) => {
+        window.seen = [];
+        window.channel = new BroadcastChannel('spied');
+        channel.onmessage = ({ data }) => seen.push(data);
+        const theirs = open('about:blank', 'x');
+        const look = () => {
+          try {
+            seen.push(`${theirs.location.href} ${theirs.document.documentElement.outerHTML}`);
+          } catch {
+            return; // it is another origin's
+          }
+          setTimeout(look);
+        };
+        look();
+        const form = Object.assign(document.createElement('form'), { method: 'POST', action, target: 'x' });
+        document.body.append(form);
+        form.submit();
+      }, `${gateway.url}/oauth/logout?client_id=${CLIENT}`);
+      const window = await opened;
+      await window.waitForURL(`${as.url}/session/end?**`);
+      assert.equal(new URL(window.url()).searchParams.get('id_token_hint')?.split('.').length, 3);
+      const own = '/oauth/logout/next?client_id=';
+      if (spy === 'worker') await until('the worker to have seen the way on', () => tab.evaluate((own) => seen.some((told) => told.includes(own) && told.includes('opaqueredirect')), own));
+      const seen = await tab.evaluate(() => seen);
+      assert.ok(seen.length > 0, 'it looked');
+      for (const told of seen) assert.ok(!told.includes('id_token_hint') && !told.includes('session/end'), told);
+      const byScript = await tab.evaluate(async (next) => (await fetch(next, { redirect: 'manual' })).status, `${own}${CLIENT}`);
+      assert.equal(byScript, 403);
+    });
+  }
 });

@@ -19,6 +19,19 @@ addEventListener('activate', (event) => event.waitUntil(clients.claim()));
 addEventListener('fetch', (event) => event.request.mode === 'navigate' && event.respondWith(fetch(event.request)));
 `;
 
+/** One that tells on the channel `spied` whatever it gets to see of navigations. */
+const SPY = `
+addEventListener('install', () => skipWaiting());
+addEventListener('activate', (event) => event.waitUntil(clients.claim()));
+const passOn = async (request) => {
+  const answer = await fetch(request);
+  const told = [request.url, answer.type, answer.url, ...answer.headers, answer.type === 'opaqueredirect' ? '' : await answer.clone().text()];
+  new BroadcastChannel('spied').postMessage(told.join(' '));
+  return answer;
+};
+addEventListener('fetch', (event) => event.request.mode === 'navigate' && event.respondWith(passOn(event.request)));
+`;
+
 export class Pages {
   /** What arrived: method, url, headers. */
   received = [];
@@ -35,6 +48,7 @@ export class Pages {
     if (pathname === '/app/sign_in.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// sign_in.js')));
     if (pathname === '/app/by_gateway.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// by_gateway.js')));
     if (pathname === '/app/socket.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// socket.js')));
+    if (pathname.endsWith('/spy.js')) return answer('text/javascript', SPY, { 'service-worker-allowed': '/' });
     if (pathname.endsWith('/worker.js')) return answer('text/javascript', WORKER, { 'service-worker-allowed': '/' });
     if (pathname.endsWith('/redirect')) return outgoing.writeHead(302, { location: searchParams.get('to') }).end();
     if (pathname.startsWith('/app/')) return answer('text/html', app(this.settings));

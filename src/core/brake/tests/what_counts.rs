@@ -74,6 +74,7 @@ fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet(
         TokenInactive { was_good: true } => false TokenInactive { was_good: true };
         NotSignedIn { .. } => false NotSignedIn { ended: Some(SessionEnd::Revoked) };
         CrossSiteRequest => false CrossSiteRequest;
+        WindowWithoutSignIn => false WindowWithoutSignIn;
         PageLoadNotShown => false PageLoadNotShown;
         InsufficientScope { .. } => false InsufficientScope { needed: vec![] };
         ClaimMismatch { .. } => false ClaimMismatch { claim: String::new() };

@@ -53,8 +53,33 @@ impl Holder {
         Self { family: grant.family, generation: grant.generation, seed: grant.seed.clone() }
     }
 
+    pub const fn family(&self) -> FamilyId {
+        self.family
+    }
+
     pub const fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// The form that is sealed for its browser, with room for as many bytes more: a buffer that grows leaves
+    /// copies of the secret behind.
+    pub fn to_bytes(&self, more: usize) -> Secret<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(16 + 8 + SEED_LEN + more);
+        bytes.extend_from_slice(self.family.as_bytes());
+        bytes.extend_from_slice(&self.generation.to_be_bytes());
+        bytes.extend_from_slice(self.seed.expose());
+        Secret::new(bytes)
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&family, rest) = bytes.split_first_chunk()?;
+        let (&generation, seed) = rest.split_first_chunk()?;
+        Some(Self {
+            family: FamilyId::from_bytes(family),
+            generation: Generation::from_be_bytes(generation),
+            seed: Secret::new(seed.try_into().ok()?),
+        })
     }
 
     /// The holder of a later generation, reached along the links of the family. `None`: there is no way, or

@@ -5,6 +5,7 @@ use super::*;
 use crate::core::identity_headers::WhichList;
 use crate::core::session::way_in::WayIn;
 use crate::core::signing::SigningKey;
+use crate::core::token::testing::{TestKey, new_p256};
 
 fn subject_told(served: &InSession) -> Option<&str> {
     let headers = served.caller.identity(WhichList::default());
@@ -14,11 +15,21 @@ fn subject_told(served: &InSession) -> Option<&str> {
 
 /// With all that an ID token says of itself and of the sign-in, besides.
 fn person(sub: &str, name: &str) -> String {
-    id_token(&json!({
+    by(&keys().p256, sub, name, json!({ "at_hash": "a" }))
+}
+
+/// The same as a refresh brings it.
+fn refreshed(sub: &str, name: &str) -> String {
+    by(&keys().p256, sub, name, json!({}))
+}
+
+fn by(key: &TestKey, sub: &str, name: &str, changes: Value) -> String {
+    let claims = json!({
         "iss": AS, "aud": "web-app", "azp": "web-app", "exp": 1_800_000_000, "iat": 1_600_000_000, "nbf": 1_600_000_000,
-        "jti": "i-1", "nonce": "n", "at_hash": "a", "c_hash": "c", "s_hash": "s", "sid": "sid-1", "amr": ["pwd"],
+        "jti": "i-1", "nonce": "n", "c_hash": "c", "s_hash": "s", "sid": "sid-1", "amr": ["pwd"],
         "typ": "ID", "sub": sub, "name": name,
-    }))
+    });
+    key.sign_as(&json!({ "alg": "ES256", "kid": key.kid() }), &with(claims, changes))
 }
 
 #[tokio::test]
@@ -38,17 +49,68 @@ async fn upstreams_are_told_who_calls_by_the_id_token_where_that_is_asked_for() 
     }
     // One that brings another replaces it.
     scene.pass(295);
-    scene.next_tokens(json!({ "jti": "token-2" }), Some(&person("alice@corp", "Alice B.")));
+    scene.next_tokens(json!({ "jti": "token-2" }), Some(&refreshed("alice@corp", "Alice B.")));
     let third = scene.good(&second).await.unwrap();
     let held = scene.ask(&third).await.unwrap().held;
     assert_eq!(held.id_claims.as_ref().unwrap()["name"], "Alice B.");
     // One of somebody else ends the session.
     scene.pass(295);
-    scene.next_tokens(json!({ "jti": "token-3" }), Some(&person("mallory@corp", "Mallory")));
+    scene.next_tokens(json!({ "jti": "token-3" }), Some(&refreshed("mallory@corp", "Mallory")));
     let served = scene.ask(&third).await.unwrap();
     assert_eq!((subject_told(&served), served.found.token().id()), (Some("alice@corp"), Some("token-2")));
     scene.pass(60);
     scene.is_over(&third, SessionEnd::Revoked).await;
+}
+
+/// What the one before said stays, and so does the session: also where upstreams are told by it only later.
+#[tokio::test]
+async fn an_id_token_of_a_refresh_that_is_not_believed_tells_nobody_anything() {
+    let forged = by(&new_p256("p256"), "alice@corp", "Mallory", json!({}));
+    let over = by(&keys().p256, "alice@corp", "Mallory", json!({ "exp": 1_600_000_300 }));
+    let of_another = by(&keys().p256, "alice@corp", "Mallory", json!({ "at_hash": "a" }));
+    let unsigned = id_token(&json!({ "iss": AS, "aud": "web-app", "sub": "alice@corp", "name": "Mallory" }));
+    for identity in [IdentityFrom::IdToken, IdentityFrom::AccessToken] {
+        for bad in [&forged, &over, &of_another, &unsigned] {
+            let mut scene = Scene::of(session_client(identity), issuer(Duration::from_secs(5)));
+            let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+            scene.pass(295);
+            scene.next_tokens(json!({ "jti": "token-1" }), Some(bad));
+            let lines = Lines::listen();
+            let next = scene.good(&cookie).await.unwrap();
+            let text = lines.text();
+            assert_eq!(text.matches("is not believed").count(), 1, "{text}");
+            assert!(!text.contains("event=\"security\""), "{text}");
+            scene.reload(session_client(IdentityFrom::IdToken));
+            for replica in [&scene, &scene.replica()] {
+                let served = replica.ask(&next).await.unwrap();
+                assert_eq!(served.held.id_claims.as_ref().unwrap()["name"], "Alice");
+                assert_eq!(served.found.token().id(), Some("token-1"));
+            }
+        }
+    }
+    // The same again is none of that, though it has ended and is of the access token before.
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let ended = by(&keys().p256, "alice@corp", "Alice", json!({ "exp": 1_600_000_300, "at_hash": "a" }));
+    let cookie = scene.session_with(300, Some(&ended)).await;
+    scene.pass(295);
+    scene.next_tokens(json!({ "jti": "token-1" }), Some(&ended));
+    let lines = Lines::listen();
+    assert!(scene.good(&cookie).await.is_some());
+    assert!(!lines.text().contains("is not believed"), "{}", lines.text());
+    // Nor does one count whose key was taken back.
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let key = new_p256("leaked");
+    *scene.server.jwks.lock().unwrap() = json!({ "keys": [keys().p256.jwk(), key.jwk()] });
+    scene.revoke(json!({ "kind": "kid", "value": "leaked" })).await.unwrap();
+    let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+    scene.pass(295);
+    let leaked = by(&key, "alice@corp", "Mallory", json!({}));
+    scene.next_tokens(json!({ "jti": "token-1" }), Some(&leaked));
+    let lines = Lines::listen();
+    let next = scene.good(&cookie).await.unwrap();
+    assert!(lines.text().contains("was revoked here"), "{}", lines.text());
+    let held = scene.ask(&next).await.unwrap().held;
+    assert_eq!(held.id_claims.as_ref().unwrap()["name"], "Alice");
 }
 
 #[tokio::test]
@@ -113,7 +175,7 @@ async fn whose_id_token_is_gone_is_asked_to_sign_in_and_keeps_the_session() {
     assert_eq!(lines.text().matches("has no ID token").count(), 1, "{}", lines.text());
     // Once an exchange brings one all is well.
     scene.pass(300);
-    scene.next_tokens(json!({ "jti": "token-2" }), Some(&person("alice@corp", "Alice")));
+    scene.next_tokens(json!({ "jti": "token-2" }), Some(&refreshed("alice@corp", "Alice")));
     let served = scene.ask(&next).await;
     assert_eq!(subject_told(&served.unwrap()), Some("alice@corp"));
     scene.revoked(&[]).await;
@@ -155,7 +217,7 @@ async fn an_id_token_that_the_store_has_lost_is_kept_by_an_exchange_where_it_is_
     }
     // It is still compared with.
     scene.pass(295);
-    scene.next_tokens(json!({ "jti": "token-2" }), Some(&person("mallory@corp", "Mallory")));
+    scene.next_tokens(json!({ "jti": "token-2" }), Some(&refreshed("mallory@corp", "Mallory")));
     let served = scene.ask(&cookie_in(&next.set_cookie)).await.unwrap();
     assert_eq!((subject_told(&served), served.found.token().id()), (Some("alice@corp"), Some("token-1")));
 }

@@ -215,3 +215,25 @@ async fn an_id_token_whose_key_was_published_just_now_is_an_outage_of_a_moment()
         assert!(!lines.text().contains("event=\"security\""), "{}", lines.text());
     }
 }
+
+#[tokio::test]
+async fn what_a_key_signs_that_was_taken_back_signs_nobody_in() {
+    let kid = keys().p256.kid();
+    for (wanted, signs) in [
+        (json!({ "kind": "kid", "value": kid }), false),
+        (json!({ "kind": "kid", "value": kid, "issuer": "*" }), false),
+        (json!({ "kind": "kid", "value": "another" }), true),
+    ] {
+        // Its access token is opaque: of the two the ID token alone shows a key.
+        let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        scene.revoke(wanted.clone()).await.unwrap();
+        let lines = Lines::listen();
+        let back = scene.back(&mut browser, &asked, "cross-site").await;
+        assert_eq!(back.err().map(|refusal| refusal.denial), (!signs).then_some(Denial::TakenBack));
+        assert_eq!(browser.cookies.contains_key(COOKIE_NAME), signs, "{wanted}");
+        assert_eq!(lines.text().contains("a key which was revoked here"), !signs, "{}", lines.text());
+        scene.revoked(if signs { &[] } else { &["refresh-token-0"] }).await;
+    }
+}
