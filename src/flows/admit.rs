@@ -326,9 +326,9 @@ mod tests {
     use http::{HeaderMap, HeaderValue, Method, Request, Response};
 
     use super::*;
-    use crate::config::settings::Settings;
+    use crate::config::settings::{Issuer, Settings};
     use crate::core::cors::Sharing;
-    use crate::core::ids::{IssuerName, RouteName, UpstreamName};
+    use crate::core::ids::{RouteName, UpstreamName};
 
     use crate::core::path::PathPattern;
     use crate::core::request::Host;
@@ -361,7 +361,7 @@ mod tests {
     impl HttpClient for Nothing {
         fn send(
             &self,
-            _: &IssuerName,
+            _: &Issuer,
             _: Request<Bytes>,
             _: Bounds,
         ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {

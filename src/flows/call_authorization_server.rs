@@ -301,7 +301,7 @@ async fn send(
 ) -> Result<Response<Bytes>, HttpFault> {
     // The wall clock may be set meanwhile.
     let began = Instant::now();
-    let result = gate.http.send(&issuer.settings.name, request, bounds).await;
+    let result = gate.http.send(&issuer.settings, request, bounds).await;
     let fault = result.as_ref().err().map(|fault| fault.label());
     gate.metrics.authorization_server_called(&issuer.settings.name, endpoint, began.elapsed(), fault);
     result

@@ -254,7 +254,7 @@ impl Call {
             post(&*self.random, self.clock.now(), place, client, &form).map_err(Fault::of_the_server)?;
         let bounds = Bounds { deadline: self.issuer.settings.timeout, answer_bytes: MAX_ANSWER };
         let began = Instant::now();
-        let answer = self.http.send(&self.issuer.settings.name, request, bounds).await;
+        let answer = self.http.send(&self.issuer.settings, request, bounds).await;
         let (name, endpoint) = (&self.issuer.settings.name, ServerEndpoint::Introspection);
         let fault = answer.as_ref().err().map(|fault| fault.label());
         self.metrics.authorization_server_called(name, endpoint, began.elapsed(), fault);
