@@ -109,9 +109,11 @@ pub struct Pair {
 /// The marks of one token.
 #[derive(Clone, Debug)]
 pub struct TokenMarks {
-    /// What it was noted by where it was handed out.
+    /// By its own id, where it has one; else by its text.
     pub id: TokenId,
-    /// The same by its text, where it has an id that was not known when it was handed out.
+    /// By its text, where it has an id. A JWT is noted by that where it is handed out: which claim is its id
+    /// may be configured otherwise when it is used. So is one that is opaque, where nobody could be asked for
+    /// its id.
     pub by_text: Option<(TokenId, Mark)>,
     pub token: Mark,
     pub jti: Option<Pair>,
@@ -137,9 +139,9 @@ impl TokenMarks {
         Self { by_text: Some((id, Mark::of_token(key, id))), ..self }
     }
 
-    /// What it may have been noted by where it was handed out.
+    /// What it may have been noted by where it was handed out, the likeliest first.
     pub fn noted_by(&self) -> impl Iterator<Item = TokenId> + use<> {
-        [Some(self.id), self.by_text.map(|(id, _)| id)].into_iter().flatten()
+        [self.by_text.map(|(id, _)| id), Some(self.id)].into_iter().flatten()
     }
 
     pub fn of(key: &MarkKey, token: &TokenIdentity<'_>) -> Self {
