@@ -109,11 +109,9 @@ pub struct Pair {
 /// The marks of one token.
 #[derive(Clone, Debug)]
 pub struct TokenMarks {
-    /// By its own id, where it has one; else by its text.
+    /// What it was noted by where it was handed out.
     pub id: TokenId,
-    /// By its text, where it has an id. A JWT is noted by that where it is handed out: which claim is its id
-    /// may be configured otherwise when it is used. So is one that is opaque, where nobody could be asked for
-    /// its id.
+    /// The same by its text, where it has an id that was not known when it was handed out.
     pub by_text: Option<(TokenId, Mark)>,
     pub token: Mark,
     pub jti: Option<Pair>,
@@ -139,9 +137,9 @@ impl TokenMarks {
         Self { by_text: Some((id, Mark::of_token(key, id))), ..self }
     }
 
-    /// What it may have been noted by where it was handed out, the likeliest first.
+    /// What it may have been noted by where it was handed out.
     pub fn noted_by(&self) -> impl Iterator<Item = TokenId> + use<> {
-        [self.by_text.map(|(id, _)| id), Some(self.id)].into_iter().flatten()
+        [Some(self.id), self.by_text.map(|(id, _)| id)].into_iter().flatten()
     }
 
     pub fn of(key: &MarkKey, token: &TokenIdentity<'_>) -> Self {

@@ -147,10 +147,9 @@ pub(super) async fn judge(
     };
     let brought = Brought::ByIssuer(&client.issuer, exchanged.key());
     let verified = authenticate(gate, live, answer.access_token.expose(), brought, now).await;
-    let text = answer.access_token.expose();
+    let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
     let mut judged = JudgedTokens {
-        // Which of its claims is its id is for the configuration to say, and may be another when it is used.
-        id: TokenId::of(&rules.iss, None, text),
+        id: opaque,
         access_token: None,
         session_id: id_token.as_ref().and_then(|id| id.session_id.clone()),
         id_token: id_token.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
@@ -162,11 +161,7 @@ pub(super) async fn judge(
     };
     match verified {
         Ok(found) => {
-            judged.add_verified(client, found.token())?;
-            // Servers may take one that is opaque in several spellings.
-            if let Some(jti) = found.token().id().filter(|_| is_opaque(text)) {
-                judged.id = TokenId::of(&rules.iss, Some(jti), text);
-            }
+            judged.add_verified(client, rules, found.token())?;
             judged.verified = Some(found);
         }
         Err(denial) => {
@@ -236,7 +231,12 @@ impl Said {
 }
 
 impl JudgedTokens {
-    fn add_verified(&mut self, client: &Client, token: &VerifiedToken) -> Result<(), Denial> {
+    fn add_verified(
+        &mut self,
+        client: &Client,
+        rules: &TokenRules,
+        token: &VerifiedToken,
+    ) -> Result<(), Denial> {
         if *token.issuer() != client.issuer {
             return Err(mismatch(client, "the access token is another issuer's"));
         }
@@ -249,6 +249,9 @@ impl JudgedTokens {
         self.session_id = self.session_id.take().or_else(|| token.session().map(str::to_owned));
         self.scope = Scope::of(token.scope().iter());
         self.expires_at = Some(token.expires_at());
+        if let Some(jti) = token.id() {
+            self.id = TokenId::of(&rules.iss, Some(jti), "");
+        }
         Ok(())
     }
 
@@ -259,11 +262,22 @@ impl JudgedTokens {
         token: &SecretString,
         denial: Denial,
     ) -> Result<(), Denial> {
-        // Of one that is opaque nothing can be compared, whatever it looks like.
+        // One that is opaque is known by its text, whatever it looks like.
         let claims = claims_from_token_endpoint(token).filter(|_| !is_opaque(token.expose()));
-        if let Some(claims) = claims.filter(|_| is_our_outage(&denial)) {
-            // Not the token's fault. Whose it is can be compared; each use is judged anyway.
-            self.compare(client, rules, &claims)?;
+        if let Some(claims) = claims {
+            let is_its_own = claims
+                .get("iss")
+                .and_then(Value::as_str)
+                .is_some_and(|iss| rules.takes_access_tokens_of(iss));
+            if is_our_outage(&denial) {
+                // Not the token's fault. Whose it is can be compared; each use is judged anyway.
+                self.compare(client, rules, &claims, is_its_own)?;
+            }
+            if is_its_own {
+                // It may be good here later: then it is known by this.
+                let jti = first_present(&claims, &rules.claims.id).and_then(Value::as_str);
+                self.id = TokenId::of(&rules.iss, jti, token.expose());
+            }
         }
         self.said = Said::of(&denial, rules, token);
         self.unusable = (!client.accept_any_access_token || is_bound_to_others(&denial)).then_some(denial);
@@ -276,9 +290,9 @@ impl JudgedTokens {
         client: &Client,
         rules: &TokenRules,
         claims: &Map<String, Value>,
+        is_its_own: bool,
     ) -> Result<(), Denial> {
-        let iss = claims.get("iss").and_then(Value::as_str);
-        if !iss.is_some_and(|iss| rules.takes_access_tokens_of(iss)) {
+        if !is_its_own {
             return Err(mismatch(client, "the access token is another issuer's"));
         }
         let named = first_present(claims, &rules.claims.client);

@@ -142,7 +142,12 @@ fn found(
         return made;
     }
     let facts = TokenIdentity::of(token, &issuer.settings.rules.iss, text);
-    let marks = gate.revocations.marks_by_each_name(&facts, text);
+    // One that has an id by its issuer's word was noted by its text where it was handed out while the issuer
+    // could not be asked about it.
+    let marks = match token.id() {
+        Some(_) => gate.revocations.marks_by_text_too(&facts, text),
+        None => gate.revocations.marks_by_each_name(&facts, text),
+    };
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let found = verified_tokens::TokenNotes::new(
         id,

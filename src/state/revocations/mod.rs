@@ -92,12 +92,23 @@ impl Revocations {
 
     /// What a token with this text is looked up by; to be made once for each.
     pub fn marks_by_each_name(&self, token: &TokenIdentity<'_>, text: &str) -> TokenMarks {
+        self.each_name(token, text, |facts| self.marks_of(facts))
+    }
+
+    /// The same for a token that may have been noted by its text.
+    pub fn marks_by_text_too(&self, token: &TokenIdentity<'_>, text: &str) -> TokenMarks {
+        self.each_name(token, text, |facts| {
+            self.marks_of(facts).or_by_text(&self.key, TokenId::of(facts.iss, None, text))
+        })
+    }
+
+    fn each_name(
+        &self,
+        token: &TokenIdentity<'_>,
+        text: &str,
+        marks: impl Fn(&TokenIdentity<'_>) -> TokenMarks,
+    ) -> TokenMarks {
         let names = self.names.load();
-        let marks = |facts: &TokenIdentity<'_>| match facts.jti {
-            // Then its id is that of its text.
-            None => self.marks_of(facts),
-            Some(_) => self.marks_of(facts).or_by_text(&self.key, TokenId::of(facts.iss, None, text)),
-        };
         let others = names.others(token.iss).map(|iss| {
             let id = TokenId::of(iss, token.jti, text);
             marks(&TokenIdentity { id, iss, ..token.clone() })

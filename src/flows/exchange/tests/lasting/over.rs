@@ -48,7 +48,7 @@ async fn a_token_of_another_issuer_keeps_nothing_whomever_it_names() {
         let live = scene.gate.live.load_full();
         let brought = Brought::ByIssuer(&live.settings.issuers[0].name, None);
         let other: Arc<Caller> = authenticate(&scene.gate, &live, &token, brought, now).await.unwrap();
-        let id = open.token().marks().unwrap().noted_by().next().unwrap();
+        let id = open.token().marks().unwrap().id;
         let (family, _) = receipts::family_of(&*scene.store, id).await.unwrap().unwrap();
         scene.gate.open_requests.renewed(family, &other, now);
         scene.pass(31);

@@ -143,22 +143,3 @@ async fn a_token_that_could_not_be_judged_yet_when_it_was_handed_out_is_taken_ba
         assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{is_early}");
     }
 }
-
-/// Which claim holds the ids of tokens is the configuration's to say (`claims.id`), and one may be both.
-#[tokio::test]
-async fn a_token_is_its_sessions_whatever_claim_a_reload_takes_its_id_from() {
-    for signs_out_first in [false, true] {
-        let before = Scene::strict();
-        let (cookie, token) = before.signed_in_with(json!({ "jti": "t-1", "uti": "u-1" }), None).await;
-        let mut other = issuer(Duration::from_secs(5));
-        other.rules.claims.id = vec!["uti".to_owned()];
-        let after = Scene::of(Client { accept_any_access_token: false, ..client() }, other);
-        let Scene { gate, server, clock, store, log, .. } = &before;
-        let (server, clock, random) = (server.clone(), clock.clone(), Arc::clone(&gate.random));
-        let after = Scene::at(after.live, server, clock, random, store.clone(), log.clone());
-        assert_eq!(after.takes(&token).await, Ok(()));
-        let asked = if signs_out_first { &before } else { &after };
-        assert_eq!(asked.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap().status, 204);
-        assert_eq!(after.takes(&token).await, Err(Denial::Revoked), "{signs_out_first}");
-    }
-}
