@@ -1,8 +1,8 @@
 //! WHAT WAS ASKED. config.yaml becomes [`settings::Settings`], or a list of everything that is
 //! wrong with it, each with path, line and remedy.
 //!
-//! - `tree`: text → tree, and a place in the tree → its line; `anchors`: names in it that are given twice;
-//!   `unreadable`: what is no tree
+//! - `tree`: text → tree; `positions`: places in it → their lines; `anchors`: names in it that are given
+//!   twice; `unreadable`: what is no tree
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
@@ -40,6 +40,7 @@ mod login;
 mod names;
 mod native_clients;
 mod network;
+mod positions;
 mod read;
 mod redact;
 mod registration;

@@ -3,13 +3,9 @@
 use std::cell::RefCell;
 
 use crate::config::error::{ConfigErrors, Mistake};
+use crate::config::positions::Positions;
 use crate::config::settings::ShownCertificate;
-use crate::config::tree::{self, Place};
-
-/// So many are given their lines, each of which costs a pass over the text; more where so many bytes are read
-/// by that. The rest have their paths.
-const LOCATED: usize = 50;
-const LOCATED_WITHIN: usize = 4 << 20;
+use crate::config::tree::Place;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -55,7 +51,11 @@ impl Report {
     /// Where each of them stands.
     pub(super) fn dated(&self, text: &str) -> Vec<(Mistake, ShownCertificate)> {
         let shown = self.shown.borrow();
-        shown.iter().map(|(place, shown)| (located(place, String::new(), text), shown.clone())).collect()
+        let mut positions = Positions::of(text, shown.iter().map(|(place, _)| place));
+        let mut dated = |(place, shown): &(Place, ShownCertificate)| {
+            (located(&mut positions, place, String::new()), shown.clone())
+        };
+        shown.iter().map(&mut dated).collect()
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -75,21 +75,14 @@ impl Report {
 }
 
 fn in_order(found: Vec<(Place, String)>, text: &str) -> Vec<Mistake> {
-    let located_ones = LOCATED.max(LOCATED_WITHIN / text.len().max(1));
-    let mut found = found.into_iter();
+    let mut positions = Positions::of(text, found.iter().map(|(place, _)| place));
     let mut mistakes: Vec<Mistake> =
-        found.by_ref().take(located_ones).map(|(place, message)| located(&place, message, text)).collect();
+        found.iter().map(|(place, message)| located(&mut positions, place, message.clone())).collect();
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    mistakes.extend(found.map(|(place, message)| Mistake {
-        path: place.to_string(),
-        line: 0,
-        column: 0,
-        message,
-    }));
     mistakes
 }
 
-fn located(place: &Place, message: String, text: &str) -> Mistake {
-    let (line, column) = tree::locate(text, place);
+fn located(positions: &mut Positions<'_>, place: &Place, message: String) -> Mistake {
+    let (line, column) = positions.find(place);
     Mistake { path: place.to_string(), line, column, message }
 }

@@ -21,7 +21,7 @@ pub(super) const TEXT_LIMIT: usize = 1 << 20;
 const BRACKET_LIMIT: usize = 20_000;
 const OPEN_LIMIT: usize = 1000;
 /// What the tree may hold after every anchor was followed: nodes, and bytes of text.
-const NODE_LIMIT: usize = 200_000;
+pub(super) const NODE_LIMIT: usize = 200_000;
 const CONTENT_LIMIT: usize = 8 << 20;
 
 /// What YAML says, before anybody asks what it means.
@@ -60,6 +60,23 @@ impl Place {
     /// Whether this is a part of what stands at `other`.
     pub(super) fn is_below(&self, other: &Self) -> bool {
         self.0.len() > other.0.len() && self.0.starts_with(&other.0)
+    }
+
+    /// From the root down to this one.
+    pub(super) fn down_to(&self) -> impl Iterator<Item = Self> + '_ {
+        (0..=self.0.len()).map(|depth| Self(self.0.iter().take(depth).cloned().collect()))
+    }
+
+    pub(super) const fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn push(&mut self, step: Step) {
+        self.0.push(step);
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.0.pop();
     }
 
     fn step(&self, step: Step) -> Self {
@@ -183,11 +200,11 @@ impl Grow<'_> {
     }
 
     fn below(self, step: Step) {
-        self.0.borrow_mut().path.0.push(step);
+        self.0.borrow_mut().path.push(step);
     }
 
     fn back(self) {
-        self.0.borrow_mut().path.0.pop();
+        self.0.borrow_mut().path.pop();
     }
 }
 

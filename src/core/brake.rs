@@ -88,7 +88,6 @@ mod tests {
 
     use super::*;
     use crate::core::cors::Sharing;
-
     use crate::core::request::Origin;
     use crate::core::route;
 

@@ -113,10 +113,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
     use crate::core::path::PathPattern;
     use crate::core::route;
-
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::resource::Resource;
 

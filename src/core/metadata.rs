@@ -7,6 +7,16 @@ use url::Url;
 
 use crate::core::token::json;
 
+/// How clients may prove themselves at an endpoint (RFC 8414 section 2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientAuthentication {
+    /// `…_endpoint_auth_methods_supported`; none means `client_secret_basic`.
+    pub methods: Vec<String>,
+    /// `…_endpoint_auth_signing_alg_values_supported`: by what assertions are signed; none means that it is
+    /// not said.
+    pub algorithms: Vec<String>,
+}
+
 /// The endpoints of an authorization server, as it publishes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
@@ -24,13 +34,12 @@ pub struct Endpoints {
     pub end_session: Option<Url>,
     /// Whether every answer of the authorization endpoint names its issuer (RFC 9207 section 3).
     pub names_itself: bool,
-    /// `token_endpoint_auth_methods_supported`; empty means `client_secret_basic`.
-    pub token_auth_methods: Vec<String>,
-    /// `revocation_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint, and not
-    /// the `client_secret_basic` of RFC 8414 section 2: servers that leave it out take the same at both.
-    pub revocation_auth_methods: Vec<String>,
-    /// `introspection_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint.
-    pub introspection_auth_methods: Vec<String>,
+    pub token_auth: ClientAuthentication,
+    /// What is absent is as at the token endpoint, and not the `client_secret_basic` of RFC 8414 section 2:
+    /// servers that leave it out take the same at both.
+    pub revocation_auth: ClientAuthentication,
+    /// What is absent is as at the token endpoint.
+    pub introspection_auth: ClientAuthentication,
 }
 
 /// Why a document does not count.
@@ -59,13 +68,9 @@ impl Endpoints {
             return Err(MetadataError::AnotherIssuer(issuer.chars().take(200).collect()));
         }
         let endpoint = |name| endpoint(&document, name, iss);
-        let token_auth_methods = strings(document.get("token_endpoint_auth_methods_supported"));
-        let auth_methods = |name| match document.get(name) {
-            None => token_auth_methods.clone(),
-            methods => strings(methods),
-        };
-        let revocation_auth_methods = auth_methods("revocation_endpoint_auth_methods_supported");
-        let introspection_auth_methods = auth_methods("introspection_endpoint_auth_methods_supported");
+        let token_auth = authentication(&document, "token", ClientAuthentication::default());
+        let revocation_auth = authentication(&document, "revocation", token_auth.clone());
+        let introspection_auth = authentication(&document, "introspection", token_auth.clone());
         Ok(Self {
             jwks_uri: endpoint("jwks_uri")?,
             authorization: endpoint("authorization_endpoint").ok().flatten(),
@@ -77,9 +82,9 @@ impl Endpoints {
             delivery_methods: strings(document.get("delivery_methods_supported")),
             names_itself: document.get("authorization_response_iss_parameter_supported")
                 == Some(&Value::Bool(true)),
-            token_auth_methods,
-            revocation_auth_methods,
-            introspection_auth_methods,
+            token_auth,
+            revocation_auth,
+            introspection_auth,
         })
     }
 }
@@ -91,13 +96,13 @@ impl Endpoints {
     #[must_use]
     pub fn completed_by(mut self, other: Self) -> Self {
         if self.token.is_none() {
-            self.token_auth_methods = other.token_auth_methods;
+            self.token_auth = other.token_auth;
         }
         if self.revocation.is_none() {
-            self.revocation_auth_methods = other.revocation_auth_methods;
+            self.revocation_auth = other.revocation_auth;
         }
         if self.introspection.is_none() {
-            self.introspection_auth_methods = other.introspection_auth_methods;
+            self.introspection_auth = other.introspection_auth;
         }
         if self.authorization.is_none() {
             self.names_itself = other.names_itself;
@@ -133,6 +138,23 @@ fn endpoint(
         scheme && url.has_host() && url.username().is_empty() && url.password().is_none()
     });
     url.map(Some).ok_or(MetadataError::BadEndpoint(name))
+}
+
+/// What is said of this endpoint; `absent`: what counts where nothing is.
+fn authentication(
+    document: &Map<String, Value>,
+    endpoint: &str,
+    absent: ClientAuthentication,
+) -> ClientAuthentication {
+    let said = |what: &str, absent| match document.get(&format!("{endpoint}_endpoint_auth_{what}_supported"))
+    {
+        None => absent,
+        said => strings(said),
+    };
+    ClientAuthentication {
+        methods: said("methods", absent.methods),
+        algorithms: said("signing_alg_values", absent.algorithms),
+    }
 }
 
 fn strings(value: Option<&Value>) -> Vec<String> {
@@ -187,7 +209,8 @@ mod tests {
         let document = |place: &str, but: &[&str]| {
             let mut document = json!({ "issuer": ISS, "authorization_response_iss_parameter_supported": place == "a",
                 "token_endpoint_auth_methods_supported": [place], "introspection_endpoint_auth_methods_supported": [place],
-                "revocation_endpoint_auth_methods_supported": [place] });
+                "revocation_endpoint_auth_methods_supported": [place],
+                "token_endpoint_auth_signing_alg_values_supported": [place] });
             for name in [
                 "jwks_uri",
                 "authorization_endpoint",
@@ -213,18 +236,16 @@ mod tests {
         assert_eq!(without, expected);
         let without = document("a", &["authorization_endpoint", "token_endpoint", "introspection_endpoint"]);
         let completed = without.completed_by(second.clone());
-        assert_eq!(
-            (&completed.token, &completed.token_auth_methods),
-            (&second.token, &second.token_auth_methods)
-        );
-        assert_eq!(completed.introspection_auth_methods, ["b"]);
+        assert_eq!((&completed.token, &completed.token_auth), (&second.token, &second.token_auth));
+        assert_eq!(completed.introspection_auth.methods, ["b"]);
+        assert_eq!(completed.introspection_auth.algorithms, ["b"]);
         assert_eq!((&completed.authorization, completed.names_itself), (&second.authorization, false));
-        assert_eq!(completed.revocation_auth_methods, ["a"]);
+        assert_eq!(completed.revocation_auth.methods, ["a"]);
         assert_eq!((completed.revocation, completed.jwks_uri), (first.revocation, first.jwks_uri));
         let completed = document("a", &["revocation_endpoint"]).completed_by(second.clone());
         assert_eq!(
-            (&completed.revocation, &completed.revocation_auth_methods),
-            (&second.revocation, &second.revocation_auth_methods)
+            (&completed.revocation, &completed.revocation_auth),
+            (&second.revocation, &second.revocation_auth)
         );
     }
 
@@ -233,6 +254,7 @@ mod tests {
         let endpoints = parse(
             &json!({"issuer": ISS, "jwks_uri": "https://keys.example/jwks", "token_endpoint": "https://as.example/token",
                 "revocation_endpoint": null, "token_endpoint_auth_methods_supported": ["client_secret_post", 7],
+                "token_endpoint_auth_signing_alg_values_supported": ["PS256", null],
                 "authorization_endpoint": 5, "claims_supported": {"x": []}}),
             ISS,
         )
@@ -240,20 +262,26 @@ mod tests {
         assert_eq!(endpoints.jwks_uri.unwrap().as_str(), "https://keys.example/jwks");
         assert_eq!(endpoints.token.unwrap().as_str(), "https://as.example/token");
         assert_eq!(endpoints.revocation, None);
-        assert_eq!(endpoints.token_auth_methods, ["client_secret_post"]);
-        for methods in [&endpoints.revocation_auth_methods, &endpoints.introspection_auth_methods] {
-            assert_eq!(*methods, ["client_secret_post"], "where it says none of its own");
+        assert_eq!(endpoints.token_auth.methods, ["client_secret_post"]);
+        assert_eq!(endpoints.token_auth.algorithms, ["PS256"]);
+        for own in [&endpoints.revocation_auth, &endpoints.introspection_auth] {
+            assert_eq!(*own, endpoints.token_auth, "where it says none of its own");
         }
         assert_eq!(parse(&json!({"issuer": ISS}), ISS).unwrap().jwks_uri, None);
         let own = json!({"issuer": ISS, "token_endpoint_auth_methods_supported": ["client_secret_post"],
             "introspection_endpoint": "https://as.example/introspect",
             "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "introspection_endpoint_auth_signing_alg_values_supported": ["RS256"],
+            "revocation_endpoint_auth_signing_alg_values_supported": ["ES256"],
             "revocation_endpoint_auth_methods_supported": ["client_secret_basic"]});
         let endpoints = parse(&own, ISS).unwrap();
-        assert_eq!(endpoints.token_auth_methods, ["client_secret_post"]);
-        assert_eq!(endpoints.revocation_auth_methods, ["client_secret_basic"]);
+        assert_eq!(endpoints.token_auth.methods, ["client_secret_post"]);
+        assert!(endpoints.token_auth.algorithms.is_empty());
+        assert_eq!(endpoints.revocation_auth.methods, ["client_secret_basic"]);
+        assert_eq!(endpoints.revocation_auth.algorithms, ["ES256"]);
         assert_eq!(endpoints.introspection.unwrap().path(), "/introspect");
-        assert_eq!(endpoints.introspection_auth_methods, ["private_key_jwt"]);
+        assert_eq!(endpoints.introspection_auth.methods, ["private_key_jwt"]);
+        assert_eq!(endpoints.introspection_auth.algorithms, ["RS256"]);
     }
 
     #[test]

@@ -327,13 +327,9 @@ mod tests {
     use http::{HeaderMap, HeaderValue, Method, Request, Response};
 
     use super::*;
-    use crate::config::settings::Settings;
-
-    use crate::core::ids::IssuerName;
-    use crate::core::route;
-
+    use crate::config::settings::{Issuer, Settings};
     use crate::core::request::Host;
-
+    use crate::core::route;
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::table::{HostPattern, RouteTable};
     use crate::core::secret::Secret;
@@ -362,7 +358,7 @@ mod tests {
     impl HttpClient for Nothing {
         fn send(
             &self,
-            _: &IssuerName,
+            _: &Issuer,
             _: Request<Bytes>,
             _: Bounds,
         ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {

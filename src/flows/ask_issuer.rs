@@ -2,8 +2,9 @@
 //! `tollgate check --live`. Asks once, for keys and endpoints, as a gateway does at its start; nothing is
 //! sent in anybody's name.
 
-use crate::config::settings::{KeySource, Settings, SignalKeys};
-use crate::core::metadata::Endpoints;
+use crate::config::settings::{ClientCredential, KeySource, Settings, SignalKeys};
+use crate::core::metadata::{ClientAuthentication, Endpoints};
+use crate::core::session::oauth::authentication::Credential;
 use crate::flows::keep_keys_fresh::{Means, fetch_now};
 use crate::state::issuer_keys::IssuerState;
 use crate::state::transmitters::Transmitter;
@@ -26,7 +27,8 @@ pub(crate) async fn ask_issuer(
     })?;
     if let KeySource::Discovery(_) = issuer.settings.keys {
         let endpoints = issuer.endpoints().ok_or("its metadata could not be read")?;
-        let lacks = lacking(settings, issuer, &endpoints);
+        let mut lacks = lacking(settings, issuer, &endpoints);
+        lacks.extend(unsigned(settings, issuer, &endpoints));
         if !lacks.is_empty() {
             return Err(lacks.join("; "));
         }
@@ -112,4 +114,49 @@ fn lacking(settings: &Settings, issuer: &IssuerState, endpoints: &Endpoints) -> 
         "the gateway signs people in there; see `discovery`".to_owned(),
     );
     lacks
+}
+
+/// Of whom it says that it takes no assertion as they are signed. Of whom it says nothing nobody knows.
+fn unsigned(settings: &Settings, issuer: &IssuerState, endpoints: &Endpoints) -> Vec<String> {
+    let name = &issuer.settings.name;
+    let clients = settings.clients.iter().filter(|client| client.issuer == *name);
+    let native = settings.native_clients.iter().filter(|client| client.issuer == *name);
+    let clients: Vec<_> =
+        clients.map(|client| (format!("clients.{}", client.name), &client.credential)).collect();
+    let native = native.map(|client| (format!("clients.{}", client.name), &client.credential));
+    let asks = issuer.settings.introspection.as_ref();
+    let asks = asks.map(|asking| (format!("issuers.{name}.introspection"), &asking.credential));
+    let (token, revocation) = (&endpoints.token_auth, &endpoints.revocation_auth);
+    let is_another = endpoints.revocation.is_some() && revocation.algorithms != token.algorithms;
+    let revoking = clients.iter().filter(|_| is_another);
+    let at_revocation = revoking.filter_map(|(whose, by)| not_taken(whose, by, "revocation", revocation));
+    let at_token = clients.iter().cloned().chain(native);
+    at_token
+        .filter_map(|(whose, by)| not_taken(&whose, by, "token", token))
+        .chain(at_revocation)
+        .chain(
+            asks.and_then(|(whose, by)| {
+                not_taken(&whose, by, "introspection", &endpoints.introspection_auth)
+            }),
+        )
+        .collect()
+}
+
+fn not_taken(
+    whose: &str,
+    credential: &ClientCredential,
+    endpoint: &str,
+    takes: &ClientAuthentication,
+) -> Option<String> {
+    let (listed, credential) = (&takes.algorithms, Credential::from(credential));
+    let algorithm = credential.algorithm(takes)?;
+    if listed.is_empty() || listed.iter().any(|listed| listed == algorithm.name()) {
+        return None;
+    }
+    let own: Vec<_> = credential.algorithms().map(|algorithm| algorithm.name()).collect();
+    Some(format!(
+        "its metadata's {endpoint}_endpoint_auth_signing_alg_values_supported has {}, and `{whose}.private_key` signs by {}; register a key of another kind",
+        listed.join(", "),
+        own.join(" or "),
+    ))
 }

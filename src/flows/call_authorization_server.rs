@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::config::settings::{Client, ClientCredential, PrivateKey};
 use crate::core::ids::{ClientName, IssuerName};
-use crate::core::metadata::Endpoints;
+use crate::core::metadata::{ClientAuthentication, Endpoints};
 use crate::core::secret::SecretString;
 use crate::core::server_error::ServerError;
 use crate::core::session::exchange::lease::FLIGHT;
@@ -23,6 +23,7 @@ use crate::core::session::oauth::authentication::{
 };
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
+use crate::core::token::Algorithm;
 use crate::core::token::dpop::DPOP;
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::endpoints;
@@ -96,7 +97,7 @@ pub async fn ask_token_endpoint(
         let (issuer, endpoints) = issuer_of(gate, live, client.issuer).await?;
         let url = endpoints.token.as_ref().ok_or("the AS publishes no token endpoint")?;
         let bounds = Bounds { deadline: FLIGHT, answer_bytes: answer::LIMIT };
-        let place = place(issuer, &endpoints, url, &endpoints.token_auth_methods);
+        let place = place(issuer, &endpoints, url, &endpoints.token_auth);
         let mut request = post(&*gate.random, gate.clock.now(), place, client, form)?;
         if let Some(proof) = proof {
             request.headers_mut().insert(DPOP, proof.clone());
@@ -144,16 +145,17 @@ pub(in crate::flows) fn log_invalid_client(
     said: &ServerError,
 ) {
     let endpoints = live.issuers.by_name(issuer).and_then(|issuer| issuer.endpoints());
-    let method =
-        endpoints.map(|endpoints| Credential::from(credential).method(&endpoints.token_auth_methods));
+    let takes = endpoints.as_ref().map(|endpoints| &endpoints.token_auth);
+    let credential = Credential::from(credential);
     tracing::error!(
         client = %name,
         %issuer,
-        method,
-        assertion_audience = Credential::from(credential).audience().map(Audience::name),
+        method = takes.map(|takes| credential.method(takes)),
+        assertion_alg = takes.and_then(|takes| credential.algorithm(takes)).map(Algorithm::name),
+        assertion_audience = credential.audience().map(Audience::name),
         error_description = said.description,
         "the AS answered invalid_client: the client's credential in the configuration does not count there, or not by this \
-         method, with which the client must be registered"
+         method, or signature, with which the client must be registered"
     );
 }
 
@@ -203,7 +205,7 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     let Some(url) = &endpoints.revocation else {
         return Revocation::Impossible("the AS publishes no revocation endpoint");
     };
-    let place = place(issuer, &endpoints, url, &endpoints.revocation_auth_methods);
+    let place = place(issuer, &endpoints, url, &endpoints.revocation_auth);
     let request = match post(&*gate.random, gate.clock.now(), place, client.into(), form) {
         Ok(request) => request,
         Err(why) => return Revocation::Impossible(why),
@@ -213,8 +215,8 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
         Ok(response) if response.status().is_success() => Revocation::Done,
         Ok(response) => {
             let answer = answer::read(response.status(), response.headers(), response.body());
-            let method = Credential::from(&client.credential).method(&endpoints.revocation_auth_methods);
-            not_revoked(unrepeated(answer, client.into(), form), method)
+            let manner = Credential::from(&client.credential).manner(&endpoints.revocation_auth);
+            not_revoked(unrepeated(answer, client.into(), form), &manner)
         }
         Err(fault) => Revocation::Failed(said(fault).into()),
     }
@@ -222,7 +224,7 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
 
 /// What an AS says that did not revoke a token. Of its errors one alone will be the same next time (RFC 7009
 /// section 2.2.1).
-fn not_revoked(answer: ServerAnswer, method: &str) -> Revocation {
+fn not_revoked(answer: ServerAnswer, manner: &str) -> Revocation {
     match answer {
         ServerAnswer::Refused(said) if said.error == "unsupported_token_type" => {
             Revocation::Impossible("the AS does not revoke this kind of token")
@@ -231,7 +233,7 @@ fn not_revoked(answer: ServerAnswer, method: &str) -> Revocation {
             let said = said.description.map(|text| format!(": {text}")).unwrap_or_default();
             Revocation::Failed(
                 format!(
-                    "the AS answered invalid_client: the client's credential does not count there, or not by {method}{said}"
+                    "the AS answered invalid_client: the client's credential does not count there, or not by {manner}{said}"
                 )
                 .into(),
             )
@@ -257,9 +259,9 @@ fn place<'a>(
     issuer: &'a IssuerState,
     endpoints: &'a Endpoints,
     url: &'a Url,
-    auth_methods: &'a [String],
+    takes: &'a ClientAuthentication,
 ) -> Place<'a> {
-    Place { url, auth_methods, iss: &issuer.settings.rules.iss, token_endpoint: endpoints.token.as_ref() }
+    Place { url, takes, iss: &issuer.settings.rules.iss, token_endpoint: endpoints.token.as_ref() }
 }
 
 /// The request that brings `form` there.
@@ -301,7 +303,7 @@ async fn send(
 ) -> Result<Response<Bytes>, HttpFault> {
     // The wall clock may be set meanwhile.
     let began = Instant::now();
-    let result = gate.http.send(&issuer.settings.name, request, bounds).await;
+    let result = gate.http.send(&issuer.settings, request, bounds).await;
     let fault = result.as_ref().err().map(|fault| fault.label());
     gate.metrics.authorization_server_called(&issuer.settings.name, endpoint, began.elapsed(), fault);
     result

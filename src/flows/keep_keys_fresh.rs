@@ -421,7 +421,7 @@ impl Fetch {
             .map_err(|_| Fault::Content("not a URL that can be asked".to_owned()))?;
         let bounds = Bounds { deadline: self.settings().timeout, answer_bytes };
         let began = Instant::now();
-        let answer = self.http.send(self.name(), request, bounds).await;
+        let answer = self.http.send(self.settings(), request, bounds).await;
         let fault = answer.as_ref().err().map(|fault| fault.label());
         self.metrics.authorization_server_called(self.name(), endpoint, began.elapsed(), fault);
         let answer = answer.map_err(Fault::Http)?;

@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
 use crate::config::settings::Issuer;
-use crate::core::ids::IssuerName;
 use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::state::revocations::Revocations;
@@ -37,16 +36,17 @@ pub fn random<const N: usize>(source: &dyn Randomness) -> [u8; N] {
 }
 
 /// Calls an authorization server. Never repeats a request by itself, follows no redirect, and reads
-/// no more than it was told to. `issuer` chooses which certificates are trusted.
+/// no more than it was told to. `issuer` says which certificates are trusted and which way leads there: the
+/// caller's own, whatever is configured under its name by now.
 pub trait HttpClient: Debug + Send + Sync {
     fn send(
         &self,
-        issuer: &IssuerName,
+        issuer: &Issuer,
         request: Request<Bytes>,
         bounds: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>>;
 
-    /// From here on it calls these issuers; calls under way end as they began.
+    /// From here on it keeps connections to these issuers ready.
     ///
     /// # Errors
     /// What cannot be used of them, as text; nothing changes then.

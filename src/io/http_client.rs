@@ -2,6 +2,9 @@
 //! issuer is trusted by, and the way that leads there (`connector`). It never repeats a request, never
 //! follows a redirect, and never reads more or waits longer than it was told to.
 //!
+//! What was begun under a configuration is called as that one says, whatever a reload made of the issuer's
+//! name: a refresh token and a credential never go to their server by the trust or the proxy of another.
+//!
 //! Trust comes from the system's store (`ca-certificates`; `SSL_CERT_FILE` is obeyed), because that
 //! is where operators put their own authorities and where distrusted ones are removed; `ca` of an
 //! issuer replaces it.
@@ -51,7 +54,7 @@ const CONNECTING: Duration = Duration::from_secs(5);
 type Pooled = Client<HttpsConnector<Connector>, Full<Bytes>>;
 
 /// What a client is made of: who is called, and how.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Called {
     pub issuer: IssuerName,
     /// Certificates (PEM) that are trusted; `None`: the system's.
@@ -74,15 +77,15 @@ impl From<&Issuer> for Called {
 
 /// The port [`HttpClient`] over hyper and rustls.
 pub struct IssuerClients {
-    clients: ArcSwap<HashMap<IssuerName, Arc<IssuerClient>>>,
+    made: ArcSwap<Clients>,
 }
 
 struct IssuerClient {
+    called: Called,
     /// Made for the first call: the system's authorities are some hundred files, and many an issuer is never
     /// called.
     http: OnceCell<Pooled>,
     trusts: Trusts,
-    way: Way,
     /// How long a proxy may take for a tunnel.
     patience: Duration,
     /// The latest cause of a failure, so that each is logged once.
@@ -101,18 +104,41 @@ impl IssuerClients {
     /// # Errors
     /// When a `ca` holds no certificate, or one that cannot be read.
     pub fn new(called: impl IntoIterator<Item = Called>) -> Result<Self, ClientSetupError> {
-        Ok(Self { clients: ArcSwap::from_pointee(build(called)?) })
+        Ok(Self { made: ArcSwap::from_pointee(Clients::new(called)?) })
+    }
+
+    /// As [`HttpClient::send`].
+    pub fn call(
+        &self,
+        called: Called,
+        request: Request<Bytes>,
+        bounds: Bounds,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
+        let client = self.made.load().of(called);
+        Box::pin(async move {
+            let client = client.map_err(|error| {
+                tracing::error!(%error, "no client can be made for this issuer");
+                HttpFault::Connect
+            })?;
+            let call = client.call(request, bounds.answer_bytes);
+            tokio::time::timeout(bounds.deadline, call).await.unwrap_or(Err(HttpFault::Deadline))
+        })
     }
 
     /// What the latest fault of a call to this issuer did not say, for operators; as the log has it.
     pub fn last_cause(&self, issuer: &IssuerName) -> Option<String> {
-        let clients = self.clients.load();
-        let cause = clients.get(issuer)?.last_cause.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let made = self.made.load();
+        let cause =
+            made.by_name.get(issuer)?.last_cause.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (!cause.is_empty()).then_some(cause)
     }
 }
 
-type Clients = HashMap<IssuerName, Arc<IssuerClient>>;
+/// Those of one configuration.
+struct Clients {
+    by_name: HashMap<IssuerName, Arc<IssuerClient>>,
+    system: Trusts,
+}
 
 /// Whom an issuer's certificate must be from.
 #[derive(Clone)]
@@ -134,21 +160,21 @@ impl Trusts {
     }
 }
 
-fn build(called: impl IntoIterator<Item = Called>) -> Result<Clients, ClientSetupError> {
-    let system = Trusts::System(Arc::default());
-    called
-        .into_iter()
-        .map(|Called { issuer, ca, way, timeout }| {
-            let own = ca.as_ref().map(|pem| own_roots(pem)).transpose();
-            let own = own.map_err(|why| ClientSetupError { issuer: issuer.clone(), why })?;
-            let trusts = own.map_or_else(|| system.clone(), |roots| Trusts::Own(Arc::new(roots)));
-            // It ends before the call does, which would not say that it was the proxy.
-            let patience = CONNECTING.min(timeout.saturating_mul(4) / 5);
-            let http = OnceCell::new();
-            let client = IssuerClient { http, trusts, way, patience, last_cause: Mutex::default() };
-            Ok((issuer, Arc::new(client)))
-        })
-        .collect()
+impl Clients {
+    fn new(called: impl IntoIterator<Item = Called>) -> Result<Self, ClientSetupError> {
+        let system = Trusts::System(Arc::default());
+        let made = |called: Called| Ok((called.issuer.clone(), IssuerClient::new(called, &system)?.into()));
+        Ok(Self { by_name: called.into_iter().map(made).collect::<Result<_, _>>()?, system })
+    }
+
+    /// The client for this issuer, as whoever calls it has it in their configuration. Of another than the
+    /// present one little is under way: each such call has a client of its own.
+    fn of(&self, called: Called) -> Result<Arc<IssuerClient>, ClientSetupError> {
+        match self.by_name.get(&called.issuer) {
+            Some(client) if client.called == called => Ok(client.clone()),
+            _ => IssuerClient::new(called, &self.system).map(Arc::new),
+        }
+    }
 }
 
 /// The system's authorities. None at all is no error here: an issuer on loopback needs none, and a
@@ -216,39 +242,34 @@ fn pooled(roots: Arc<RootCertStore>, way: Way, patience: Duration) -> Result<Poo
 impl HttpClient for IssuerClients {
     fn set_issuers(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
         let called = issuers.iter().map(|issuer| Called::from(&**issuer));
-        self.clients.store(Arc::new(build(called).map_err(|error| error.to_string())?));
+        self.made.store(Arc::new(Clients::new(called).map_err(|error| error.to_string())?));
         Ok(())
     }
 
     fn send(
         &self,
-        issuer: &IssuerName,
+        issuer: &Issuer,
         request: Request<Bytes>,
         bounds: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
-        let client = self.clients.load().get(issuer).cloned();
-        let issuer = issuer.clone();
-        Box::pin(async move {
-            let Some(client) = client else {
-                tracing::error!(%issuer, "no client was made for this issuer");
-                return Err(HttpFault::Connect);
-            };
-            let call = client.call(&issuer, request, bounds.answer_bytes);
-            tokio::time::timeout(bounds.deadline, call).await.unwrap_or(Err(HttpFault::Deadline))
-        })
+        self.call(Called::from(issuer), request, bounds)
     }
 }
 
 impl IssuerClient {
-    async fn call(
-        &self,
-        issuer: &IssuerName,
-        request: Request<Bytes>,
-        answer_bytes: usize,
-    ) -> Result<Response<Bytes>, HttpFault> {
-        let http = self.http(issuer).await?;
+    fn new(called: Called, system: &Trusts) -> Result<Self, ClientSetupError> {
+        let own = called.ca.as_ref().map(|pem| own_roots(pem)).transpose();
+        let own = own.map_err(|why| ClientSetupError { issuer: called.issuer.clone(), why })?;
+        let trusts = own.map_or_else(|| system.clone(), |roots| Trusts::Own(Arc::new(roots)));
+        // It ends before the call does, which would not say that it was the proxy.
+        let patience = CONNECTING.min(called.timeout.saturating_mul(4) / 5);
+        Ok(Self { called, http: OnceCell::new(), trusts, patience, last_cause: Mutex::default() })
+    }
+
+    async fn call(&self, request: Request<Bytes>, answer_bytes: usize) -> Result<Response<Bytes>, HttpFault> {
+        let http = self.http().await?;
         let answer = http.request(request.map(Full::new)).await.map_err(|error| {
-            self.log_cause(issuer, &error);
+            self.log_cause(&error);
             if is_of_the_proxy(&error) {
                 HttpFault::Proxy
             } else if error.is_connect() {
@@ -267,30 +288,31 @@ impl IssuerClient {
         Ok(Response::from_parts(head, body.to_bytes()))
     }
 
-    async fn http(&self, issuer: &IssuerName) -> Result<&Pooled, HttpFault> {
+    async fn http(&self) -> Result<&Pooled, HttpFault> {
         let made = self.http.get_or_try_init(async || {
             let roots = self.trusts.roots().await.map_err(|error| error.to_string())?;
-            pooled(roots, self.way.clone(), self.patience).map_err(|error| error.to_string())
+            pooled(roots, self.called.way.clone(), self.patience).map_err(|error| error.to_string())
         });
         made.await.map_err(|error| {
-            tracing::error!(%issuer, error, "no client can be made for this issuer");
+            tracing::error!(issuer = %self.called.issuer, error, "no client can be made for this issuer");
             HttpFault::Connect
         })
     }
 
     /// What the fault does not say, for the operator: refused, unknown name, untrusted certificate, and on
     /// which way.
-    fn log_cause(&self, issuer: &IssuerName, error: &hyper_util::client::legacy::Error) {
+    fn log_cause(&self, error: &hyper_util::client::legacy::Error) {
         let mut cause = error.to_string();
         let mut source = error.source();
         while let Some(inner) = source {
             cause = format!("{cause}: {inner}");
             source = inner.source();
         }
-        if let (Some(proxy), false) = (&self.way.proxy, is_of_the_proxy(error)) {
+        let Called { issuer, way, .. } = &self.called;
+        if let (Some(proxy), false) = (&way.proxy, is_of_the_proxy(error)) {
             cause = format!("{cause} (through the proxy {proxy})");
         }
-        if let Some(detour) = &self.way.detour {
+        if let Some(detour) = &way.detour {
             cause = format!("{cause} ({} is connected to at {})", detour.of, detour.to);
         }
         let mut last = self.last_cause.lock().unwrap_or_else(PoisonError::into_inner);
@@ -322,19 +344,32 @@ impl fmt::Debug for IssuerClients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::{HostPort, KeySource, Proxy};
+    use crate::core::token::testing::ISS;
     use crate::io::testing::{Reply, TestServer, nobody};
+    use crate::state::issuer_keys::testing::issuer;
 
-    fn called(ca: Option<Vec<u8>>) -> Called {
-        let (issuer, timeout) = (IssuerName::new("demo"), Duration::from_secs(5));
-        Called { issuer, ca, way: Way::default(), timeout }
+    /// Somebody who calls `issuer`.
+    struct Calling {
+        clients: IssuerClients,
+        issuer: Issuer,
     }
 
-    fn client() -> IssuerClients {
-        IssuerClients::new([called(None)]).unwrap()
+    fn called(ca: Option<Vec<u8>>) -> Issuer {
+        Issuer { ca, ..issuer(ISS, KeySource::Discovery(None)) }
+    }
+
+    fn trusting(ca: Option<Vec<u8>>) -> Calling {
+        let issuer = called(ca);
+        Calling { clients: IssuerClients::new([Called::from(&issuer)]).unwrap(), issuer }
+    }
+
+    fn client() -> Calling {
+        trusting(None)
     }
 
     async fn send(
-        client: &IssuerClients,
+        client: &Calling,
         method: &str,
         url: String,
         millis: u64,
@@ -342,7 +377,7 @@ mod tests {
     ) -> Result<Response<Bytes>, HttpFault> {
         let request = Request::builder().method(method).uri(url).body(Bytes::from_static(b"a=b")).unwrap();
         let bounds = Bounds { deadline: Duration::from_millis(millis), answer_bytes };
-        client.send(&IssuerName::new("demo"), request, bounds).await
+        client.clients.send(&client.issuer, request, bounds).await
     }
 
     async fn ask(server: &TestServer, reply: Reply, millis: u64) -> Result<Response<Bytes>, HttpFault> {
@@ -408,22 +443,11 @@ mod tests {
         assert_eq!(server.asked("/x"), 2);
     }
 
-    #[tokio::test]
-    async fn an_issuer_that_nobody_configured_is_not_called() {
-        let server = TestServer::start().await;
-        let request = Request::get(&server.url).body(Bytes::new()).unwrap();
-        let bounds = Bounds { deadline: Duration::from_secs(5), answer_bytes: 1000 };
-        let fault = client().send(&IssuerName::new("other"), request, bounds).await.unwrap_err();
-        assert_eq!(fault, HttpFault::Connect);
-    }
-
     #[test]
     fn a_ca_that_holds_no_certificate_is_an_error_that_names_its_issuer() {
         for bad in ["", "no pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            let error = IssuerClients::new([Called {
-                issuer: IssuerName::new("corp"),
-                ..called(Some(bad.as_bytes().to_vec()))
-            }]);
+            let called = Called::from(&called(Some(bad.as_bytes().to_vec())));
+            let error = IssuerClients::new([Called { issuer: IssuerName::new("corp"), ..called }]);
             let text = error.unwrap_err().to_string();
             assert!(text.starts_with("issuers.corp.ca: "), "{text}");
         }
@@ -459,8 +483,8 @@ mod tests {
     async fn a_server_is_trusted_by_the_issuers_ca_and_by_its_name_or_not_at_all() {
         let port = tls_server().await;
         let ca = include_bytes!("../../tests/data/tls/ca.pem").to_vec();
-        let trusting = IssuerClients::new([called(Some(ca))]).unwrap();
-        let ask = async |client: &IssuerClients, host: &str| {
+        let trusting = trusting(Some(ca));
+        let ask = async |client: &Calling, host: &str| {
             send(client, "GET", format!("https://{host}:{port}/"), 5000, 1000)
                 .await
                 .map(|a| a.status().as_u16())
@@ -468,5 +492,35 @@ mod tests {
         assert_eq!(ask(&trusting, "localhost").await, Ok(204));
         assert_eq!(ask(&trusting, "127.0.0.1").await, Err(HttpFault::Connect));
         assert_eq!(ask(&client(), "localhost").await, Err(HttpFault::Connect));
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_is_sent_by_the_trust_and_the_way_that_it_began_with() {
+        let port = tls_server().await;
+        let ca = include_bytes!("../../tests/data/tls/ca.pem").to_vec();
+        let began = trusting(Some(ca));
+        let ask = async || {
+            let answer = send(&began, "POST", format!("https://localhost:{port}/"), 5000, 1000).await;
+            answer.map(|answer| answer.status().as_u16())
+        };
+        let distrusting = called(None);
+        let proxy = Proxy { at: HostPort::of(&nobody().parse().unwrap()).unwrap(), credentials: None };
+        let elsewhere =
+            Issuer { way: Way { proxy: Some(proxy), detour: None }, ..called(began.issuer.ca.clone()) };
+        for (name_means, now) in [
+            ("nobody any more", None),
+            ("a server that others vouch for", Some(distrusting)),
+            ("one that is reached by a proxy", Some(elsewhere)),
+        ] {
+            began.clients.set_issuers(&now.map(Arc::new).into_iter().collect::<Vec<_>>()).unwrap();
+            assert_eq!(ask().await, Ok(204), "{name_means}");
+        }
+    }
+
+    #[test]
+    fn the_calls_of_one_configuration_share_their_connections() {
+        let Calling { clients, issuer } = client();
+        let of = |issuer: &Issuer| clients.made.load().of(Called::from(issuer)).unwrap();
+        assert!(Arc::ptr_eq(&of(&issuer), &of(&issuer)));
     }
 }

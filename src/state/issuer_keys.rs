@@ -45,7 +45,11 @@ impl IssuerState {
     fn new(settings: Arc<Issuer>, previous: Option<&Self>) -> Self {
         let limits = Limits::new(settings.keys_refresh);
         let kept = previous.filter(|before| is_same_source(&before.settings, &settings));
-        let known = kept.map_or_else(|| Arc::new(Known::of(&settings)), |before| before.known.clone());
+        let known = match kept {
+            None => Arc::new(Known::of(&settings)),
+            Some(before) if is_another_way(&before.settings, &settings) => Arc::new(before.known.apart()),
+            Some(before) => before.known.clone(),
+        };
         let asked = settings.introspection.as_ref().map(|introspection| {
             let kept = previous.filter(|before| is_judged_alike(&before.settings, &settings));
             let kept = kept.and_then(|before| before.introspections.clone());
@@ -199,6 +203,18 @@ impl Known {
             last_error: Mutex::new(error),
         }
     }
+
+    /// What is known now. What is fetched from here on by the trust or on the way of before does not come in.
+    fn apart(&self) -> Self {
+        Self {
+            keys: ArcSwapOption::new(self.keys.load_full()),
+            endpoints: ArcSwapOption::new(self.endpoints.load_full()),
+            freshness: Mutex::new(lock(&self.freshness).apart()),
+            fresh_until: AtomicI64::new(self.fresh_until.load(Ordering::Acquire)),
+            landed: watch::Sender::new(0),
+            last_error: Mutex::new(lock(&self.last_error).clone()),
+        }
+    }
 }
 
 /// Keys are kept over a reload when they are the same issuer's and come from the same place. Whom that place
@@ -212,14 +228,18 @@ fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
     same_place && before.rules.iss == now.rules.iss
 }
 
+/// Whether calls go by another trust or on another way.
+fn is_another_way(before: &Issuer, now: &Issuer) -> bool {
+    before.ca != now.ca || before.way != now.way
+}
+
 /// What was said of opaque tokens is kept over a reload while it would be asked for and judged as before.
 fn is_judged_alike(before: &Issuer, now: &Issuer) -> bool {
     let is_discovered = |issuer: &Issuer| matches!(issuer.keys, KeySource::Discovery(_));
     let same_place = is_same_source(before, now) || !is_discovered(before) && !is_discovered(now);
     same_place
         && before.rules == now.rules
-        && before.ca == now.ca
-        && before.way == now.way
+        && !is_another_way(before, now)
         && before.introspection == now.introspection
 }
 
@@ -300,9 +320,7 @@ impl Issuers {
     pub fn doubt_changed(&self, before: &Self, now: Timestamp) {
         for issuer in &self.all {
             let was = before.by_name(&issuer.settings.name);
-            let is_another_way =
-                |was: &Issuer| was.ca != issuer.settings.ca || was.way != issuer.settings.way;
-            if was.is_some_and(|was| is_another_way(&was.settings)) {
+            if was.is_some_and(|was| is_another_way(&was.settings, &issuer.settings)) {
                 issuer.doubt_keys(now);
             }
         }
@@ -504,6 +522,23 @@ mod tests {
         assert!(after(Issuer { ca: Some(vec![1]), ..same() }));
         assert!(after(Issuer { way: elsewhere(), ..same() }));
         assert!(!after(issuer(ISS, KeySource::JwksUri("https://as.example/jwks".parse().unwrap()))));
+    }
+
+    #[test]
+    fn what_was_fetched_by_the_trust_or_the_way_of_before_does_not_come_in_after_a_reload() {
+        for changed in [
+            Issuer { ca: Some(vec![1]), ..issuer(ISS, KeySource::Discovery(None)) },
+            Issuer { way: elsewhere(), ..issuer(ISS, KeySource::Discovery(None)) },
+        ] {
+            let all = Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None);
+            let before = all.iter().next().unwrap();
+            let (_, under_way) = before.consult(false, NOW);
+            let after = Issuers::new(&[Arc::new(changed)], Some(&all));
+            let after = after.iter().next().unwrap();
+            under_way.unwrap().succeeded(some_keys());
+            assert!(before.keys_ready() && !after.keys_ready());
+            assert!(after.consult(false, NOW.plus(Duration::from_secs(2))).1.is_some(), "it asks by itself");
+        }
     }
 
     #[test]

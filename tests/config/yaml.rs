@@ -127,3 +127,19 @@ fn what_repeats_too_much_is_told_where_that_shows() {
     assert!(found.len() == 1 && found[0].contains("repeat too much"), "{found:?}");
     assert!(!found[0].starts_with("1:"), "{found:?}");
 }
+
+/// As many as there may be, in a file as large as one may be: all have their lines, in a bounded time.
+#[test]
+fn every_mistake_has_its_line_however_large_the_file_is() {
+    let padding = "#".repeat(1000);
+    let route = |at: usize| format!("  - path: /r{at}\n    # {padding}\n    tto: \"http://10.0.0.1:3000\"\n");
+    let text = with_routes(&(0..200).map(route).collect::<String>());
+    assert!(text.len() > 200_000);
+    let begun = Instant::now();
+    let found = parse(&text).unwrap_err().mistakes;
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let expected = text.lines().zip(1..).filter(|(line, _)| line.contains("tto:")).map(|(_, number)| number);
+    let unknown = found.iter().filter(|mistake| mistake.path.ends_with(".tto")).map(|mistake| mistake.line);
+    assert_eq!(unknown.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    assert!(found.iter().all(|mistake| mistake.line > 0) && found.len() >= 200, "{}", found.len());
+}

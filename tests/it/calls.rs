@@ -12,7 +12,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::config::settings::Way;
 use tollgate::core::ids::IssuerName;
-use tollgate::flows::ports::{Bounds, HttpClient, HttpFault};
+use tollgate::flows::ports::{Bounds, HttpFault};
 use tollgate::io::http_client::{Called, IssuerClients};
 
 use crate::support::http2_upstream::{Http2Upstream, Tls};
@@ -66,13 +66,13 @@ async fn a_connection_of_http_2_that_died_in_silence_is_given_up() {
     let network = Network::before(server.address).await;
     let issuer = IssuerName::new("as");
     let (ca, timeout) = (Some(authority.pem().into_bytes()), Duration::from_secs(5));
-    let called = Called { issuer: issuer.clone(), ca, way: Way::default(), timeout };
-    let client = IssuerClients::new([called]).unwrap();
+    let called = Called { issuer, ca, way: Way::default(), timeout };
+    let client = IssuerClients::new([called.clone()]).unwrap();
     let ask = async || {
         let url = format!("https://localhost:{}/token", network.address.port());
         let request = Request::post(url).body(Bytes::from_static(b"a=b")).unwrap();
         let bounds = Bounds { deadline: Duration::from_secs(2), answer_bytes: 100 };
-        client.send(&issuer, request, bounds).await
+        client.call(called.clone(), request, bounds).await
     };
     assert_eq!(ask().await.unwrap().version(), Version::HTTP_2);
     network.forgets.store(true, Ordering::SeqCst);

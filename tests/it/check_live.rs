@@ -268,3 +268,50 @@ async fn of_whoever_is_not_there_it_is_said_why_and_what_to_do() {
         "nobody is asked with a configuration that is not good: {text}"
     );
 }
+
+#[tokio::test]
+async fn of_a_server_that_takes_no_assertion_as_it_is_signed_it_is_said_what_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, pem) in [
+        ("rsa.pem", include_str!("../data/config/rsa2048.pem")),
+        ("p256.pem", include_str!("../data/config/p256.pem")),
+    ] {
+        std::fs::write(folder.path().join(name), pem).unwrap();
+    }
+    let keys = Issuer::new().jwks().to_string();
+    let server = Upstream::answering(Arc::new(move |asked| {
+        let iss = format!("http://{}", asked.header("host").unwrap());
+        let metadata = json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks"),
+            "authorization_endpoint": format!("{iss}/authorize"), "token_endpoint": format!("{iss}/token"),
+            "revocation_endpoint": format!("{iss}/revoke"), "introspection_endpoint": format!("{iss}/ask"),
+            "token_endpoint_auth_signing_alg_values_supported": ["PS256"],
+            "revocation_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "introspection_endpoint_auth_signing_alg_values_supported": ["ES384", "EdDSA"] });
+        let body = if asked.path() == "/jwks" { keys.clone() } else { metadata.to_string() };
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }))
+    .await;
+    let plain = Upstream::start().await;
+    let one = format!(
+        "  one: {{ url: \"{}\", audience: a, introspection: {{ client_id: g, private_key: {{ file: rsa.pem }} }} }}",
+        server.url()
+    );
+    let upstreams = format!("  plain: {{ url: \"{}\" }}", plain.url());
+    let clients = "clients:\n  rsa: { mode: token, private_key: { file: rsa.pem } }\n  p256: { mode: token, private_key: { file: p256.pem } }\n  none: { mode: token }";
+    let (code, text) = check(folder.path(), &config(&one, &upstreams, clients)).await;
+    let told = line(&text, "issuer one");
+    assert!(code == 1 && told.starts_with("NO  "), "{text}");
+    let of = |endpoint: &str, listed: &str, whose: &str, own: &str| {
+        format!(
+            "{endpoint}_endpoint_auth_signing_alg_values_supported has {listed}, and `{whose}.private_key` signs by {own};"
+        )
+    };
+    for expected in [
+        of("token", "PS256", "clients.p256", "ES256"),
+        of("revocation", "ES256", "clients.rsa", "RS256 or PS256"),
+        of("introspection", "ES384, EdDSA", "issuers.one.introspection", "RS256 or PS256"),
+    ] {
+        assert!(told.contains(&expected), "{expected}:\n{told}");
+    }
+    assert_eq!(told.matches("its metadata's").count(), 3, "{told}");
+}

@@ -1,4 +1,5 @@
-//! What a reload does to an issuer's keys, and what the metrics say of their age meanwhile.
+//! What a reload does to an issuer's keys, what the metrics say of their age meanwhile, and what becomes of
+//! what was begun at an issuer before.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::keys::{Key, MovedClock, Publisher};
 use crate::reload::settings;
+use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Tls, server_config};
 use crate::support::issuer::AUDIENCE;
@@ -165,4 +167,58 @@ async fn the_age_of_keys_is_infinite_until_they_are_read_and_not_told_where_they
     assert_eq!(ages(&gateway).await.len(), 2);
     reload(&routes);
     assert_eq!(ages(&gateway).await, [never_read("discovered")]);
+}
+
+/// Signing out is answered as soon as it counts here; the authorization server is told behind that.
+#[tokio::test]
+async fn a_refresh_token_is_revoked_although_its_issuer_got_another_name_meanwhile() {
+    let publisher = Publisher::start().await;
+    let (iss, upstream) = (publisher.url(), Upstream::start().await);
+    let endpoint = |name: &str| format!("{iss}/{name}");
+    publisher.publish(
+        "/.well-known/openid-configuration",
+        json!({ "issuer": iss, "jwks_uri": endpoint("jwks"), "token_endpoint": endpoint("token"),
+            "revocation_endpoint": endpoint("revoke") }),
+    );
+    publisher.publish_keys("/jwks", &[&Key::new("only")]);
+    publisher.publish(
+        "/token",
+        json!({ "access_token": "opaque", "token_type": "Bearer", "refresh_token": "rt-1" }),
+    );
+    let rest = format!(
+        "issuers: {{ far: {{ url: \"{iss}\", audience: \"{AUDIENCE}\" }} }}
+clients: {{ web-app: {{ mode: token, login: page, redirect_uri: \"http://{HOST}/back\", accept_any_access_token: true }} }}
+routes: [{{ path: /*, to: \"{}\" }}]
+",
+        upstream.url()
+    );
+    let gateway = Gateway::unready(&rest, |_| {}).unwrap();
+    gateway.wait_until_ready().await;
+    let mut client = gateway.connect().await;
+    let origin = format!("http://{HOST}");
+    let own = ("Origin", origin.as_str());
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let verifier = "v".repeat(43);
+    let code = format!(
+        "grant_type=authorization_code&client_id=web-app&code=x&redirect_uri=http://{HOST}/back&code_verifier={verifier}"
+    );
+    client.send(request("POST", "/oauth/token", &[own, form], code.as_bytes())).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 200, "{}", answer.head);
+    let cookies = answer.all("set-cookie");
+    let cookie = cookies.iter().find(|cookie| !cookie.contains("Max-Age=0;")).unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+    client.send(request("DELETE", "/oauth/token?client_id=web-app", &[own, ("Cookie", cookie)], b"")).await;
+    assert_eq!(client.answer().await.status, 204);
+
+    until("the server to be told in vain", async || publisher.asked("/revoke") > 0).await;
+    let renamed = |text: String| text.replace("far:", "near:");
+    gateway.app.reload(settings(&gateway, &rest, renamed)).unwrap();
+    let in_vain = publisher.asked("/revoke");
+    publisher.publish("/revoke", json!({}));
+    until("the server to be told", async || publisher.asked("/revoke") > in_vain).await;
+    let told = publisher.server.received();
+    let told = told.iter().rfind(|seen| seen.path() == "/revoke").unwrap();
+    let form = String::from_utf8_lossy(&told.raw_body).into_owned();
+    assert!(form.contains("token=rt-1"), "{form}");
 }

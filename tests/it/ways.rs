@@ -8,7 +8,7 @@ use http::{Request, Response};
 use serde_json::json;
 use tollgate::config::settings::{Detour, HostPort, Proxy as Through, ProxyCredentials, Way};
 use tollgate::core::ids::IssuerName;
-use tollgate::flows::ports::{Bounds, HttpClient, HttpFault};
+use tollgate::flows::ports::{Bounds, HttpFault};
 use tollgate::io::http_client::{Called, IssuerClients};
 
 use crate::support::address::Address;
@@ -51,22 +51,23 @@ impl Scene {
     fn client_within(&self, way: Way, timeout: Duration) -> Calls {
         let issuer = IssuerName::new("corp");
         let ca = Some(self.authority.pem().into_bytes());
-        Calls(IssuerClients::new([Called { issuer, ca, way, timeout }]).unwrap(), timeout)
+        let called = Called { issuer, ca, way, timeout };
+        Calls(IssuerClients::new([called.clone()]).unwrap(), called)
     }
 }
 
-struct Calls(IssuerClients, Duration);
+struct Calls(IssuerClients, Called);
 
 impl Calls {
     async fn post(&self, url: &str) -> Result<Response<Bytes>, HttpFault> {
         let request = Request::post(url).header("authorization", "Basic for-the-server");
         let request = request.body(Bytes::from_static(b"refresh_token=s3cret")).unwrap();
-        let bounds = Bounds { deadline: self.1, answer_bytes: 1000 };
-        self.0.send(&IssuerName::new("corp"), request, bounds).await
+        let bounds = Bounds { deadline: self.1.timeout, answer_bytes: 1000 };
+        self.0.call(self.1.clone(), request, bounds).await
     }
 
     fn cause(&self) -> String {
-        self.0.last_cause(&IssuerName::new("corp")).unwrap_or_default()
+        self.0.last_cause(&self.1.issuer).unwrap_or_default()
     }
 }
 

@@ -337,7 +337,7 @@ pub(super) const CLIENT: &[Key] = &[
         "certificate",
         One("a file"),
         Otherwise("none"),
-        "The certificate (PEM) of `private_key`, by whose SHA-256 it is found there (`x5t#S256` of the assertion, RFC 7515 section 4.1.8), as at Entra ID. With it an RSA key signs by PS256, else by RS256.",
+        "The certificate (PEM) of `private_key`, by whose SHA-256 it is found there (`x5t#S256` of the assertion, RFC 7515 section 4.1.8), as at Entra ID. With it an RSA key signs by PS256, else by RS256; by the other of these where the metadata list that alone (`token_endpoint_auth_signing_alg_values_supported` and its like).",
         "keys/portal.crt",
     ),
     key(

@@ -232,9 +232,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
     use crate::core::ids::RouteName;
-
     use crate::core::route;
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
     use crate::core::route::table::{RouteMatch, RouteTable};

@@ -289,9 +289,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-
     use crate::core::route;
-
     use crate::core::token::claims::Claims;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -123,11 +123,9 @@ pub fn metadata<'r, 'i>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use crate::core::ids::IssuerName;
     use crate::core::path::EncodedSlash;
     use crate::core::route;
-
     use crate::core::route::policy::{Access, Requirements};
 
     fn origin(text: &str) -> Origin {

@@ -419,13 +419,11 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-
     use crate::core::ids::RouteName;
     use crate::core::path::EncodedSlash;
     use crate::core::path::tests::{upstream_reads, upstreams};
     use crate::core::percent;
     use crate::core::route;
-
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 
     pub(super) fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {

@@ -130,6 +130,11 @@ impl Freshness {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// The same for who fetches apart from here: what is under way here does not come there.
+    pub const fn apart(self) -> Self {
+        Self { in_flight: false, ..self }
+    }
+
     /// Whom the issuer is known by has changed: the keys at hand are used, and fetched again as soon as that
     /// may be. A fetch that is under way began before, and does not count.
     pub const fn doubt(&mut self, now: Timestamp) {

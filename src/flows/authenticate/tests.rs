@@ -56,7 +56,7 @@ impl Randomness for World {
 impl HttpClient for World {
     fn send(
         &self,
-        _: &IssuerName,
+        _: &Issuer,
         _: Request<Bytes>,
         _: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {

@@ -95,11 +95,11 @@ fn seen(gate: &Gate, live: &Live, found: &Arc<KnownCaller>, now: Timestamp) {
         return;
     }
     let token = found.token();
-    let of_a_page =
-        live.settings.clients.iter().any(|client| {
-            client.issuer == *token.issuer() && token.client() == Some(client.client_id.as_str())
-        });
-    if !of_a_page || gate.seen_tokens.knows(found.notes.fingerprint) {
+    // One that names no client may be any client's of its issuer.
+    let may_be_of_a_page = live.settings.clients.iter().any(|client| {
+        client.issuer == *token.issuer() && token.client().is_none_or(|named| named == client.client_id)
+    });
+    if !may_be_of_a_page || gate.seen_tokens.knows(found.notes.fingerprint) {
         return;
     }
     let seen = Seen {

@@ -17,7 +17,7 @@ use url::Url;
 use crate::config::settings::Introspection;
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
-use crate::core::metadata::Endpoints;
+use crate::core::metadata::{ClientAuthentication, Endpoints};
 use crate::core::revocation::TokenIdentity;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::is_json;
@@ -175,7 +175,7 @@ struct Call {
 /// Where the issuer is asked.
 struct IntrospectionEndpoint {
     url: Url,
-    auth_methods: Vec<String>,
+    takes: ClientAuthentication,
     token_endpoint: Option<Url>,
 }
 
@@ -237,7 +237,7 @@ impl Call {
     async fn ask(&self) -> Result<Answer, Fault> {
         let asked = self.issuer.settings.introspection.as_ref();
         let asked = asked.ok_or_else(|| Fault::of_the_server("the issuer is not asked about tokens"))?;
-        let IntrospectionEndpoint { url, auth_methods, token_endpoint } = self.endpoint(asked).await?;
+        let IntrospectionEndpoint { url, takes, token_endpoint } = self.endpoint(asked).await?;
         let client = ClientAtServer {
             client_id: &asked.client_id,
             issuer: &self.issuer.settings.name,
@@ -245,7 +245,7 @@ impl Call {
         };
         let place = Place {
             url: &url,
-            auth_methods: &auth_methods,
+            takes: &takes,
             iss: &self.issuer.settings.rules.iss,
             token_endpoint: token_endpoint.as_ref(),
         };
@@ -254,16 +254,13 @@ impl Call {
             post(&*self.random, self.clock.now(), place, client, &form).map_err(Fault::of_the_server)?;
         let bounds = Bounds { deadline: self.issuer.settings.timeout, answer_bytes: MAX_ANSWER };
         let began = Instant::now();
-        let answer = self.http.send(&self.issuer.settings.name, request, bounds).await;
+        let answer = self.http.send(&self.issuer.settings, request, bounds).await;
         let (name, endpoint) = (&self.issuer.settings.name, ServerEndpoint::Introspection);
         let fault = answer.as_ref().err().map(|fault| fault.label());
         self.metrics.authorization_server_called(name, endpoint, began.elapsed(), fault);
-        read(
-            &answer.map_err(|fault| Fault {
-                why: fault.to_string(),
-                of_the_server: fault.is_before_the_call(),
-            })?,
-        )
+        let answer = answer
+            .map_err(|fault| Fault { why: fault.to_string(), of_the_server: fault.is_before_the_call() })?;
+        read(&answer, || Credential::from(&asked.credential).manner(&takes))
     }
 
     async fn endpoint(&self, asked: &Introspection) -> Result<IntrospectionEndpoint, Fault> {
@@ -279,12 +276,8 @@ impl Call {
             )
         })?;
         let known = known.as_deref();
-        let auth_methods = known.map(|known| known.introspection_auth_methods.clone()).unwrap_or_default();
-        Ok(IntrospectionEndpoint {
-            url,
-            auth_methods,
-            token_endpoint: known.and_then(|known| known.token.clone()),
-        })
+        let takes = known.map(|known| known.introspection_auth.clone()).unwrap_or_default();
+        Ok(IntrospectionEndpoint { url, takes, token_endpoint: known.and_then(|known| known.token.clone()) })
     }
 
     async fn published(&self) -> Result<Arc<Endpoints>, Fault> {
@@ -327,16 +320,17 @@ impl Call {
 }
 
 /// RFC 7662 sections 2.2 and 2.3: 200 and JSON, or no answer. A refusal of our own credentials says nothing
-/// of the token.
-fn read(answer: &Response<Bytes>) -> Result<Answer, Fault> {
+/// of the token. `manner`: how those were shown.
+fn read(answer: &Response<Bytes>, manner: impl FnOnce() -> String) -> Result<Answer, Fault> {
     match answer.status() {
         StatusCode::OK if is_json(answer.headers()) => {
             Answer::parse(answer.body()).map_err(|unreadable| Fault::new(unreadable.to_string()))
         }
         StatusCode::OK => Err(Fault::new("its answer is not application/json")),
-        StatusCode::UNAUTHORIZED => Err(Fault::of_the_server(
-            "it answered 401: it does not take `client_id` and credential of `introspection`",
-        )),
+        StatusCode::UNAUTHORIZED => Err(Fault::of_the_server(format!(
+            "it answered 401: it does not take `client_id` and credential of `introspection`, or not by {}",
+            manner()
+        ))),
         status if status.is_redirection() => {
             Err(Fault::new(format!("it answered {status}, and redirects are not followed")))
         }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::core::metadata::ClientAuthentication;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::oauth::request::begins_in;
 use crate::core::signing::SigningKey;
@@ -39,6 +40,7 @@ pub enum Credential<'a> {
     PrivateKey {
         /// PKCS#8, PEM.
         pem: &'a Secret<Vec<u8>>,
+        /// By which it signs where the AS does not say what it takes.
         algorithm: Algorithm,
         names: &'a KeyNames,
         audience: Audience,
@@ -88,8 +90,8 @@ impl Audience {
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     pub url: &'a Url,
-    /// How its clients may prove themselves there; none: as RFC 8414 section 2 says.
-    pub auth_methods: &'a [String],
+    /// How clients may prove themselves there.
+    pub takes: &'a ClientAuthentication,
     /// The issuer of the AS.
     pub iss: &'a str,
     pub token_endpoint: Option<&'a Url>,
@@ -110,16 +112,41 @@ pub fn certificate_thumbprint(der: &[u8]) -> String {
 }
 
 impl Credential<'_> {
-    /// How it is shown, by its name at IANA (RFC 7591 section 2). `supported`:
-    /// `token_endpoint_auth_methods_supported` of the AS; empty means `client_secret_basic` (RFC 8414 section
-    /// 2).
-    pub fn method(self, supported: &[String]) -> &'static str {
-        let offers = |method: &str| supported.iter().any(|offered| offered == method);
+    /// How it is shown, by its name at IANA (RFC 7591 section 2), where clients prove themselves so.
+    pub fn method(self, takes: &ClientAuthentication) -> &'static str {
+        let offers = |method: &str| takes.methods.iter().any(|offered| offered == method);
         match self {
             Self::None => "none",
             Self::Secret(_) if !offers(BASIC) && offers(POST) => POST,
             Self::Secret(_) => BASIC,
             Self::PrivateKey { .. } => "private_key_jwt",
+        }
+    }
+
+    /// How its assertions are signed where clients prove themselves so. A key of RSA signs in two ways (RFC
+    /// 7518 sections 3.3 and 3.5), and by the other one only where that is listed and its own is not.
+    pub fn algorithm(self, takes: &ClientAuthentication) -> Option<Algorithm> {
+        let Self::PrivateKey { algorithm, .. } = self else { return None };
+        let lists = |algorithm: &Algorithm| takes.algorithms.iter().any(|listed| listed == algorithm.name());
+        let other = other_of_its_key(algorithm).filter(|other| lists(other) && !lists(&algorithm));
+        Some(other.unwrap_or(algorithm))
+    }
+
+    /// How its assertions could be signed, the usual way first.
+    pub fn algorithms(self) -> impl Iterator<Item = Algorithm> {
+        let usual = match self {
+            Self::PrivateKey { algorithm, .. } => Some(algorithm),
+            Self::None | Self::Secret(_) => None,
+        };
+        usual.into_iter().chain(usual.and_then(other_of_its_key))
+    }
+
+    /// How it is shown there, for operators.
+    pub fn manner(self, takes: &ClientAuthentication) -> String {
+        let method = self.method(takes);
+        match self.algorithm(takes) {
+            None => method.to_owned(),
+            Some(algorithm) => format!("{method} with {}", algorithm.name()),
         }
     }
 
@@ -144,6 +171,14 @@ impl Credential<'_> {
             // An assertion begins as every JWT.
             Self::PrivateKey { .. } => text.contains("eyJ"),
         }
+    }
+}
+
+const fn other_of_its_key(algorithm: Algorithm) -> Option<Algorithm> {
+    match algorithm {
+        Algorithm::Rs256 => Some(Algorithm::Ps256),
+        Algorithm::Ps256 => Some(Algorithm::Rs256),
+        _ => None,
     }
 }
 
@@ -195,7 +230,7 @@ pub fn authenticate(
         Credential::None => {
             Ok(Authentication { authorization: None, fields: vec![("client_id", client_id.into())] })
         }
-        Credential::Secret(secret) if credential.method(place.auth_methods) == POST => Ok(Authentication {
+        Credential::Secret(secret) if credential.method(place.takes) == POST => Ok(Authentication {
             authorization: None,
             fields: vec![("client_id", client_id.into()), ("client_secret", secret.clone())],
         }),
@@ -203,6 +238,7 @@ pub fn authenticate(
             Ok(Authentication { authorization: basic(client_id, secret), fields: Vec::new() })
         }
         Credential::PrivateKey { pem, algorithm, names, audience } => {
+            let algorithm = credential.algorithm(place.takes).unwrap_or(algorithm);
             let claims = claims(client_id, audience.of(place)?, jti, now);
             let assertion = assertion(pem, &header(algorithm, names), algorithm, &claims)?;
             Ok(Authentication {
@@ -282,20 +318,27 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
+    fn taking(methods: &[&str], algorithms: &[&str]) -> ClientAuthentication {
+        let list = |of: &[&str]| of.iter().map(ToString::to_string).collect();
+        ClientAuthentication { methods: list(methods), algorithms: list(algorithms) }
+    }
+
     /// At the token endpoint of an AS whose endpoints take these methods.
     fn proven(
         credential: Credential<'_>,
         client_id: &str,
         methods: &[&str],
     ) -> Result<Authentication, Unproven> {
-        let auth_methods: Vec<_> = methods.iter().map(ToString::to_string).collect();
+        proven_where(credential, client_id, &taking(methods, &[]))
+    }
+
+    fn proven_where(
+        credential: Credential<'_>,
+        client_id: &str,
+        takes: &ClientAuthentication,
+    ) -> Result<Authentication, Unproven> {
         let url = Url::parse("https://as.example/token").unwrap();
-        let place = Place {
-            url: &url,
-            auth_methods: &auth_methods,
-            iss: "https://as.example",
-            token_endpoint: Some(&url),
-        };
+        let place = Place { url: &url, takes, iss: "https://as.example", token_endpoint: Some(&url) };
         authenticate(credential, client_id, place, [7; 16], NOW)
     }
 
@@ -326,8 +369,7 @@ mod tests {
         let secret = SecretString::from("s");
         let method = |credential: Credential<'_>, supported: &[&str]| {
             let made = proven(credential, "web", supported).unwrap();
-            let supported: Vec<_> = supported.iter().map(ToString::to_string).collect();
-            (credential.method(&supported), made.authorization.is_some())
+            (credential.method(&taking(supported, &[])), made.authorization.is_some())
         };
         let by_secret = Credential::Secret(&secret);
         assert_eq!(method(by_secret, &[]), (BASIC, true));
@@ -418,7 +460,8 @@ mod tests {
             let names = KeyNames::default();
             let credential =
                 Credential::PrivateKey { pem: &pem, algorithm: Algorithm::Es256, names: &names, audience };
-            let place = Place { url: asked, auth_methods: &[], iss: "https://as.example", token_endpoint };
+            let takes = ClientAuthentication::default();
+            let place = Place { url: asked, takes: &takes, iss: "https://as.example", token_endpoint };
             let made = authenticate(credential, "web", place, [7; 16], NOW)?;
             let claims = read(made.fields[2].1.expose().split('.').nth(1).unwrap());
             Ok(claims["aud"].as_str().unwrap().to_owned())
@@ -456,6 +499,32 @@ mod tests {
         signature::UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, key.public_key().as_ref())
             .verify(input.as_bytes(), &signature)
             .unwrap();
+    }
+
+    #[test]
+    fn an_assertion_is_signed_by_what_the_server_lists_where_its_key_can() {
+        let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let rsa = pem(AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&rsa).unwrap().as_ref());
+        let p256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let p256 = pem(p256.to_pkcs8v1().unwrap().as_ref());
+        for (pem, usual, listed, expected) in [
+            (&rsa, Algorithm::Rs256, &[][..], "RS256"),
+            (&rsa, Algorithm::Rs256, &["PS256", "RS256"], "RS256"),
+            (&rsa, Algorithm::Rs256, &["ES256", "PS256"], "PS256"),
+            (&rsa, Algorithm::Rs256, &["ES256"], "RS256"),
+            (&rsa, Algorithm::Ps256, &["RS256", "PS256"], "PS256"),
+            (&rsa, Algorithm::Ps256, &["RS256"], "RS256"),
+            (&p256, Algorithm::Es256, &["PS256"], "ES256"),
+        ] {
+            let names = KeyNames::default();
+            let credential =
+                Credential::PrivateKey { pem, algorithm: usual, names: &names, audience: Audience::Issuer };
+            let takes = taking(&["private_key_jwt"], listed);
+            let made = proven_where(credential, "web", &takes).unwrap();
+            let header = read(made.fields[2].1.expose().split('.').next().unwrap());
+            assert_eq!(header["alg"], expected, "{usual:?} {listed:?}");
+            assert_eq!(credential.manner(&takes), format!("private_key_jwt with {expected}"));
+        }
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! What the log tells operators of a set-up that is wrong, here or at the authorization server.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
+use crate::config::settings::PrivateKey;
+use crate::core::session::oauth::authentication::{Audience, KeyNames};
 use crate::flows::testing::lines::Lines;
 
 fn strict() -> Client {
@@ -58,6 +63,31 @@ async fn what_the_server_says_of_a_lent_credential_is_told_too() {
     assert_eq!(refused.unwrap_err().denial, Denial::AuthorizationServerUnavailable);
     let text = lines.text();
     assert!(text.contains("AADSTS7000222") && text.contains("method=\"client_secret_post\""), "{text}");
+}
+
+#[tokio::test]
+async fn by_what_an_assertion_was_signed_is_told_and_is_what_the_server_lists() {
+    let pem = Secret::new(include_bytes!("../../../../tests/data/config/rsa2048.pem").to_vec());
+    let key = PrivateKey {
+        pem,
+        algorithm: Algorithm::Rs256,
+        names: KeyNames::default(),
+        audience: Audience::Issuer,
+    };
+    let client = Client { credential: ClientCredential::PrivateKey(key), ..client() };
+    let scene = Scene::with(client, Duration::from_secs(5));
+    *scene.server.metadata.lock().unwrap() =
+        json!({ "token_endpoint_auth_signing_alg_values_supported": ["ES256", "PS256"] });
+    let lines = Lines::listen();
+    scene.next(invalid_client("no such key"));
+    assert!(scene.post(None, &code_exchange()).await.is_err());
+    let (_, form) = scene.server.token_requests.lock().unwrap().last().unwrap().clone();
+    let mut form = form_urlencoded::parse(form.as_bytes());
+    let (_, assertion) = form.find(|(name, _)| name == "client_assertion").unwrap();
+    let header = URL_SAFE_NO_PAD.decode(assertion.split('.').next().unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["alg"], "PS256");
+    let text = lines.text();
+    assert!(text.contains("method=\"private_key_jwt\" assertion_alg=\"PS256\""), "{text}");
 }
 
 #[tokio::test]

@@ -129,6 +129,22 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
     }
 }
 
+/// Some servers write no `client_id`, nor any other claim by which clients are known, into access tokens.
+#[tokio::test]
+async fn a_token_that_names_no_client_proves_receipt_as_any_other() {
+    let scene = Scene::strict();
+    let nameless = |jti: &str| access_token(&scene, json!({ "jti": jti, "client_id": null }));
+    scene.next(nameless("first"));
+    let stolen = scene.signed_in_cookie().await;
+    scene.next(nameless("second"));
+    let answer = body(&scene.refresh(&stolen).await.unwrap());
+    scene.pass(31);
+    scene.replica().uses(&answer).await;
+    scene.next(nameless("third"));
+    let again = scene.refresh(&stolen).await;
+    assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+}
+
 /// It is noted by its text then, and has an id once its issuer says so.
 #[tokio::test]
 async fn an_opaque_token_that_came_while_its_issuer_could_not_be_asked_proves_receipt() {

@@ -109,7 +109,7 @@ fn answer(status: u16, content_type: &str, body: String) -> Response<Bytes> {
 impl HttpClient for FakeServer {
     fn send(
         &self,
-        _issuer: &IssuerName,
+        _issuer: &Issuer,
         request: Request<Bytes>,
         bounds: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {

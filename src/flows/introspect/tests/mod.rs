@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::*;
+use crate::config::settings::Issuer;
 use crate::core::brake::Tally;
 use crate::core::request::{Host, RequestHead};
 use crate::core::revocation::wanted::Wanted;
@@ -115,7 +116,7 @@ impl Issuing {
 impl HttpClient for Issuing {
     fn send(
         &self,
-        _: &IssuerName,
+        _: &Issuer,
         request: Request<Bytes>,
         bounds: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
