@@ -21,6 +21,12 @@ type Position = (usize, usize);
 /// So many empty items are looked for by themselves, each by a pass over the text.
 const EMPTY_ITEMS: usize = 50;
 
+/// The longest line, in bytes, on which it is looked for the bracket before a first part: that costs a pass over
+/// what stands before. In a text without line breaks it says little anyway.
+const LONGEST_LINE: usize = 1000;
+/// So many blank lines and comments may stand between a bracket and what it opens.
+const LINES_BETWEEN: usize = 100;
+
 /// Where these places stand, as [`tree::locate`] says it of each.
 pub(super) struct Positions<'t> {
     text: &'t str,
@@ -39,7 +45,11 @@ struct Standing {
 
 impl<'t> Positions<'t> {
     pub(super) fn of<'p>(text: &'t str, places: impl Iterator<Item = &'p Place>) -> Self {
-        let standing = places.flat_map(Place::down_to).map(|place| (place, Standing::default())).collect();
+        let standing: HashMap<_, _> =
+            places.flat_map(Place::down_to).map(|place| (place, Standing::default())).collect();
+        if standing.is_empty() {
+            return Self { text, standing, empty_items: 0 };
+        }
         let found = RefCell::new(Found { standing, path: Place::default(), left: 2 * tree::NODE_LIMIT });
         let lines: Vec<_> = text.lines().collect();
         let begins =
@@ -105,19 +115,45 @@ struct Walk<'w> {
     lines: &'w [&'w str],
 }
 
-impl Walk<'_> {
-    /// The opening bracket right before `first` on its line, where there is one, or the anchor before that.
-    fn opening(self, first: Position, opens: &[char]) -> Position {
+impl<'w> Walk<'w> {
+    /// The opening bracket right before `first`, where there is one, or the anchor before that. A dash opens
+    /// what stands on its own line.
+    fn opening(self, first: Position, bracket: char, is_list: bool) -> Position {
         let (line, column) = first;
-        let text = line.checked_sub(1).and_then(|line| self.lines.get(line)).copied().unwrap_or_default();
+        let text = self.line(line);
         let end = text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
         let before = text.get(..end).unwrap_or_default().trim_end();
-        let Some(before) = before.strip_suffix(opens) else { return first };
-        let named =
-            before.trim_end().rsplit_once(char::is_whitespace).filter(|(_, word)| word.starts_with('&'));
-        let column = named.map_or(before.chars().count(), |(before, _)| before.chars().count() + 1);
-        (line, column + 1)
+        if !before.is_empty() {
+            let opens = if is_list { &[bracket, '-'][..] } else { &[bracket][..] };
+            return before.strip_suffix(opens).map_or(first, |before| (line, 1 + beginning(before)));
+        }
+        let above = (1..line).rev().take(LINES_BETWEEN).map(|line| (line, self.line(line).trim_end()));
+        let says_something =
+            |(_, text): &(usize, &str)| !text.is_empty() && !text.trim_start().starts_with('#');
+        let Some((line, text)) = { above }.find(says_something) else { return first };
+        let text = text.split_once(" #").map_or(text, |(text, _)| text.trim_end());
+        match text.strip_suffix(bracket) {
+            Some(before) => (line, 1 + beginning(before)),
+            None => anchor(text).map_or(first, |before| (line, 2 + before)),
+        }
     }
+
+    /// Empty, where it is too long.
+    fn line(self, number: usize) -> &'w str {
+        let line = number.checked_sub(1).and_then(|at| self.lines.get(at)).copied();
+        line.filter(|line| line.len() <= LONGEST_LINE).unwrap_or_default()
+    }
+}
+
+/// How many characters stand before a node that begins behind `before`: at its anchor, if it has one.
+fn beginning(before: &str) -> usize {
+    anchor(before.trim_end()).map_or(before.chars().count(), |before| before + 1)
+}
+
+/// How many characters stand before the blank before the anchor that `text` ends with.
+fn anchor(text: &str) -> Option<usize> {
+    let (before, _) = text.rsplit_once(char::is_whitespace).filter(|(_, word)| word.starts_with('&'))?;
+    Some(before.chars().count())
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
@@ -153,7 +189,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
             found.note(Some(at), value);
             found.path.pop();
         }
-        Ok(first.map(|first| self.opening(first, &['{'])))
+        Ok(first.map(|first| self.opening(first, '{', false)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -174,7 +210,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
             }
             first = first.or(value);
         }
-        Ok(first.map(|first| self.opening(first, &['[', '-'])))
+        Ok(first.map(|first| self.opening(first, '[', true)))
     }
 }
 
@@ -244,6 +280,8 @@ mod tests {
             "- a\n- b: 1\n  c: 2\n-\n  d: 3\n",
             "a: {}\nb: [{}, 1, {}]\nc:\n  - {}\n  - x\n",
             "a: |\n  text at line 7 column 9\nb at line 3 column 4: 1\n",
+            "a: [\n  {\n    b: 1\n  }, { # one more\n\n    # and a comment\n    c: [\n      2\n    ]\n  }\n]\n",
+            "a:\n  - &x\n    b: 1\n  - &y { c: 2 }\nd: &z\n  e: 3\n",
         ] {
             let (root, _) = tree::read(text).unwrap();
             let mut all = Vec::new();
@@ -257,6 +295,16 @@ mod tests {
                 assert_eq!(found, (line, column), "{place} of\n{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_without_line_breaks_costs_one_pass() {
+        let text = format!("{{\"a\": [{}]}}", vec!["{\"b\": {\"c\": 1}}"; 20_000].join(", "));
+        let place = Place::default().key("a").index(19_999).key("b");
+        let began = std::time::Instant::now();
+        assert_eq!(Positions::of(&text, std::iter::once(&place)).find(&place).0, 1);
+        // A hundredth of this; each bracket by a pass over all before it: minutes.
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[test]

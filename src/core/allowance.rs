@@ -45,6 +45,12 @@ impl Debt {
         Self { owed: owed.min(allowance.ceiling()), since: now }
     }
 
+    /// Owes no more than a window's worth: of who does nothing without being allowed to.
+    #[must_use]
+    pub fn within(self, allowance: Allowance, now: Timestamp) -> Self {
+        Self { owed: self.left(allowance, now).min(allowance.window), since: now }
+    }
+
     /// After how long one more is allowed; `None`: now.
     pub fn wait(self, allowance: Allowance, now: Timestamp) -> Option<Duration> {
         let with_one_more = self.left(allowance, now).saturating_add(allowance.price());

@@ -38,6 +38,8 @@ impl Debts {
     /// not count.
     pub fn take(&self, whose: ClientNetwork, allowance: Allowance, now: Timestamp) -> Option<Duration> {
         let known = self.0.entry(&whose, None, |_, debt| {
+            // A larger window may have been configured before.
+            *debt = debt.within(allowance, now);
             let wait = debt.wait(allowance, now);
             if wait.is_none() {
                 *debt = debt.with_one_more(allowance, now);
@@ -141,5 +143,16 @@ mod tests {
         let debt = denials.0.get(&whose).unwrap();
         assert!(debt.wait(all, NOW).is_some() && debt.wait(fewer, NOW).is_some());
         assert_eq!(served.into_inner(), 7999);
+    }
+
+    #[test]
+    fn a_reload_that_gives_more_is_felt_at_once() {
+        let (requests, address) = (Debts::default(), ClientNetwork::V4(1));
+        let an_hour = Allowance { most: 3, window: 60 * MINUTE };
+        for _ in 0..3 {
+            assert_eq!(requests.take(address, an_hour, NOW), None);
+        }
+        assert_eq!(requests.take(address, an_hour, NOW), Some(20 * MINUTE));
+        assert_eq!(requests.take(address, THREE, NOW), Some(MINUTE / 3), "one share of the new window");
     }
 }

@@ -130,9 +130,11 @@ impl Freshness {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// The same for who fetches apart from here: what is under way here does not come there.
+    /// The same for who fetches apart from here: what is under way here does not come there, so it was not
+    /// tried there.
     pub const fn apart(self) -> Self {
-        Self { in_flight: false, ..self }
+        let tried_at = if self.in_flight { self.fetched_at } else { self.tried_at };
+        Self { in_flight: false, tried_at, ..self }
     }
 
     /// Whom the issuer is known by has changed: the keys at hand are used, and fetched again as soon as that
