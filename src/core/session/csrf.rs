@@ -42,11 +42,11 @@ pub enum Csrf {
 
 impl Csrf {
     /// By which fields of a request, beside its cookie and its origin, it is decided whether its session
-    /// counts.
-    pub fn decides_by(self, csrf_header: &HeaderName) -> impl Iterator<Item = &HeaderName> {
+    /// counts. `signs_in`: of a route that is a page.
+    pub fn decides_by(self, csrf_header: &HeaderName, signs_in: bool) -> impl Iterator<Item = &HeaderName> {
         let told: &[HeaderName] = match self {
-            Self::Header => &[],
-            Self::FetchMetadata => &TOLD,
+            Self::Header if !signs_in => &[],
+            Self::Header | Self::FetchMetadata => &TOLD,
         };
         std::iter::once(csrf_header).chain(told)
     }

@@ -47,7 +47,7 @@ pub(super) async fn add_session_headers(context: &mut Context, parts: &mut Parts
         let passes_without = route.report_only || !matches!(route.access, Access::Protected(_));
         let client = client_named(context.live(), &takes.client);
         if passes_without && let Some(mode) = client.and_then(|client| client.session.as_ref()) {
-            for field in mode.csrf.decides_by(&mode.csrf_header) {
+            for field in mode.csrf.decides_by(&mode.csrf_header, takes.signs_in) {
                 headers::vary_by(&mut parts.headers, field);
             }
         }

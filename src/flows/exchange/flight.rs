@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::coordinate::{beat, forget_flight};
 use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, log_unusable, same_person, same_subject};
 use super::receipts;
-use super::{log_invalid_client, warn_of_long_life};
+use super::{log_invalid_client, warn_of_long_life, windows};
 use crate::config::settings::{Client, IdentityFrom};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantIdentity;
@@ -471,7 +471,7 @@ impl UnderWay {
                 grant: sealed(Content::Grant, successor.to_bytes().expose())?,
             },
             links,
-            worth_for: Some(given.worth_for(now)),
+            worth_for: Some(given.worth_for(now, windows(&self.live, &self.client).grace)),
             issued: judged.issued(successor.generation, given.page.as_ref(), now, self.timeouts),
         };
         Ok((arrival, given))

@@ -200,6 +200,8 @@ pub(in crate::flows) struct ExchangeEnd {
     outcome: ExchangeOutcome,
     /// Since the AS answered.
     pub age: Duration,
+    /// Since somebody first got it.
+    pub given_ago: Duration,
     /// Whether its cookie is still the newest.
     pub with_cookie: bool,
 }
@@ -219,7 +221,7 @@ impl ExchangeEnd {
             }
             Ok(_) | Err(_) => ExchangeOutcome::Refused,
         };
-        Self { result, outcome, age: Duration::ZERO, with_cookie: true }
+        Self { result, outcome, age: Duration::ZERO, given_ago: Duration::ZERO, with_cookie: true }
     }
 
     /// Counted, and as an answer.
@@ -263,6 +265,7 @@ enum Presented {
     AnswerAgain {
         answer: Box<Answer>,
         age: Duration,
+        given_ago: Duration,
         with_cookie: bool,
         /// When the session was last used.
         used_at: Timestamp,
@@ -294,14 +297,14 @@ impl Presented {
                 let newest = holder.newest(family, generation, &grant).map(Box::new);
                 newest.map_or(Self::Unreadable, |grant| Self::Begin { grant, recovers })
             }
-            Decision::AnswerAgain { answer, of, age, with_cookie } => {
+            Decision::AnswerAgain { answer, of, age, given_ago, with_cookie } => {
                 let answer = holder
                     .reach(family, of)
                     .and_then(|holder| holder.open(Content::Answer, &answer))
                     .and_then(|plain| Answer::from_bytes(plain.expose()))
                     .map(Box::new);
                 let used_at = family.last_use(grant.last_used_at);
-                let again = |answer| Self::AnswerAgain { answer, age, with_cookie, used_at };
+                let again = |answer| Self::AnswerAgain { answer, age, given_ago, with_cookie, used_at };
                 answer.map_or(Self::Unreadable, again)
             }
             Decision::Join(flight) => Self::Join(flight),
@@ -378,11 +381,11 @@ pub(super) async fn answer_for(
                     return late();
                 }
             }
-            Presented::AnswerAgain { mut answer, age, with_cookie, used_at } => {
+            Presented::AnswerAgain { mut answer, age, given_ago, with_cookie, used_at } => {
                 let ends_at = grant.ends_at_latest(windows.timeouts).min(used_at.plus(windows.timeouts.idle));
                 answer.session_ends_at = answer.session_ends_at.max(ends_at);
                 let found = ExchangeEnd::new(Ok(Arc::from(answer)), ExchangeOutcome::AnsweredAgain);
-                return ExchangeEnd { age, with_cookie, ..found };
+                return ExchangeEnd { age, given_ago, with_cookie, ..found };
             }
             Presented::TooMany => return too_many(),
             Presented::Replay { revoke, issued } => return replayed(request, grant, revoke, &issued),

@@ -221,8 +221,13 @@ async fn exchanged(
     // Of a use the store was told with that answer, or that answer stands for it.
     let now = request.gate.clock.now();
     known.mark_noted(if counts { next.last_used_at.max(now) } else { next.last_used_at });
-    let ride = found.with_cookie.then(|| ride(request, &next, answer, found.age)).flatten();
-    match with_answer(request, next, known, answer, found.age).await {
+    let ride = found.with_cookie.then(|| ride(request, &next, answer, found.given_ago)).flatten();
+    let served = with_answer(request, next.clone(), known, answer, found.age).await;
+    // What waited until somebody came may be good no more, and there was time for another.
+    if matches!(served, Err(Denial::AuthorizationServerUnavailable)) && found.age >= grace(request.live) {
+        return Box::pin(exchanged(request, &next, known, counts, patience)).await;
+    }
+    match served {
         Ok(served) => Ok(InSession { ride, ..served }),
         Err(denial) => Err(Box::new(NotInSession { ride, ..*refused(denial) })),
     }
@@ -268,11 +273,12 @@ async fn with_answer(
     }
 }
 
-fn ride(request: ClientRequest<'_>, next: &Grant, answer: &Answer, age: Duration) -> Option<Ride> {
+/// `given_ago`: since the answer was first given.
+fn ride(request: ClientRequest<'_>, next: &Grant, answer: &Answer, given_ago: Duration) -> Option<Ride> {
     let now = request.gate.clock.now();
     let kept_until = session_cookie::kept_until(request.client, next);
     let set_cookie = session_cookie::set(request.client, &answer.cookie, kept_until, now)?;
-    let until = now.plus(grace(request.live).saturating_sub(age));
+    let until = now.plus(grace(request.live).saturating_sub(given_ago));
     Some(Ride { set_cookie, family: next.family, generation: Some(next.generation), until })
 }
 

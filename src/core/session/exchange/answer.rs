@@ -44,11 +44,11 @@ struct Page<'a> {
 }
 
 impl Answer {
-    /// For how long it is worth giving again from `now` on, where that is known.
-    pub fn worth_for(&self, now: Timestamp) -> Duration {
-        let session = self.session_ends_at.since(now);
+    /// For how long it is worth giving again from `now` on. `grace`: where nobody knows for how long its token
+    /// lives, or it has none.
+    pub fn worth_for(&self, now: Timestamp, grace: Duration) -> Duration {
         let token = self.page.as_ref().and_then(|page| page.worth_until(now));
-        token.map_or(session, |until| until.since(now).min(session))
+        token.map_or(grace, |until| until.since(now)).min(self.session_ends_at.since(now))
     }
 
     /// The form that is sealed; an ID token is not kept, no refresh gives one.
@@ -144,9 +144,10 @@ mod tests {
 
     #[test]
     fn it_is_worth_giving_again_while_its_token_and_its_session_last() {
-        let worth = |life, now| answer(life).worth_for(Timestamp::from_secs(now)).as_secs();
+        let worth =
+            |life, now| answer(life).worth_for(Timestamp::from_secs(now), Duration::from_secs(30)).as_secs();
         assert_eq!(worth(Some(60), 0), 50);
-        assert_eq!(worth(None, 0), 1000);
+        assert_eq!(worth(None, 0), 30);
         assert_eq!(worth(Some(300), 990), 10);
     }
 }

@@ -218,9 +218,11 @@ impl Family {
             answer,
             of: landing.answers.of,
             age: now.store.since(landing.at),
+            given_ago: now.store.since(landing.given_at()),
             with_cookie: landing.answers.of.saturating_add(1) == self.latest,
         };
-        if used && !stands_for_use {
+        // A use stands for those within `grace` after it: noting each would be a write for each.
+        if used && !stands_for_use && self.used_at.is_none_or(|at| now.here >= at.plus(grace)) {
             self.use_at(now.here);
         }
         Some(decision)

@@ -61,11 +61,15 @@ pub(super) struct Landing {
 impl Landing {
     /// Whether its window is open, as far as time goes.
     pub(super) fn is_recent(&self, grace: Duration, now: Timestamp) -> bool {
-        let since = match self.given {
+        now < self.given_at().plus(grace)
+    }
+
+    /// When its window began, or will have begun at the earliest.
+    pub(super) const fn given_at(&self) -> Timestamp {
+        match self.given {
             Given::At(given) => given,
             Given::WhenLanded | Given::NotYet => self.at,
-        };
-        now < since.plus(grace)
+        }
     }
 
     /// Whether nobody has got its answer, nor any later one. `latest`: the newest generation that was given

@@ -130,7 +130,7 @@ impl Scene {
                 let is_awaited = true;
                 Outcome::Exchange(Box::new(Flying { id: flight, from, grant, shape, recovers, is_awaited }))
             }
-            Decision::AnswerAgain { answer, of, age, with_cookie } => {
+            Decision::AnswerAgain { answer, of, age, with_cookie, .. } => {
                 let plain = holder.reach(&self.family, of).unwrap().open(Content::Answer, &answer).unwrap();
                 let answer = u64::from_be_bytes(plain.expose().as_slice().try_into().unwrap());
                 Outcome::Again { answer, age, with_cookie }

@@ -2,6 +2,7 @@
 
 use super::super::open_requests::{of_session, permit, route};
 use super::*;
+use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::flows::open_requests::mark_lasting;
 use crate::state::open_requests::{Ending, OpenRequest};
 
@@ -158,4 +159,24 @@ async fn whoever_gets_an_answer_that_waited_uses_the_session_then() {
     for replica in [scene.replica(), scene] {
         assert_eq!(replica.good(&next).await, None, "it is not idle");
     }
+}
+
+/// Another is asked for, as where no answer had waited.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_went_bad_while_it_waited_costs_no_request() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(60).await;
+    scene.pass(61);
+    let life = json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 7200 });
+    scene.next_tokens(life, None);
+    scene.server.answers.forget_permits(PLENTY);
+    scene.ask_and_leave(&asks(&cookie), PAGE).await.unwrap_err();
+    scene.server_answers().await;
+    scene.pass(600);
+    let jti = Target { kind: Kind::Jti, whose: Whose::Of(AS.to_owned()), value: "token-1".to_owned() };
+    scene.gate.revocations.apply(&[Change::Add(Revocation::new(jti, Rule::Outright, scene.clock.now()))]);
+    scene.next_token("token-2");
+    let session = scene.ask(&cookie).await.unwrap();
+    assert_eq!((session.found.token().id(), scene.asked()), (Some("token-2"), 2));
+    assert!(session.ride.is_some());
 }
