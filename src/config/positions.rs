@@ -21,8 +21,8 @@ type Position = (usize, usize);
 /// So many empty items are looked for by themselves, each by a pass over the text.
 const EMPTY_ITEMS: usize = 50;
 
-/// The longest line, in bytes, on which it is looked for the bracket before a first part: that costs a pass over
-/// what stands before. In a text without line breaks it says little anyway.
+/// The longest line, in bytes, on which it is looked for the bracket before a first part: that costs a pass
+/// over what stands before. In a text without line breaks it says little anyway.
 const LONGEST_LINE: usize = 1000;
 /// So many blank lines and comments may stand between a bracket and what it opens.
 const LINES_BETWEEN: usize = 100;

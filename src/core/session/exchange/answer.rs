@@ -44,8 +44,8 @@ struct Page<'a> {
 }
 
 impl Answer {
-    /// For how long it is worth giving again from `now` on. `grace`: where nobody knows for how long its token
-    /// lives, or it has none.
+    /// For how long it is worth giving again from `now` on. `grace`: where nobody knows for how long its
+    /// token lives, or it has none.
     pub fn worth_for(&self, now: Timestamp, grace: Duration) -> Duration {
         let token = self.page.as_ref().and_then(|page| page.worth_until(now));
         token.map_or(grace, |until| until.since(now)).min(self.session_ends_at.since(now))
