@@ -18,6 +18,7 @@ use crate::core::route::Route;
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
 use crate::core::route::table::{Matched, RouteMatch};
+use crate::core::session::activity::Activity;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, Spelled, carried};
 use crate::flows::Gate;
@@ -239,7 +240,8 @@ async fn session_of(
     else {
         return (Ok(None), None);
     };
-    let wants = Wants { signs_in: takes.signs_in, counts: takes.counts_as_use };
+    let activity = Activity::use_if(takes.counts_as_use);
+    let wants = Wants { signs_in: takes.signs_in, activity };
     match session::of_request(ClientRequest { gate, live, client, head }, wants).await {
         Ok(InSession { caller, found, held, grant, ride, .. }) => {
             let of_session = OfSession {

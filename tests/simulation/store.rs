@@ -2,6 +2,7 @@
 //! act.
 
 use tollgate::core::denial::SessionEnd;
+use tollgate::core::session::activity::Activity;
 use tollgate::core::session::exchange::{Family, FlightId, Landed, Now};
 
 use super::flights::{arrival, opened};
@@ -71,8 +72,14 @@ impl World {
         Some(match change {
             Change::Present(request, new) => {
                 let asked = self.requests.get(request)?;
-                let decision =
-                    family.present(&asked.grant, &shape(asked.shape), asked.used, self.windows(), now, *new);
+                let decision = family.present(
+                    &asked.grant,
+                    &shape(asked.shape),
+                    Activity::use_if(asked.used),
+                    self.windows(),
+                    now,
+                    *new,
+                );
                 opened(decision, family, &asked.grant)
             }
             Change::Sends(flight) => Outcome::Did(family.begin_sending(*flight)),

@@ -3,6 +3,7 @@
 //! - `grant`: what stands behind a session
 //! - `sealed`: how it is encrypted (AES-256-GCM-SIV, RFC 8452; HKDF, RFC 5869)
 //! - `cookie`: how it travels (RFC 6265bis)
+//! - `activity`: whether a request is use of it
 //! - `exchange`: what becomes of a presented generation, as a state machine
 //! - `fetch_metadata`: what a browser says of a request by itself
 //! - `origin`: whether a request may use or set a cookie
@@ -17,6 +18,7 @@
 //! - `step_up`: a stronger or fresher sign-in (RFC 9470)
 //! - `oauth`: what goes to the AS and what comes back, as allow-lists (RFC 6749)
 
+pub mod activity;
 pub mod authorization;
 pub mod cookie;
 pub mod csrf;

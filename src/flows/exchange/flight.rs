@@ -21,6 +21,7 @@ use crate::config::settings::{Client, IdentityFrom};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantIdentity;
 use crate::core::secret::SecretString;
+use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::exchange::seal::{Content, Holder};
@@ -58,7 +59,7 @@ pub(super) struct Flight {
     pub shape: Shape,
     /// Of the shape's key, by the page.
     pub proof: Option<HeaderValue>,
-    pub used: bool,
+    pub activity: Activity,
     pub recovers: bool,
 }
 
@@ -251,7 +252,7 @@ impl UnderWay {
         judged: &JudgedTokens,
         newest: &SecretString,
     ) -> Result<FlightEnd, Misfit> {
-        let Flight { grant, id, used, .. } = &self.flight;
+        let Flight { grant, id, activity, .. } = &self.flight;
         let expires_in = self.life_of(answer, judged);
         let seed = random(&*self.gate.random);
         warn_of_long_life(&self.gate, &self.client, expires_in);
@@ -267,7 +268,7 @@ impl UnderWay {
             Err(_) => None,
         };
         let landed = self.change_within(FLIGHT, |family, now| {
-            let used = *used || family.is_used(*id);
+            let used = activity.is_use() || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.arrival(&grant, answer, judged, newest, used, seed)?;
             let (issued, is_awaited) = (arrival.issued, arrival.is_awaited);

@@ -6,6 +6,7 @@
 //! cookie.
 //!
 //! - `code`: a code for a session; `refresh`: a session for a new access token
+//! - `presented`: what comes of a presented grant
 //! - `coordinate`: how replicas agree on what becomes of a session; `flight`: one call to the AS, and what is
 //!   kept of it
 //! - `judge`: whether new tokens may be handed out; `page_key`: the key of a page whose tokens are bound to
@@ -18,6 +19,7 @@ pub(in crate::flows) mod coordinate;
 mod flight;
 mod judge;
 mod page_key;
+mod presented;
 pub(in crate::flows) mod receipts;
 pub(in crate::flows) mod refresh;
 #[cfg(test)]
@@ -58,9 +60,7 @@ pub(in crate::flows) async fn exchange(
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let request = ClientRequest { gate, live, client, head };
     match permitted_request(live, head, client, parameters) {
-        Ok(TokenRequest::Refresh { scope, background }) => {
-            refresh::refresh(request, scope, !background).await
-        }
+        Ok(TokenRequest::Refresh { scope, activity }) => refresh::refresh(request, scope, activity).await,
         Ok(TokenRequest::Code { code, verifier, redirect_uri }) => {
             code::exchange_code(request, code, verifier, &redirect_uri).await
         }

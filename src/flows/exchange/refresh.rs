@@ -12,16 +12,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::coordinate::{forget_flight, wait_for};
 use super::flight::Flight;
+use super::presented::Presented;
 use super::{nonce_header, outcome_of_end, page_key, windows};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantIdentity;
 use crate::core::secret::SecretString;
+use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::Answer;
-use crate::core::session::exchange::seal::{Content, Holder};
-use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, Successor, With};
+use crate::core::session::exchange::seal::Holder;
+use crate::core::session::exchange::{Decision, FlightId, Issued, Shape};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
-use crate::core::time::Timestamp;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
@@ -35,11 +36,10 @@ use crate::state::exchanges::{FlightEnd, Waiting};
 use crate::state::log_targets::SECURITY;
 use crate::state::metrics::ExchangeOutcome;
 
-/// `used`: the request counts as use of the session.
 pub(super) async fn refresh(
     request: ClientRequest<'_>,
     scope: Option<Scope>,
-    used: bool,
+    activity: Activity,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let grant = match presented_grant(request, scope.as_ref()) {
         Ok(grant) => grant,
@@ -50,7 +50,7 @@ pub(super) async fn refresh(
     };
     let found =
         match request.gate.revocations.admits_grant(&GrantIdentity::of(&grant), request.gate.clock.now()) {
-            Ok(true) => match asked(request, &grant, scope, used).await {
+            Ok(true) => match asked(request, &grant, scope, activity).await {
                 Ok(asked) => answer_for(request, &grant, &asked, Instant::now() + request.patience()).await,
                 Err(found) => found,
             },
@@ -69,30 +69,35 @@ async fn asked(
     request: ClientRequest<'_>,
     grant: &Grant,
     scope: Option<Scope>,
-    used: bool,
+    activity: Activity,
 ) -> Result<ExchangeRequest, ExchangeEnd> {
     let refused = |denial| ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused);
     let resource = request.client.resource.clone();
     let Some(brought) = page_key::brought(request).map_err(refused)? else {
-        return Ok(ExchangeRequest { shape: Shape { scope, resource, key: None }, proof: None, used });
+        return Ok(ExchangeRequest { shape: Shape { scope, resource, key: None }, proof: None, activity });
     };
     let shape = Shape { scope, resource, key: Some(brought.claimed()) };
-    if let Some(found) = over(request, grant, &shape, used).await {
+    if let Some(found) = over(request, grant, &shape, activity).await {
         return Err(found);
     }
     let proof = brought.prove(request, page_key::holder_of(grant)).await.map_err(refused)?.proof;
-    Ok(ExchangeRequest { shape, proof: Some(proof), used })
+    Ok(ExchangeRequest { shape, proof: Some(proof), activity })
 }
 
 /// How the request ends if its session is over or its cookie was exchanged too often, whoever has the key
 /// that it names; `None`: neither, and nothing was changed.
-async fn over(request: ClientRequest<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<ExchangeEnd> {
+async fn over(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    shape: &Shape,
+    activity: Activity,
+) -> Option<ExchangeEnd> {
     let (windows, no_flight) = (windows(request.live, request.client), FlightId(0));
     let mut presented = None;
     let put = change(request.gate, grant, windows.timeouts, |family, now| {
         let newest = family.successor().cloned();
         let mut tried = family.clone();
-        let decision = tried.present(grant, shape, used, windows, now, no_flight);
+        let decision = tried.present(grant, shape, activity, windows, now, no_flight);
         presented = match decision {
             Decision::Over { .. } | Decision::Replay => {
                 *family = tried;
@@ -119,8 +124,7 @@ pub(super) struct ExchangeRequest {
     pub(super) shape: Shape,
     /// Of the shape's key, for the AS.
     pub(super) proof: Option<HeaderValue>,
-    /// It counts as use of the session.
-    pub(super) used: bool,
+    pub(super) activity: Activity,
 }
 
 /// A session for a new access token in the middle of a request. `patience`: the request goes on without it
@@ -128,11 +132,11 @@ pub(super) struct ExchangeRequest {
 pub(in crate::flows) async fn renew(
     request: ClientRequest<'_>,
     grant: &Grant,
-    used: bool,
+    activity: Activity,
     patience: Duration,
 ) -> ExchangeEnd {
     let shape = Shape { resource: request.client.resource.clone(), ..Shape::default() };
-    let asked = ExchangeRequest { shape, proof: None, used };
+    let asked = ExchangeRequest { shape, proof: None, activity };
     let found = answer_for(request, grant, &asked, Instant::now() + patience).await;
     request.gate.metrics.exchanged(&request.client.name, found.outcome);
     found
@@ -253,74 +257,6 @@ impl ExchangeEnd {
     }
 }
 
-/// What the store says of a presented grant, what was sealed for its holder opened.
-enum Presented {
-    /// This flight is ours to fly; `grant` is what it exchanges.
-    Begin {
-        grant: Box<Grant>,
-        recovers: bool,
-    },
-    Join(FlightId),
-    AskAgainAfter(FlightId),
-    AnswerAgain {
-        answer: Box<Answer>,
-        age: Duration,
-        given_ago: Duration,
-        with_cookie: bool,
-        /// When the session was last used.
-        used_at: Timestamp,
-    },
-    TooMany,
-    /// `revoke`: refresh tokens, at the AS.
-    Replay {
-        revoke: Vec<SecretString>,
-        /// Access tokens that the session handed out.
-        issued: Vec<Issued>,
-    },
-    Over {
-        end: SessionEnd,
-        revoke: Vec<SecretString>,
-    },
-    /// What is kept does not open with this cookie.
-    Unreadable,
-}
-
-impl Presented {
-    /// `newest`: the newest grant that was kept before the decision.
-    fn of(decision: Decision, newest: Option<&Successor>, family: &Family, grant: &Grant) -> Self {
-        let holder = Holder::of(grant);
-        match decision {
-            Decision::Exchange { with: With::Presented, recovers, .. } => {
-                Self::Begin { grant: Box::new(grant.clone()), recovers }
-            }
-            Decision::Exchange { with: With::Newest { grant, generation }, recovers, .. } => {
-                let newest = holder.newest(family, generation, &grant).map(Box::new);
-                newest.map_or(Self::Unreadable, |grant| Self::Begin { grant, recovers })
-            }
-            Decision::AnswerAgain { answer, of, age, given_ago, with_cookie } => {
-                let answer = holder
-                    .reach(family, of)
-                    .and_then(|holder| holder.open(Content::Answer, &answer))
-                    .and_then(|plain| Answer::from_bytes(plain.expose()))
-                    .map(Box::new);
-                let used_at = family.last_use(grant.last_used_at);
-                let again = |answer| Self::AnswerAgain { answer, age, given_ago, with_cookie, used_at };
-                answer.map_or(Self::Unreadable, again)
-            }
-            Decision::Join(flight) => Self::Join(flight),
-            Decision::AskAgainAfter(flight) => Self::AskAgainAfter(flight),
-            Decision::TooMany => Self::TooMany,
-            Decision::Replay => {
-                Self::Replay { revoke: tokens_of(grant, newest, family), issued: family.issued().to_vec() }
-            }
-            Decision::Over { end, revoke: true } => {
-                Self::Over { end, revoke: tokens_of(grant, newest, family) }
-            }
-            Decision::Over { end, revoke: false } => Self::Over { end, revoke: Vec::new() },
-        }
-    }
-}
-
 /// Presents the grant until there is an answer, or the browser has waited long enough.
 pub(super) async fn answer_for(
     request: ClientRequest<'_>,
@@ -328,7 +264,7 @@ pub(super) async fn answer_for(
     asked: &ExchangeRequest,
     until: Instant,
 ) -> ExchangeEnd {
-    let (shape, used) = (&asked.shape, asked.used);
+    let (shape, activity) = (&asked.shape, asked.activity);
     let windows = windows(request.live, request.client);
     loop {
         let Ok(airborne) = timeout_at(until, request.gate.exchanges.take_off()).await else {
@@ -344,7 +280,7 @@ pub(super) async fn answer_for(
                 family.use_at(known.used_at());
             }
             let newest = family.successor().cloned();
-            let decision = family.present(grant, shape, used, windows, now, new);
+            let decision = family.present(grant, shape, activity, windows, now, new);
             let found = Presented::of(decision, newest.as_ref(), family, grant);
             if matches!(found, Presented::Unreadable) {
                 // Nobody will fly it.
@@ -362,16 +298,19 @@ pub(super) async fn answer_for(
             Presented::Begin { grant: exchanged, recovers } => {
                 let Some(watch) = watch else { return late() };
                 let (presented, shape, proof) = (Holder::of(grant), shape.clone(), asked.proof.clone());
-                let flight = Flight { id: new, presented, grant: *exchanged, shape, proof, used, recovers };
+                let flight =
+                    Flight { id: new, presented, grant: *exchanged, shape, proof, activity, recovers };
                 flight.begin(request, windows.timeouts, watch, airborne);
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
-                if let Some(found) = heard(request, waiting, until, used, outcome).await {
+                if let Some(found) = heard(request, waiting, until, activity, outcome).await {
                     return found;
                 }
             }
             Presented::Join(flight) => {
                 let waiting = wait_for(request.gate, grant, windows.timeouts, flight);
-                if let Some(found) = heard(request, waiting, until, used, ExchangeOutcome::Coalesced).await {
+                if let Some(found) =
+                    heard(request, waiting, until, activity, ExchangeOutcome::Coalesced).await
+                {
                     return found;
                 }
             }
@@ -432,12 +371,12 @@ async fn heard(
     request: ClientRequest<'_>,
     waiting: Waiting,
     until: Instant,
-    used: bool,
+    activity: Activity,
     outcome: ExchangeOutcome,
 ) -> Option<ExchangeEnd> {
     match timeout_at(until, waiting.heard()).await {
         // A poll's, joined too late to make it a use.
-        Ok(FlightEnd::Landed(answer)) if used && !answer.used && Instant::now() < until => None,
+        Ok(FlightEnd::Landed(answer)) if activity.is_use() && !answer.used && Instant::now() < until => None,
         // Its time ran out on the way: the session is over, and says so when it is presented again.
         Ok(FlightEnd::Landed(answer)) if request.gate.clock.now() >= answer.session_ends_at => None,
         Ok(FlightEnd::Landed(answer)) => Some(ExchangeEnd::new(Ok(answer), outcome)),

@@ -30,6 +30,7 @@ use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::ids::ClientName;
 use crate::core::revocation::GrantIdentity;
+use crate::core::session::activity::Activity;
 use crate::core::session::cookie;
 use crate::core::session::csrf::{Pages, SessionUse, may_use_session};
 use crate::core::session::grant::{FamilyId, Grant};
@@ -115,8 +116,7 @@ impl NotInSession {
 pub(in crate::flows) struct Wants {
     /// The route is a page that signs in.
     pub signs_in: bool,
-    /// It counts as use of the session.
-    pub counts: bool,
+    pub activity: Activity,
 }
 
 /// The client whose session cookie is taken.
@@ -135,7 +135,7 @@ pub(in crate::flows) async fn of_request(
     let grant = presented(request, wants.signs_in)?;
     let facts = GrantIdentity::of(&grant);
     match request.gate.revocations.admits_grant(&facts, request.gate.clock.now()) {
-        Ok(true) => serve::serve(request, grant, wants.counts).await,
+        Ok(true) => serve::serve(request, grant, wants.activity).await,
         Ok(false) => {
             refresh::end_taken_back(request, &grant).await;
             Err(Box::new(NotInSession::over(request, &grant, SessionEnd::Revoked)))

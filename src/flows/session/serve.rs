@@ -10,6 +10,7 @@ use super::{Claims, InSession, NotInSession, grace, uses};
 use crate::config::settings::IdentityFrom;
 use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
+use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::tokens::SessionTokens;
 use crate::core::session::grant::Grant;
@@ -30,8 +31,8 @@ const BEFORE_ITS_END: Duration = Duration::from_secs(1);
 
 type Served = Result<InSession, Box<NotInSession>>;
 
-/// Serves a grant that was not taken back. `counts`: the request is use of the session.
-pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, counts: bool) -> Served {
+/// Serves a grant that was not taken back.
+pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, activity: Activity) -> Served {
     let refused = |denial| Box::new(NotInSession::of(&grant, denial));
     let at_hand = at_hand(request, &grant);
     let known = uses::known(request, &grant, at_hand.is_some()).await.map_err(refused)?;
@@ -50,7 +51,7 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, counts: bool
     {
         match verify(request, held, now).await {
             Ok(found) => {
-                uses::note(request, &grant, &known, counts, now);
+                uses::note(request, &grant, &known, activity, now);
                 return Ok(in_session(request, grant, &known, Arc::clone(held), found));
             }
             Err(denial) if is_mended_by_another(&denial) => {}
@@ -63,7 +64,7 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, counts: bool
     } else {
         let left = meanwhile.as_ref().map(|held| held.expires_at.since(now).saturating_sub(BEFORE_ITS_END));
         let patience = request.patience().min(left.unwrap_or(Duration::MAX));
-        match exchanged(request, &grant, &known, counts, patience).await {
+        match exchanged(request, &grant, &known, activity, patience).await {
             Ok(served) => return Ok(served),
             Err(failed) => {
                 if let Some(held) = &meanwhile {
@@ -78,7 +79,7 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, counts: bool
         Some(held) if !matches!(failed.denial, Denial::NotSignedIn { ended: Some(_) }) => {
             match verify(request, &held, request.gate.clock.now()).await {
                 Ok(found) => {
-                    uses::note(request, &grant, &known, counts, now);
+                    uses::note(request, &grant, &known, activity, now);
                     Ok(InSession { ride: failed.ride, ..in_session(request, grant, &known, held, found) })
                 }
                 Err(_) => Err(failed),
@@ -201,11 +202,11 @@ async fn exchanged(
     request: ClientRequest<'_>,
     grant: &Grant,
     known: &Arc<KnownFamily>,
-    counts: bool,
+    activity: Activity,
     patience: Duration,
 ) -> Served {
     let refused = |denial| Box::new(NotInSession::of(grant, denial));
-    let found = renew(request, grant, counts, patience).await;
+    let found = renew(request, grant, activity, patience).await;
     let answer = match &found.result {
         Ok(answer) => answer,
         Err(Denial::SessionEnded(end)) => {
@@ -220,12 +221,12 @@ async fn exchanged(
     known.note_generation(next.generation);
     // Of a use the store was told with that answer, or that answer stands for it.
     let now = request.gate.clock.now();
-    known.mark_noted(if counts { next.last_used_at.max(now) } else { next.last_used_at });
+    known.mark_noted(if activity.is_use() { next.last_used_at.max(now) } else { next.last_used_at });
     let ride = found.with_cookie.then(|| ride(request, &next, answer, found.given_ago)).flatten();
     let served = with_answer(request, next.clone(), known, answer, found.age).await;
     // What waited until somebody came may be good no more, and there was time for another.
     if matches!(served, Err(Denial::AuthorizationServerUnavailable)) && found.age >= grace(request.live) {
-        return Box::pin(exchanged(request, &next, known, counts, patience)).await;
+        return Box::pin(exchanged(request, &next, known, activity, patience)).await;
     }
     match served {
         Ok(served) => Ok(InSession { ride, ..served }),

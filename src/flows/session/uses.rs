@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use crate::core::denial::Denial;
+use crate::core::session::activity::Activity;
 use crate::core::session::grant::Grant;
 use crate::core::time::Timestamp;
 use crate::flows::client_request::ClientRequest;
@@ -72,10 +73,10 @@ pub(super) fn note(
     request: ClientRequest<'_>,
     grant: &Grant,
     known: &Arc<KnownFamily>,
-    counts: bool,
+    activity: Activity,
     now: Timestamp,
 ) {
-    let is_used = counts && known.record_use(now, request.client.idle_timeout / 10);
+    let is_used = activity.is_use() && known.record_use(now, request.client.idle_timeout / 10);
     // The first cookie of a family has no answer before it that could be lost.
     let arrived = known.claim_first_sight(grant.generation) && grant.generation > 0;
     if !is_used && !arrived {

@@ -12,6 +12,7 @@ use crate::config::settings::Client;
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
+use crate::core::session::activity::Activity;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer;
@@ -62,7 +63,7 @@ pub async fn who(
     let request = ClientRequest { gate, live, client, head };
     let nobody = |denial| NobodySignedIn { client: Some(Arc::clone(client)), ..NobodySignedIn::from(denial) };
     may_use(request, false).map_err(nobody)?;
-    match of_request(request, Wants { signs_in: false, counts: false }).await {
+    match of_request(request, Wants { signs_in: false, activity: Activity::Poll }).await {
         Ok(session) => Ok(said_of(request, session)),
         Err(not) => {
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;

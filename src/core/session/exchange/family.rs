@@ -9,6 +9,7 @@ use super::landing::{Answers, Given, Landing};
 use super::links::{Link, Links};
 use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Shape, Successor, Windows, With};
 use crate::core::denial::SessionEnd;
+use crate::core::session::activity::Activity;
 use crate::core::session::grant::{Generation, Grant, Timeouts};
 use crate::core::time::Timestamp;
 
@@ -99,17 +100,18 @@ impl Family {
         }
     }
 
-    /// Somebody presents `grant` and asks for `shape`. `used`: it counts as use of the session.
+    /// Somebody presents `grant` and asks for `shape`.
     /// `new`: names the flight, if one begins.
     pub fn present(
         &mut self,
         grant: &Grant,
         shape: &Shape,
-        used: bool,
+        activity: Activity,
         windows: Windows,
         now: Now,
         new: FlightId,
     ) -> Decision {
+        let used = activity.is_use();
         let presented = grant.generation;
         if let Some((end, revoke)) = self.refuse_and_mark(presented) {
             return Decision::Over { end, revoke };
@@ -171,7 +173,7 @@ impl Family {
     /// of having asked.
     pub fn end_if_over(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
         let mut presented = self.clone();
-        let decision = presented.present(grant, &Shape::default(), false, windows, now, FlightId(0));
+        let decision = presented.present(grant, &Shape::default(), Activity::Poll, windows, now, FlightId(0));
         matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
             *self = presented;
             decision

@@ -13,6 +13,7 @@ use super::Scope;
 use super::grant_type::GrantType;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
+use crate::core::session::activity::Activity;
 use crate::core::session::oauth::answer::is_error_character;
 use crate::core::session::pkce;
 use crate::core::token::json::object;
@@ -178,8 +179,7 @@ pub enum TokenRequest {
     Refresh {
         /// Narrower than what was granted.
         scope: Option<Scope>,
-        /// A poll: it does not count as use of the session.
-        background: bool,
+        activity: Activity,
     },
 }
 
@@ -232,12 +232,12 @@ impl TokenRequest {
             None => None,
             Some(text) => Some(Scope::parse(text).ok_or(Denial::InvalidScope)?),
         };
-        let background = match parameters.get("background") {
-            None | Some("false") => false,
-            Some("true") => true,
+        let activity = match parameters.get("background") {
+            None | Some("false") => Activity::Use,
+            Some("true") => Activity::Poll,
             Some(_) => return Err(Denial::InvalidRequest("background must be true or false.")),
         };
-        Ok(Self::Refresh { scope, background })
+        Ok(Self::Refresh { scope, activity })
     }
 }
 
@@ -362,7 +362,7 @@ mod tests {
             assert_eq!(parameters.get("scope"), None);
             assert!(matches!(
                 TokenRequest::read(&HeaderMap::new(), &parameters, &PAGES, None),
-                Ok(TokenRequest::Refresh { scope: None, background: false })
+                Ok(TokenRequest::Refresh { scope: None, activity: Activity::Use })
             ));
         }
     }
@@ -456,7 +456,7 @@ mod tests {
         assert!(matches!(request("grant_type=refresh_token&scope=a%22"), Err(Denial::InvalidScope)));
         assert!(matches!(
             request("grant_type=refresh_token&background=true"),
-            Ok(TokenRequest::Refresh { background: true, .. })
+            Ok(TokenRequest::Refresh { activity: Activity::Poll, .. })
         ));
     }
 

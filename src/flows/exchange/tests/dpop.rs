@@ -11,6 +11,7 @@ use crate::core::brake::Tally;
 use crate::core::digest::of_parts;
 use crate::core::path::CanonicalPath;
 use crate::core::route::policy::Access;
+use crate::core::session::activity::Activity;
 use crate::core::session::exchange::Shape;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
@@ -350,7 +351,7 @@ async fn a_cookie_that_was_exchanged_too_often_has_no_proof_judged() {
     for number in 0..64 {
         let key = Some(Thumbprint::from_digest(of_parts(&[&[number]])));
         let shape = Shape { resource: client().resource, key, scope: None };
-        let asked = refresh::ExchangeRequest { shape, proof: None, used: true };
+        let asked = refresh::ExchangeRequest { shape, proof: None, activity: Activity::Use };
         let headers = headers(Some(&cookie));
         let head = head(&Method::POST, &headers);
         let at = ClientRequest {

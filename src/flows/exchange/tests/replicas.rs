@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::core::session::activity::Activity;
 use crate::core::session::exchange::lease;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, FlightId, Shape};
@@ -285,7 +286,7 @@ async fn nobody_flies(scene: &Scene, cookie: &str, sent: bool) {
     let shape = Shape { resource: Some("https://api.example".into()), ..Shape::default() };
     let windows = windows(&scene.live, &scene.live.settings.clients[0]);
     let noted = record::change(&scene.gate, &grant, windows.timeouts, |family, now| {
-        family.present(&grant, &shape, true, windows, now, FlightId(7));
+        family.present(&grant, &shape, Activity::Use, windows, now, FlightId(7));
         sent && family.begin_sending(FlightId(7))
     });
     assert_eq!(noted.await, Ok(sent));

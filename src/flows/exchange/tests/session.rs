@@ -13,6 +13,7 @@ use super::*;
 use crate::config::settings::{IdentityFrom, SessionMode};
 use crate::core::assertion::Assertions;
 use crate::core::revocation::wanted::Wanted;
+use crate::core::session::activity::Activity;
 use crate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use crate::core::session::oauth::Scope;
 use crate::flows::family::record::change;
@@ -25,8 +26,8 @@ use crate::flows::session::{self, InSession, NotInSession, Wants};
 use crate::flows::sign_out::end_session;
 use crate::flows::testing::lines::Lines;
 
-const PAGE: Wants = Wants { signs_in: false, counts: true };
-const POLL: Wants = Wants { signs_in: false, counts: false };
+const PAGE: Wants = Wants { signs_in: false, activity: Activity::Use };
+const POLL: Wants = Wants { signs_in: false, activity: Activity::Poll };
 
 fn session_client(identity: IdentityFrom) -> Client {
     Client {

@@ -1,6 +1,7 @@
 use super::*;
 
 use crate::core::secret::Secret;
+use crate::core::session::activity::Activity;
 use crate::core::session::exchange::family::{ANSWERS, LANDINGS, TOKENS, UNPROVEN};
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::grant::Grant;
@@ -113,7 +114,8 @@ impl Scene {
         let presented = self.grants[generation].clone();
         self.flights += 1;
         let new = FlightId(self.flights);
-        let decision = self.family.present(&presented, shape, used, WINDOWS, now(seconds), new);
+        let decision =
+            self.family.present(&presented, shape, Activity::use_if(used), WINDOWS, now(seconds), new);
         // As every replica does, it is written and read again between any two steps.
         self.family = Family::from_bytes(&self.family.to_bytes()).unwrap();
         let holder = Holder::of(&presented);

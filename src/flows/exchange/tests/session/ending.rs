@@ -143,7 +143,7 @@ async fn who_was_there_lately_gets_the_next_access_token() {
         scene.next_tokens(json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 10_000 }), None);
         let served = scene.ask_with(&asks(&cookie), wants).await.expect("unused for less than the timeout");
         let next = scene.grant_in(&cookie_in(&served.ride.unwrap().set_cookie));
-        let used = if wants.counts { 3700 } else { 300 };
+        let used = if wants.activity.is_use() { 3700 } else { 300 };
         assert_eq!(next.last_used_at, next.signed_in_at.plus(Duration::from_secs(used)));
     }
 }
