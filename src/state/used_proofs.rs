@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -75,8 +75,8 @@ pub enum Use {
 #[derive(Debug)]
 pub struct UsedProofs {
     parts: [Mutex<Part>; PARTS],
-    /// How many there are of each holder, by its place.
-    of_holder: Box<[AtomicU32]>,
+    /// How many there are of each holder, by its place: made with the first, as many gateways never see one.
+    of_holders: OnceLock<Box<[AtomicU32]>>,
     places: RandomState,
     /// In all parts.
     held: AtomicUsize,
@@ -103,10 +103,10 @@ impl UsedProofs {
 
     fn with_places(limit: u64, clock_skew: Duration, places: RandomState) -> Self {
         let parts = std::array::from_fn(|_| Mutex::default());
-        let of_holder = std::iter::repeat_with(AtomicU32::default).take(PLACES).collect();
         let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(LEAST));
         let (clock_skew, forgotten) = (AtomicI64::new(whole_seconds(clock_skew)), AtomicI64::new(i64::MIN));
-        let made = Self { parts, of_holder, places, held, most, clock_skew, forgotten };
+        let of_holders = OnceLock::new();
+        let made = Self { parts, of_holders, places, held, most, clock_skew, forgotten };
         made.set_limit(limit);
         made
     }
@@ -157,8 +157,7 @@ impl UsedProofs {
 
     fn try_to_note(&self, proof: &Proven, holder: Holder<'_>, now: Timestamp) -> Use {
         let place = self.place_of(holder);
-        let (Some(part), Some(of_holder)) = (self.part_of(&proof.id), self.of_holder.get(usize::from(place)))
-        else {
+        let (Some(part), Some(of_holder)) = (self.part_of(&proof.id), self.of_holder(place)) else {
             return Use::NoRoom;
         };
         let mut part = lock(part);
@@ -187,6 +186,11 @@ impl UsedProofs {
         self.parts.get(usize::from(first) % PARTS)
     }
 
+    fn of_holder(&self, place: u16) -> Option<&AtomicU32> {
+        let make = || std::iter::repeat_with(AtomicU32::default).take(PLACES).collect();
+        self.of_holders.get_or_init(make).get(usize::from(place))
+    }
+
     fn place_of(&self, holder: Holder<'_>) -> u16 {
         let [one, two, ..] = self.places.hash_one(holder).to_ne_bytes();
         u16::from_ne_bytes([one, two])
@@ -200,7 +204,7 @@ impl UsedProofs {
             dropped += 1;
             // Too old by this clock, and for good: one that is set back would find it young again.
             self.forgotten.fetch_max(made_in, Ordering::SeqCst);
-            if let Some(of_holder) = self.of_holder.get(usize::from(place)) {
+            if let Some(of_holder) = self.of_holder(place) {
                 of_holder.fetch_sub(1, Ordering::Relaxed);
             }
         });
@@ -362,7 +366,7 @@ mod tests {
         let held: usize = used.parts.iter().map(|part| part.lock().unwrap().used.len()).sum();
         assert_eq!(used.held(), held);
         assert!(held < LEAST / 2, "{held}");
-        let of_holders: u32 = used.of_holder.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let of_holders: u32 = used.of_holders.get().unwrap().iter().map(|count| count.load(Ordering::Relaxed)).sum();
         assert_eq!(usize::try_from(of_holders), Ok(held));
     }
 

@@ -8,8 +8,8 @@
 //! many those are, they keep nobody out.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 use pingora_limits::inflight::{Guard, Inflight};
@@ -27,10 +27,10 @@ pub(crate) struct RequestPlaces {
     taken: AtomicUsize,
     most: usize,
     most_of_one: usize,
-    /// Those that are counted, in bounded memory. An address could be taken for a busier one where busy ones
+    /// Those that are counted, in bounded memory, which is taken with the first. An address could be taken for a busier one where busy ones
     /// share each of its four counters, which nobody outside can foretell; at a share each there are three
     /// busy ones at most.
-    of_each: Inflight,
+    of_each: OnceLock<Inflight>,
 }
 
 impl RequestPlaces {
@@ -40,7 +40,7 @@ impl RequestPlaces {
             taken: AtomicUsize::new(0),
             most,
             most_of_one: connections_per_address.max(most / PART),
-            of_each: Inflight::new(),
+            of_each: OnceLock::new(),
         })
     }
 
@@ -57,7 +57,8 @@ impl RequestPlaces {
             return Ok(place);
         }
         if !client.is_unspecified() && !is_trusted(client, but_for) {
-            let (counted, count) = self.of_each.incr(ClientNetwork::from(client), 1);
+            let (counted, count) =
+                self.of_each.get_or_init(Inflight::new).incr(ClientNetwork::from(client), 1);
             place._counted = Some(counted);
             if usize::try_from(count).is_ok_and(|count| count > self.most_of_one) {
                 return Err(Denial::TooManyAtOnce);
