@@ -64,14 +64,14 @@
 //! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |
 //! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
-//! | on which way an issuer is called | `config/way.rs`, taken in `io/http_client/connector.rs` |
+//! | how an issuer is reached (`proxy`, `connect_to`) | `config/way.rs`, taken in `io/http_client/connector.rs` |
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
 //! | what is said of a certificate that ends | `config/validity.rs` |
 //! | what a reload can follow | `app/reload.rs`, `edge/proxy/serving.rs` |
 //! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/proxy/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
-//! | what is told at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
+//! | which messages are written at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/connection/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
 //! | a slow head, an idle connection | `edge/connection/connection_guard.rs` |
 //! | a client that reads nothing | `edge/connection/unread.rs`, `edge/connection/confirmed.rs` |

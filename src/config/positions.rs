@@ -60,7 +60,7 @@ impl<'t> Positions<'t> {
         Self { text, standing, empty_items: 0 }
     }
 
-    /// Of what is not there: where the nearest begins that is there and would hold it.
+    /// The position of what is missing: that of its nearest parent that is there.
     pub(super) fn find(&mut self, place: &Place) -> Position {
         let mut holder = (1, 1);
         for (depth, at) in place.down_to().enumerate() {

@@ -45,7 +45,7 @@ impl Debt {
         Self { owed: owed.min(allowance.ceiling()), since: now }
     }
 
-    /// Owes no more than a window's worth: of who does nothing without being allowed to.
+    /// Caps the debt at one window, for callers that ask before they act.
     #[must_use]
     pub fn within(self, allowance: Allowance, now: Timestamp) -> Self {
         Self { owed: self.left(allowance, now).min(allowance.window), since: now }

@@ -51,7 +51,7 @@ pub fn counts(denial: &Denial) -> bool {
     }
 }
 
-/// With whose denials a request's count, of those of its address.
+/// In which of the counters of its address a denied request counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tally {
     /// They brake whatever comes from there.

@@ -15,13 +15,13 @@ use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::HEAP;
 use crate::core::token::verified::VerifiedToken;
 
-/// Somebody who proved who they are. In one piece, with what whoever remembers them has beside it: each piece
-/// more is a wait for memory in every request.
+/// Somebody who proved who they are, and inline the notes of whoever remembers them: each further allocation
+/// would be a wait for memory in every request.
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
 pub struct Caller<B: ?Sized = dyn CallerNotes> {
     identity: IdentityHeaders,
-    /// Where the session says it and not the token.
+    /// The `client_id` of the session, where the token has none.
     client: Option<String>,
     /// As the session knows it, where it does.
     session: Option<Box<str>>,

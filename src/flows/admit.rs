@@ -190,7 +190,7 @@ fn permit(
 /// An authenticated caller, and the token that proves it.
 struct Proven {
     token: Arc<KnownCaller>,
-    /// Who that is and the tokens of their session, where no request brought one.
+    /// For a session: its caller and the tokens that it has. `None`: the request brought the token itself.
     of_session: Option<(Arc<Caller>, Arc<Held>)>,
 }
 
@@ -227,8 +227,8 @@ async fn credential(
     (token.map(proven), None)
 }
 
-/// The session whose cookie came along, where the route takes one. Where everybody may pass, one that does
-/// not hold counts as absent; two have two readings everywhere.
+/// The session whose cookie came along, where the route takes one. On a public route a session that does not
+/// hold counts as absent; two cookies of one name are refused everywhere.
 async fn session_of(
     gate: &Arc<Gate>,
     live: &Arc<Live>,

@@ -116,7 +116,8 @@ fn lacking(settings: &Settings, issuer: &IssuerState, endpoints: &Endpoints) -> 
     lacks
 }
 
-/// Of whom it says that it takes no assertion as they are signed. Of whom it says nothing nobody knows.
+/// The clients whose way to sign an assertion is not among those that the issuer lists. Where it lists none,
+/// none is reported.
 fn unsigned(settings: &Settings, issuer: &IssuerState, endpoints: &Endpoints) -> Vec<String> {
     let name = &issuer.settings.name;
     let clients = settings.clients.iter().filter(|client| client.issuer == *name);

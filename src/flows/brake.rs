@@ -11,8 +11,7 @@
 //! routes whose upstream lets them send tokens (`cors: upstream`): no page shuts its visitor out. Neither is
 //! a way around the brake to the signatures and the authorization server that all routes share.
 //!
-//! One that asks too often (`limits.requests_per_address`) gets no answer to anything, until it is again
-//! within what it may.
+//! An address over `limits.requests_per_address` is refused every request until it is within the limit again.
 
 use std::net::IpAddr;
 

@@ -15,7 +15,7 @@ pub enum Brought<'a> {
     /// With a request to a route of this access, from this address, whose work it is when the token was never
     /// seen. `tally`: with whose denials a refusal of it counts.
     ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: Presentation<'a> },
-    /// By its issuer, which has just given it; to whoever proved this key, or none.
+    /// Fresh from its issuer's token endpoint, with the key that the requester proved, if any.
     ByIssuer(&'a IssuerName, Option<Thumbprint>),
 }
 

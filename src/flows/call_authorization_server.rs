@@ -56,7 +56,8 @@ pub enum Proof<'a> {
 }
 
 impl ClientAtServer<'_> {
-    /// Whether a text of the AS repeats what the gateway showed it. What a caller brought is his own.
+    /// Whether a text of the AS contains the gateway's own credential. One that the caller sent may be shown
+    /// to the caller.
     fn is_repeated_in(self, text: &str) -> bool {
         match self.proof {
             Proof::Ours(credential) => Credential::from(credential).is_repeated_in(self.client_id, text),

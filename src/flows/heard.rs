@@ -26,8 +26,8 @@ pub(in crate::flows) fn is_of_a_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
 }
 
-/// What a stolen key signs is no word of its owner's: whether an operator took back the key, or the whole
-/// issuer.
+/// Refuses a message whose signing key, or whose whole issuer, was revoked: what a stolen key signs is no
+/// word of its owner's.
 ///
 /// # Errors
 /// [`Denial::Revoked`]; `RevocationsUnavailable` while nobody can tell.

@@ -97,8 +97,8 @@ pub(crate) async fn keys_for(
     })
 }
 
-/// Like [`keys_for`], for what another server says once and repeats after a 503 alone: an unknown key is a
-/// refusal only if its issuer was asked after the message arrived.
+/// Like [`keys_for`], for messages that their sender repeats only after a 503: an unknown key is a refusal
+/// only if its issuer was asked after the message arrived.
 ///
 /// # Errors
 /// As [`keys_for`]; `KeyNotKnownYet` while the issuer is not asked again.

@@ -113,7 +113,7 @@ pub struct Operators {
     pub access_log: Arc<Lines>,
     /// Our own messages.
     pub messages: Arc<Lines>,
-    /// What they prove themselves with; without it nobody can.
+    /// The token of the admin listener. Without one no operator is admitted by a token.
     pub token: Option<Secret<Vec<u8>>>,
 }
 

@@ -315,8 +315,8 @@ impl Issuers {
         Self { all: settings.iter().enumerate().map(state).collect() }
     }
 
-    /// Who is to be trusted by another `ca`, or called on another way, than `before` has its keys fetched
-    /// again. To be called when the new one counts.
+    /// Has the keys of issuers fetched again whose `ca`, `proxy` or `connect_to` is another than `before`. To
+    /// be called when the new ones count.
     pub fn doubt_changed(&self, before: &Self, now: Timestamp) {
         for issuer in &self.all {
             let was = before.by_name(&issuer.settings.name);

@@ -1,8 +1,8 @@
-//! What is said at every `log.level`: who took what back, and what looks like theft. Such a message has a
-//! target of its own, which `io::log` leaves on; where it is said makes no difference.
+//! The targets of log messages that are written at every `log.level`: who revoked what, and what looks like
+//! theft. `io::log` leaves these targets on.
 
-/// Of every `event = "audit"`: who asked for what, and what became of it.
+/// Every message with `event = "audit"`: who asked for what, and what became of it.
 pub const AUDIT: &str = "tollgate::audit";
 
-/// Of every `event = "security"`.
+/// Every message with `event = "security"`.
 pub const SECURITY: &str = "tollgate::security";

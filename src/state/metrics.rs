@@ -338,9 +338,9 @@ impl Metrics {
         self.key_fetches.with_label_values(&[issuer.as_str(), if ok { "ok" } else { "failed" }]).inc();
     }
 
-    /// How old the keys are of those from whom they are fetched, and how old they should become, as the next
-    /// reading shall say it, and nothing of anybody else. Infinitely old while none were ever read: an alert
-    /// must not be silent because there is no number yet.
+    /// Sets how old the keys of each issuer are and should become, and drops the figures of issuers that are
+    /// gone. Infinitely old while none were ever read: an alert must not be silent because there is no number
+    /// yet.
     pub fn keys_ages(&self, ages: &[KeysAge<'_>]) {
         for told in [&self.keys_age, &self.keys_refresh] {
             keep_only(told, |told| ages.iter().any(|own| own.of.as_str() == told));

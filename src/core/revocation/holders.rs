@@ -53,7 +53,7 @@ impl Hand {
 }
 
 impl Holder {
-    /// Of two that one hand said. When was by clocks that differ.
+    /// Which of two statements by one hand counts; the clocks that dated them may differ.
     fn counts_over(&self, other: &Self) -> bool {
         // `None` is the latest.
         let end = |holder: &Self| (holder.until.is_none(), holder.until);

@@ -26,7 +26,7 @@ impl Thumbprint {
         (length == bytes.len()).then_some(Self(bytes))
     }
 
-    /// Of a digest that is one already.
+    /// Wraps a digest that is a thumbprint already.
     pub const fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }

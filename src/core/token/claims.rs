@@ -35,8 +35,8 @@ pub(super) enum Held {
     Kept(Kept),
 }
 
-/// What was kept of them, each by the whole name that it is looked up by: names that none of these is find
-/// nothing, also not in what is here for another.
+/// The claims that were kept, each by the whole name that it is looked up by. Any other name finds nothing,
+/// also not inside of what is kept for another.
 #[derive(Clone, Debug)]
 pub struct Kept {
     names: ReadClaims,

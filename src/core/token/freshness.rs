@@ -130,7 +130,7 @@ impl Freshness {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// The same for who fetches apart from here: what is under way here does not come there, so it was not
+    /// A copy for an owner that fetches by itself: what is under way here does not come there, so it was not
     /// tried there.
     pub const fn apart(self) -> Self {
         let tried_at = if self.in_flight { self.fetched_at } else { self.tried_at };

@@ -143,8 +143,8 @@ impl Admin {
         certificates::shown(self.doors.iter().map(AsRef::as_ref), &live.settings)
     }
 
-    /// Somebody may be guessing, or one of their own uses a token of before. Said once a minute: nobody fills
-    /// the log with it.
+    /// Warns of a wrong admin token, a guess or an old one, at most once a minute, so that nobody fills the
+    /// log with it.
     fn token_refused(&self, address: Option<IpAddr>) {
         self.gate.metrics.admin_token_refused();
         let now = self.gate.clock.now();

@@ -301,9 +301,8 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     Ok(planted)
 }
 
-/// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of
-/// `Authorization` (RFC 9111 section 3.5), and of a cookie only where it is said: where the upstream does not
-/// speak of caches itself, that it is for one person alone.
+/// Marks an answer to a session as private, where its upstream does not speak of caches itself. Caches know
+/// that of `Authorization` (RFC 9111 section 3.5), and of a cookie only where it is said.
 pub(crate) fn mark_private(answer: &mut HeaderMap) {
     if !answer.contains_key(header::CACHE_CONTROL) {
         answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));

@@ -111,8 +111,8 @@ struct Problem<'a> {
     login_url: Option<&'a str>,
 }
 
-/// By whose cookie or token it came, no `Vary` says: nobody stores it, heuristically or otherwise (RFC 9111
-/// section 4.2.2).
+/// The answer to a refusal. It depends on the cookie or the token, which no `Vary` says: so it is not stored,
+/// heuristically or otherwise (RFC 9111 section 4.2.2).
 fn problem(denial: &Denial, request_id: &str, login_url: Option<&str>) -> Answer {
     let facts = denial.facts();
     let problem = Problem {

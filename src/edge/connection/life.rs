@@ -1,5 +1,5 @@
-//! How long connections may go on that came in on the same terms: until the listener stops, or the terms
-//! change.
+//! Ends the connections that came in on the same terms, when their listener stops or the terms change: its
+//! certificates, for one.
 //!
 //! pingora tells an app of one end alone, and ends a connection gently by it: its next answer is the last,
 //! and over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8).

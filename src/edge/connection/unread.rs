@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Into how many parts the patience is cut: after each it is looked at what was confirmed.
 const LOOKS: u32 = 4;
 
-/// So many bytes in that time are read by whoever reads at all: 70 a second with what clients are given.
+/// A client that confirms this many bytes in that time is reading: 70 a second with what clients are given.
 const LEAST: u64 = 4 * 1024;
 
 /// How many times as long it is waited where nobody knows what was confirmed: an hour with what clients are

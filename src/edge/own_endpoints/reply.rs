@@ -11,7 +11,7 @@ use crate::flows::session::SessionSide;
 pub(crate) struct EndpointReply {
     pub(crate) answer: Answer,
     pub(crate) readers: Readers,
-    /// That the answer is a refusal.
+    /// Where the answer is a refusal: which.
     pub(crate) denial: Option<Denial>,
     // For the log.
     pub(crate) outcome: &'static str,

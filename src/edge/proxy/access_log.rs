@@ -106,7 +106,7 @@ fn line<'a>(entry: &Entry<'a>, subject: SubjectInLog) -> Line<'a> {
     }
 }
 
-/// Most lines are shorter, in bytes.
+/// Capacity of a new line, in bytes: most are shorter.
 const LINE: usize = 512;
 
 fn json(entry: &Entry<'_>, subject: SubjectInLog) -> Vec<u8> {
@@ -138,8 +138,8 @@ fn optional(to: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
     }
 }
 
-/// Its name, with what stands around it, is never looked at for what needs an escape, as a serializer would
-/// each time.
+/// Writes one member. `name` is a literal with its punctuation, so that nothing in it is looked at for what
+/// needs an escape.
 fn member(to: &mut Vec<u8>, name: &[u8], value: &(impl Serialize + ?Sized)) {
     to.extend_from_slice(name);
     // Texts and numbers can always be written.

@@ -219,7 +219,7 @@ pub(in crate::flows) struct SignedIn {
 pub(in crate::flows) struct Session {
     pub(in crate::flows) family: FamilyId,
     cookie: SecretString,
-    /// Unless it is used before.
+    /// When the session ends if nobody uses it before.
     ends_at: Timestamp,
     cookie_kept_until: Timestamp,
     /// To be revoked when the browser did not wait for it.

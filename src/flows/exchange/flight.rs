@@ -57,7 +57,7 @@ pub(super) struct Flight {
     /// What is exchanged.
     pub grant: Grant,
     pub shape: Shape,
-    /// Of the shape's key, by the page.
+    /// The page's proof of possession of the key in `shape`.
     pub proof: Option<HeaderValue>,
     pub activity: Activity,
     pub recovers: bool,
@@ -155,7 +155,7 @@ impl UnderWay {
         wanted.filter(|wanted| granted.is_none_or(|granted| granted.covers(wanted))).map(ToOwned::to_owned)
     }
 
-    /// No use came of it; nothing is remembered.
+    /// Ends a flight that brought nothing: the store forgets it.
     async fn fail(&self, denial: Denial) -> FlightEnd {
         let Flight { grant, id, .. } = &self.flight;
         if change(&self.gate, grant, self.timeouts, |family, _| family.forget_flight(*id)).await.is_err() {
@@ -413,8 +413,8 @@ impl UnderWay {
         answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)))
     }
 
-    /// What goes into the store, and what browsers get once it is there. `grant`: what was exchanged, as late
-    /// as it was used.
+    /// Makes the record for the store, and the answer that browsers get once it is there. `grant`: what was
+    /// exchanged, as late as it was used.
     fn arrival(
         &self,
         grant: &Grant,

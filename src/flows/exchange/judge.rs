@@ -42,7 +42,7 @@ pub(super) struct JudgedTokens {
     pub id_token: Option<Subject>,
     pub session_id: Option<String>,
     pub scope: Option<Scope>,
-    /// When the access token ends, by itself.
+    /// The access token's own expiry.
     pub expires_at: Option<Timestamp>,
     /// What the access token is known by.
     pub id: TokenId,
@@ -53,7 +53,7 @@ pub(super) struct JudgedTokens {
     pub id_token_doubt: Option<NotBelieved>,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
-    /// Whose or for whom it is instead, where that is the reason.
+    /// The `iss` or `aud` that the token has, where it was refused for that.
     said: Option<Said>,
 }
 
@@ -191,7 +191,8 @@ const fn is_bound_to_others(denial: &Denial) -> bool {
     matches!(denial, Denial::BoundTokenAsBearer | Denial::ProofOfAnotherKey)
 }
 
-/// Whose key a token is for counts whatever else is wrong with it, and whatever the client takes.
+/// A token that is bound to another key is refused whatever else is wrong with it, also where the client
+/// accepts any access token.
 fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Denial> {
     let names_another = names_another(&claims_from_token_endpoint(token)?, key);
     let denial = if key.is_some() { Denial::ProofOfAnotherKey } else { Denial::BoundTokenAsBearer };

@@ -122,7 +122,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Nobody asks again, unless nobody could say, or what was not noted may be yet.
+    /// Tells it once: again only where the store could not say, or where the note of the token may still
+    /// come.
     async fn tell(&self) {
         let told = self.try_to_tell().await;
         let (beside, now) = (&self.found.notes, self.clock.now());

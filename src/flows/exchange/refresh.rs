@@ -228,7 +228,7 @@ impl ExchangeEnd {
         Self { result, outcome, age: Duration::ZERO, given_ago: Duration::ZERO, with_cookie: true }
     }
 
-    /// Counted, and as an answer.
+    /// Counts the exchange, and turns its end into the answer.
     fn told(self, request: ClientRequest<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
         request.gate.metrics.exchanged(&request.client.name, self.outcome);
         let refusal = |denial| OAuthRefusal::of(denial, request.client, Some(grant));
@@ -386,8 +386,8 @@ async fn heard(
     }
 }
 
-/// The list of revocations names this session: it ends here, whatever the store says, and its refresh token
-/// at the AS.
+/// Ends a session that the list of revocations names, here also while the store is away, and revokes its
+/// refresh token at the AS.
 async fn taken_back(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEnd {
     let mut tokens = vec![grant.refresh_token.clone()];
     let ended = change(request.gate, grant, session_cookie::timeouts(request.client), |family, _| {

@@ -1,5 +1,5 @@
-//! What the store and a browser's cookie hold of one session, for the flows that sign in, exchange, serve and
-//! sign out.
+//! One session as the store and its cookie record it, for the flows that sign in, exchange, serve and sign
+//! out.
 //!
 //! - `record`: the state of the family, which all replicas change
 //! - `session_cookie`: the grant in its cookie

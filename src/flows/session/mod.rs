@@ -46,15 +46,15 @@ use crate::state::open_requests::OfSession;
 use crate::state::sessions::Held;
 use crate::state::verified_tokens::KnownCaller;
 
-/// What the session cookie led to, apart from the judgement.
+/// What a session cookie adds to the answer and to the line of the log, beside the judgement.
 #[derive(Debug, Default)]
 pub struct SessionSide {
-    /// One came along, whatever it was.
+    /// The request had a session cookie, valid or not.
     pub brought_cookie: bool,
     pub family: Option<FamilyId>,
     /// Whose it was, where no token says so.
     pub subject: Option<String>,
-    /// By what it let somebody in.
+    /// What the request was admitted by, for as long as it is open.
     pub let_in: Option<Box<OfSession>>,
     /// Goes out with the answer.
     pub ride: Option<Ride>,

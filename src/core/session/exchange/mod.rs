@@ -27,9 +27,9 @@
 //!
 //! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits
 //! declares it failed after seeing no beat for long enough, by its own clock and from a store that answered
-//! all the while. How long that is depends on whether its request has left ([`Family::sends`]): what was sent
-//! may have replaced the refresh token. So no clock is compared with another's, and an outage of the store
-//! ends no flight.
+//! all the while. How long that is depends on whether its request has left ([`Family::begin_sending`]): what
+//! was sent may have replaced the refresh token. So no clock is compared with another's, and an outage of the
+//! store ends no flight.
 //!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
@@ -87,7 +87,7 @@ pub struct Shape {
     pub key: Option<Thumbprint>,
 }
 
-/// Names a flight, so that one that was given up cannot end what it no longer is. Random.
+/// A random name of a flight, so that one that was given up cannot end a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FlightId(pub u64);
 

@@ -178,7 +178,7 @@ impl<'t> Proof<'t> {
         Ok(Self { signed, signature, key, claims })
     }
 
-    /// Of whose holder it says that it is.
+    /// The thumbprint of the key in the proof's header.
     pub const fn key(&self) -> Thumbprint {
         self.key.thumbprint()
     }

@@ -42,7 +42,7 @@ pub(super) struct Append {
     pub(super) changes: Vec<Change>,
     /// Whether they were made.
     pub(super) answer: oneshot::Sender<Result<bool, StoreFault>>,
-    /// So long somebody waits, unless they leave.
+    /// The caller's deadline.
     pub(super) until: Instant,
 }
 

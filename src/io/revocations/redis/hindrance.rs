@@ -21,7 +21,7 @@ pub(super) struct Hindrance {
 }
 
 impl Hindrance {
-    /// There is one. `shortest`: the first pause. Returns whether it is to be told.
+    /// Records a hindrance. `shortest`: the first pause. Returns whether to log it.
     pub(super) fn record(&mut self, why: &str, shortest: Duration, reached: u64) -> bool {
         self.pause = self.pause.saturating_mul(2).clamp(shortest.min(LONGEST), LONGEST);
         self.rests = Some((Instant::now() + self.pause, reached));

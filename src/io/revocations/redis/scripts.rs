@@ -220,8 +220,8 @@ fn head(revocation: &Revocation) -> String {
     format!("{}:{}:", before(revocation), digits(revocation.until))
 }
 
-/// What of an entry must be there still where it is to be changed: of a block all; of others the head,
-/// because the script merges two into it.
+/// The bytes that an entry must still begin with where it is to be changed: all of a block, the head of any
+/// other, because the script merges two into it.
 fn as_found(entry: &Revocation) -> Vec<u8> {
     if entry.rule == Rule::Block { as_kept(entry) } else { head(entry).into_bytes() }
 }

@@ -35,7 +35,7 @@ pub(super) struct Put {
     #[allow(dead_code, reason = "its end is what is waited for")]
     pub(super) done: watch::Sender<()>,
     pub(super) answer: oneshot::Sender<Result<Version, StoreFault>>,
-    /// So long somebody waits, unless they leave.
+    /// The caller's deadline.
     pub(super) until: Instant,
 }
 
