@@ -291,8 +291,8 @@ async fn answer_all(mut wire: Wire) -> Result<(), Failure> {
     let piece = vec![b'x'; 64 * 1024];
     while let Some((first, length)) = wire.head().await? {
         if first.contains(" /chat ") {
-            let switch =
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
             wire.write.write_all(switch.as_bytes()).await?;
             tokio::io::copy_buf(&mut wire.read, &mut wire.write).await?;
             return Ok(());

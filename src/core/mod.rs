@@ -11,7 +11,7 @@
 //! - `brake`: which denials count against an address; `allowance`: how often it may do something
 //! - `pace`: whether a body comes fast enough
 //! - `cors`: which pages of other origins may read an answer; `lasting`: which answers go on until somebody
-//!   ends them
+//!   ends them; `websocket`: which of them have switched protocols
 //!
 //! Who is calling, and what upstreams are told:
 //!
@@ -65,3 +65,4 @@ pub mod session_end;
 pub mod signing;
 pub mod time;
 pub mod token;
+pub mod websocket;

@@ -366,7 +366,8 @@ mod tests {
         let held: usize = used.parts.iter().map(|part| part.lock().unwrap().used.len()).sum();
         assert_eq!(used.held(), held);
         assert!(held < LEAST / 2, "{held}");
-        let of_holders: u32 = used.of_holders.get().unwrap().iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let of_holders: u32 =
+            used.of_holders.get().unwrap().iter().map(|count| count.load(Ordering::Relaxed)).sum();
         assert_eq!(usize::try_from(of_holders), Ok(held));
     }
 

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use crate::streams::UPGRADE;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::upstream::Upstream;
@@ -16,13 +17,12 @@ async fn no_request_is_read_out_of_the_body_of_another() {
     let gateway = Gateway::start(&upstream).await;
     let length = format!("Content-Length: {}\r\n", HIDDEN.len());
     let longer = format!("Content-Length: {}\r\n", HIDDEN.len() + 5);
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     let mut passed = 0;
     for path in ["/api/x", "/public/x", "/oauth/token", "/nowhere", "/public/../x"] {
         for (fields, before) in [
             (length.clone(), ""),
-            (format!("{upgrade}{length}"), ""),
-            (upgrade.to_owned(), ""),
+            (format!("{UPGRADE}{length}"), ""),
+            (UPGRADE.to_owned(), ""),
             (format!("Connection: content-length\r\n{length}"), ""),
             (format!("Expect: 100-continue\r\n{length}"), ""),
             (format!("{longer}Transfer-Encoding: chunked\r\n"), "0\r\n\r\n"),

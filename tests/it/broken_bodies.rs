@@ -9,6 +9,7 @@ use http::Request;
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::config::settings::Settings;
 
+use crate::streams::HANDSHAKE;
 use crate::support::client::{Client, HOST, request};
 use crate::support::frames::{DATA, END_HEADERS, End, HEADERS, RST_STREAM, RawHttp2, block, frame};
 use crate::support::gateway::Gateway;
@@ -122,13 +123,12 @@ async fn a_fault_inside_a_body_ends_the_connection_to_the_upstream() {
 
 #[tokio::test]
 async fn a_client_that_stops_inside_a_body_hears_408_and_ends_the_connection_to_the_upstream() {
-    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
     for (method, framing, more) in [
         ("POST", ("Transfer-Encoding", "chunked"), &[][..]),
         ("POST", ("Content-Length", "1000"), &[]),
         // Whoever asks for an upgrade may not pause for longer in a body.
-        ("POST", ("Content-Length", "1000"), &upgrade),
-        ("GET", ("Transfer-Encoding", "chunked"), &upgrade),
+        ("POST", ("Content-Length", "1000"), &HANDSHAKE),
+        ("GET", ("Transfer-Encoding", "chunked"), &HANDSHAKE),
     ] {
         let stage = Stage::patient(PAUSE).await;
         let mut client = stage.gateway.connect().await;

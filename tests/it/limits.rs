@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::streams::HANDSHAKE;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::holder::Holder;
@@ -333,12 +334,8 @@ routes:
         request("POST", "/oauth/token", &[fields, &[form]].concat(), body.as_bytes())
     };
     let planted = [("Origin", app), ("Cookie", "__Secure-tollgate-web-app=planted")];
-    let socket = [
-        ("Connection", "Upgrade"),
-        ("Upgrade", "websocket"),
-        ("Origin", "http://evil.example"),
-        ("Sec-WebSocket-Protocol", "tollgate.bearer.!"),
-    ];
+    let foreign_page = [("Origin", "http://evil.example"), ("Sec-WebSocket-Protocol", "tollgate.bearer.!")];
+    let socket = [&HANDSHAKE[..], &foreign_page].concat();
     for (what, bytes, status) in [
         ("no token", get("/api/x", &[]), 401),
         ("an expired token", get("/api/x", &[("Authorization", &expired)]), 401),

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::support::client::{Client, HOST, request};
+use crate::streams::HANDSHAKE;
+use crate::support::client::{Client, request};
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::Http2Upstream;
@@ -64,8 +65,7 @@ async fn whoever_asks_for_another_protocol_waits_for_the_answer() {
     let upstream = Upstream::answering(Arc::new(|seen: &Received| plain(seen))).await;
     let gateway = Gateway::start(&upstream).await;
     let mut client = gateway.connect().await;
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
-    client.send(format!("GET /public/hold HTTP/1.1\r\nHost: {HOST}\r\n{upgrade}\r\n\r\n")).await;
+    client.send(request("GET", "/public/hold", &HANDSHAKE, b"")).await;
     eventually("the first to arrive", || upstream.received().len() == 1).await;
     client.send(second()).await;
     assert_eq!(client.answer().await.status, 400);

@@ -2,6 +2,7 @@
 //! reading, whatever parser it has; and the next request of somebody else is untouched
 //! (RFC 9112 section 11.2).
 
+use crate::streams::UPGRADE;
 use crate::support::client::{Client, HOST, request};
 use crate::support::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RawHttp2, block, frame};
 use crate::support::gateway::Gateway;
@@ -317,9 +318,9 @@ async fn odd_heads_have_one_reading_or_none() {
         ("Connection: Content-Length", post(&format!("Connection: Content-Length\r\n{cl}"), "hello"), vec![Refused, hello()]),
         ("Connection: Transfer-Encoding", post("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), vec![Refused, hello()]),
         ("Expect with a surprise", post(&format!("Expect: 100-continue\r\n{cl}"), &format!("hello{HIDDEN}")), vec![hello()]),
-        ("an upgrade with a body", post(&format!("Connection: Upgrade\r\nUpgrade: websocket\r\n{cl}"), &format!("hello{HIDDEN}")), vec![Refused, hello()]),
+        ("an upgrade with a body", post(&format!("{UPGRADE}{cl}"), &format!("hello{HIDDEN}")), vec![Refused, hello()]),
         ("an upgrade to HTTP/2", get("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"), vec![nothing()]),
-        ("a request behind an upgrade", [get("Connection: Upgrade\r\nUpgrade: websocket\r\n"), HIDDEN.into()].concat(), vec![nothing()]),
+        ("a request behind an upgrade", [get(UPGRADE), HIDDEN.into()].concat(), vec![nothing()]),
         ("two requests at once", [get(""), HIDDEN.into()].concat(), vec![nothing()]),
     ])
     .await;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::streams::HANDSHAKE;
 use crate::support::address::Address;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
@@ -299,13 +300,7 @@ async fn http_2_is_spoken_where_it_is_offered_and_http_1_elsewhere() {
         assert!(noted.iter().all(|one| one.version == version && one.line == "GET /x?y=1"), "{noted:?}");
         assert!(noted.iter().all(|one| one.connection == 0), "one connection serves all: {noted:?}");
         // What wants to become a WebSocket goes over HTTP/1.1, where it can.
-        let fields = [
-            ("Connection", "Upgrade"),
-            ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ];
-        assert_eq!(gateway.connect().await.get("/socket", &fields).await.status, 200);
+        assert_eq!(gateway.connect().await.get("/socket", &HANDSHAKE).await.status, 200);
         let last = upstream.noted().pop().unwrap();
         assert_eq!((last.line.as_str(), last.version), ("GET /socket", Version::HTTP_11), "{protocols:?}");
         // And what a client of HTTP/1.0 asks for, who could not read an answer without a length.

@@ -14,15 +14,15 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType};
 
 use crate::core::cors::SPOKEN_BY_UPSTREAMS;
-use crate::core::forwarded::Identifiers;
+use crate::core::forwarded::{Identifiers, X_REQUEST_ID};
 use crate::core::identity_headers::ReservedHeaders;
 use crate::core::route::permit::Permit;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::cookie;
 use crate::core::token::dpop::DPOP;
 use crate::core::token::subprotocol::{self, ForUpstream};
+use crate::core::websocket;
 use crate::edge::answers::answer::VARY_BY_ORIGIN;
-use crate::edge::answers::respond::X_REQUEST_ID;
 use crate::edge::request::timeouts::is_final;
 use crate::state::live::Live;
 
@@ -253,10 +253,13 @@ pub(crate) fn give_back(
 }
 
 /// Whether an answer has one reading. pingora would pass on one with several codings, or codings that it does
-/// not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that the client did
-/// not ask for, so that what follows would be read as its next answer (RFC 9110 section 15.2.2).
-pub(crate) fn has_one_reading(answer: &ResponseHeader, may_upgrade: bool) -> bool {
-    if answer.status == StatusCode::SWITCHING_PROTOCOLS && !may_upgrade {
+/// not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that is none, so that
+/// what follows would be read as its next answer, or go to the upstream unseen (RFC 9110 section 15.2.2).
+/// `wish`: the fields of a request for a WebSocket.
+pub(crate) fn has_one_reading(answer: &ResponseHeader, wish: Option<&HeaderMap>) -> bool {
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS
+        && !wish.is_some_and(|wish| websocket::is_accepted(wish, &answer.headers))
+    {
         return false;
     }
     let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();

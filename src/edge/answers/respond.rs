@@ -7,20 +7,19 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::core::denial::Denial;
+use crate::core::forwarded::X_REQUEST_ID;
 use crate::core::path::CanonicalPath;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::pages::Pages;
 use crate::edge::request::body;
 use crate::edge::request::request_head;
-
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The OAuth endpoints where a browser may go, with a person who reads the answer.
 const WHERE_PEOPLE_GO: [&str; 3] = ["/oauth/login", "/oauth/callback", "/oauth/logout"];

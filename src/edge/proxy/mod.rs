@@ -49,6 +49,7 @@ use crate::core::request::RequestHead;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::headers::{self, Identification, Outgoing};
 use crate::edge::answers::respond;
+use crate::edge::answers::trailers;
 use crate::edge::connection::connections::Connection;
 use crate::edge::connection::lingering;
 use crate::edge::connection::pipelining;
@@ -338,7 +339,8 @@ impl ProxyHttp for Proxy {
         context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         context.stop_watching(session);
-        if !headers::has_one_reading(answer, context.upgrades) {
+        let wish = context.upgrades.then(|| &session.req_header().headers);
+        if !headers::has_one_reading(answer, wish) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if is_final(answer.status) {
@@ -372,6 +374,16 @@ impl ProxyHttp for Proxy {
         }
         context.awaits_upstream(session);
         Ok(())
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        _: &mut Self::CTX,
+    ) -> pingora::Result<Option<Bytes>> {
+        trailers::to_client(trailers);
+        Ok(None)
     }
 
     fn response_body_filter(

@@ -12,6 +12,7 @@ use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
 use crate::core::request::{Host, RequestHead, check_method};
+use crate::core::websocket;
 
 /// The most header fields in one request. All `Cookie` fields are one: HTTP/2 takes them apart, a browser a
 /// cookie each (RFC 9113 section 8.2.3).
@@ -197,21 +198,12 @@ pub(crate) fn head<'r>(
 /// which a proxy before us that knows nothing of upgrades has taken away (RFC 9110 section 7.8). A request
 /// with a body is not waited for longer because it says so.
 pub(crate) fn may_upgrade(request: &RequestHeader) -> bool {
-    let is = |name, value: &str| {
-        let mut fields = request.headers.get_all(name).iter();
-        fields.next().is_some_and(|field| field.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
-            && fields.next().is_none()
-    };
-    let options = || {
-        let fields = request.headers.get_all(header::CONNECTION).iter();
-        fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
-    };
+    let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).iter();
     request.version == Version::HTTP_11
         && request.method == Method::GET
-        && is(header::UPGRADE, "websocket")
-        && options().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        && websocket::is_asked_for(&request.headers)
         && !request.headers.contains_key(header::TRANSFER_ENCODING)
-        && (!request.headers.contains_key(header::CONTENT_LENGTH) || is(header::CONTENT_LENGTH, "0"))
+        && lengths.all(|length| length.as_bytes() == b"0")
 }
 
 #[cfg(test)]

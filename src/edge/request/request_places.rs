@@ -27,9 +27,9 @@ pub(crate) struct RequestPlaces {
     taken: AtomicUsize,
     most: usize,
     most_of_one: usize,
-    /// Those that are counted, in bounded memory, which is taken with the first. An address could be taken for a busier one where busy ones
-    /// share each of its four counters, which nobody outside can foretell; at a share each there are three
-    /// busy ones at most.
+    /// Those that are counted, in bounded memory, which is taken with the first. An address could be taken
+    /// for a busier one where busy ones share each of its four counters, which nobody outside can foretell;
+    /// at a share each there are three busy ones at most.
     of_each: OnceLock<Inflight>,
 }
 
