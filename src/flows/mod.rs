@@ -73,6 +73,8 @@ pub mod verify_id_token;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

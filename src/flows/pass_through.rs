@@ -12,7 +12,7 @@
 //! refresh is waited for as long as an answer may take: nobody keeps what comes later, and the client has no
 //! other token.
 //!
-//! Tested in `src/flows/exchange/tests/pass_through.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/pass_through.rs`, against an authorization server of its own.
 
 use std::sync::Arc;
 use std::time::Duration;

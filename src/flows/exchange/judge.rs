@@ -37,7 +37,7 @@ use crate::state::verified_tokens::KnownCaller;
 
 /// What new tokens say of themselves.
 #[derive(Debug)]
-pub(super) struct JudgedTokens {
+pub(in crate::flows) struct JudgedTokens {
     pub access_token: Option<Subject>,
     pub id_token: Option<Subject>,
     pub session_id: Option<String>,
@@ -80,7 +80,7 @@ impl JudgedTokens {
 
 /// What was exchanged for the tokens, and the key that was proven with it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Exchanged<'a> {
+pub(in crate::flows) enum Exchanged<'a> {
     /// A page's, which checks the nonce.
     Code(Option<Thumbprint>),
     /// Of a sign-in by the gateway, which has no key.
@@ -111,7 +111,7 @@ pub(in crate::flows) struct OwnSignIn {
 /// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the
 /// ID token is not of this sign-in; [`Denial::TakenBack`] when the key that signed that one was revoked;
 /// what [`is_our_outage`] when it cannot be verified now.
-pub(super) async fn judge(
+pub(in crate::flows) async fn judge(
     gate: &Gate,
     live: &Live,
     client: &Client,

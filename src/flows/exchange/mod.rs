@@ -17,13 +17,11 @@
 pub(in crate::flows) mod code;
 pub(in crate::flows) mod coordinate;
 mod flight;
-mod judge;
-mod page_key;
+pub(in crate::flows) mod judge;
+pub(in crate::flows) mod page_key;
 mod presented;
 pub(in crate::flows) mod receipts;
 pub(in crate::flows) mod refresh;
-#[cfg(test)]
-mod tests;
 mod unfilled_headers;
 
 use std::sync::Arc;

@@ -120,11 +120,11 @@ async fn over(
 }
 
 /// What a request asks for.
-pub(super) struct ExchangeRequest {
-    pub(super) shape: Shape,
+pub(in crate::flows) struct ExchangeRequest {
+    pub(in crate::flows) shape: Shape,
     /// Of the shape's key, for the AS.
-    pub(super) proof: Option<HeaderValue>,
-    pub(super) activity: Activity,
+    pub(in crate::flows) proof: Option<HeaderValue>,
+    pub(in crate::flows) activity: Activity,
 }
 
 /// A session for a new access token in the middle of a request. `patience`: the request goes on without it
@@ -258,7 +258,7 @@ impl ExchangeEnd {
 }
 
 /// Presents the grant until there is an answer, or the browser has waited long enough.
-pub(super) async fn answer_for(
+pub(in crate::flows) async fn answer_for(
     request: ClientRequest<'_>,
     grant: &Grant,
     asked: &ExchangeRequest,

@@ -14,7 +14,7 @@
 //! - `session_end`: ends one session in the store, and says what is left to be revoked because of it
 //! - `second_look`: looks for the sessions of an entry once more, and for an entry that may still come
 //!
-//! Tested in `src/flows/exchange/tests/revoke.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/revoke.rs`, against an authorization server of its own.
 
 pub(in crate::flows) mod blocks;
 pub(in crate::flows) mod naming;

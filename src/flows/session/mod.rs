@@ -13,7 +13,7 @@
 //! - `uses`: when a session was last used, and which of its cookies arrived
 //! - `who`: `GET /oauth/session`
 //!
-//! Tested in `src/flows/exchange/tests/session.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/session.rs`, against an authorization server of its own.
 
 mod serve;
 mod uses;

@@ -8,7 +8,7 @@
 //! It must never let a cookie whose session is over sign its person out elsewhere: copies of such cookies lie
 //! about, and a thief who was noticed could keep the owner out for ever.
 //!
-//! Tested in `src/flows/exchange/tests/sign_in/sign_out.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/sign_in/sign_out.rs`, against an authorization server of its own.
 
 pub mod delete_token;
 pub mod lead_on;
