@@ -433,11 +433,10 @@ mod tests {
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),
             store: Arc::new(MemoryStore::new(Arc::new(Nothing))),
-            revocations: log.tables(),
-            revocation_log: log,
+            revocation_log: log.clone(),
         };
-        let gate =
-            Arc::new(Gate::new(Arc::new(live()), Metrics::new().unwrap(), Operators::default(), ports));
+        let (tables, metrics) = (log.tables(), Metrics::new().unwrap());
+        let gate = Arc::new(Gate::new(Arc::new(live()), tables, metrics, Operators::default(), ports));
         with_head("localhost:8080", method, target, &headers, |live, head| {
             let target = read_target(live, head)?;
             let judgement = admit(&gate, live, head, target, Timestamp::from_secs(0));

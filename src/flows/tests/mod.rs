@@ -222,10 +222,10 @@ impl Scene {
             random,
             http: server.clone(),
             store: store.clone(),
-            revocations: log.tables(),
             revocation_log: log.clone(),
         };
-        let gate = Gate::new(live.clone(), Metrics::new().unwrap(), Operators::default(), ports);
+        let (tables, metrics) = (log.tables(), Metrics::new().unwrap());
+        let gate = Gate::new(live.clone(), tables, metrics, Operators::default(), ports);
         let gate = Arc::new(gate);
         Self { gate, live, server, clock, store, log }
     }

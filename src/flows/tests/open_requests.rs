@@ -24,6 +24,7 @@ use crate::flows::brought::Brought;
 use crate::flows::family::record;
 use crate::flows::open_requests::{look, mark_lasting, watch_open_requests};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
+use crate::state::revocations::Revocations;
 use crate::state::transmitters::Transmitters;
 use crate::state::verified_tokens::KnownCaller;
 
@@ -461,10 +462,10 @@ fn stale(scene: &Scene) -> Gate {
         random: scene.gate.random.clone(),
         http: scene.server.clone(),
         store: scene.store.clone(),
-        revocations: Arc::new(crate::state::revocations::Revocations::new([7; 16])),
         revocation_log: scene.log.clone(),
     };
-    Gate::new(scene.live.clone(), Metrics::new().unwrap(), Operators::default(), ports)
+    let (tables, metrics) = (Arc::new(Revocations::new([7; 16])), Metrics::new().unwrap());
+    Gate::new(scene.live.clone(), tables, metrics, Operators::default(), ports)
 }
 
 #[tokio::test]
