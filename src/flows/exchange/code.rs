@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
+use super::explain_unusable::log_unusable;
 pub(in crate::flows) use super::judge::OwnSignIn;
-use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, log_unusable};
+use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge};
 use super::page_key::{self, PageKey};
 use super::receipts;
 use super::unfilled_headers::warn_of_unfilled;
@@ -294,7 +295,7 @@ impl CodeExchange {
             Some(denial) if is_our_outage(denial) => return Err(self.cannot_be_judged(denial)),
             Some(Denial::Revoked) => return Err(Denial::TakenBack),
             Some(denial) => {
-                log_unusable(&self.client, denial, &judged);
+                log_unusable(&self.client, denial, judged.said.as_ref());
                 return Err(Denial::AccessTokenUnusable);
             }
         }

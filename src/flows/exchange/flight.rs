@@ -14,7 +14,8 @@ use http::HeaderValue;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, forget_flight};
-use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, log_unusable, same_person, same_subject};
+use super::explain_unusable::log_unusable;
+use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, same_person, same_subject};
 use super::receipts;
 use super::{log_invalid_client, warn_of_long_life, windows};
 use crate::config::settings::{Client, IdentityFrom};
@@ -259,7 +260,7 @@ impl UnderWay {
         if let Some(denial) = &judged.unusable
             && !is_our_outage(denial)
         {
-            log_unusable(&self.client, denial, judged);
+            log_unusable(&self.client, denial, judged.said.as_ref());
         }
         let tokens = match self.keep_tokens(answer, judged, seed).await {
             Ok(tokens) => tokens,
