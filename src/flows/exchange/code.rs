@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::explain_unusable::log_unusable;
 pub(in crate::flows) use super::judge::OwnSignIn;
-use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge};
+use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge_tokens};
 use super::page_key::{self, PageKey};
 use super::receipts;
 use super::unfilled_headers::warn_of_unfilled;
@@ -285,7 +285,7 @@ impl CodeExchange {
             CodeBearer::Gateway(asked) => Exchanged::OwnCode(asked),
             CodeBearer::Page(page_key) => Exchanged::Code(page_key.as_ref().map(|page_key| page_key.key)),
         };
-        let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await;
+        let judged = judge_tokens(&self.gate, &self.live, &self.client, &answer, exchanged).await;
         let judged = judged.map_err(|denial| match denial {
             denial if is_our_outage(&denial) => self.cannot_be_judged(&denial),
             denial => denial,

@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, forget_flight};
 use super::explain_unusable::log_unusable;
-use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, same_person, same_subject};
+use super::judge::{
+    Exchanged, JudgedTokens, check_subject_of_id_token, check_subject_of_tokens, is_our_outage, judge_tokens,
+};
 use super::receipts;
 use super::{log_invalid_client, warn_of_long_life, windows};
 use crate::config::settings::{Client, IdentityFrom};
@@ -192,8 +194,8 @@ impl UnderWay {
     async fn arrived(&self, answer: TokenAnswer) -> FlightEnd {
         let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
         let exchanged = Exchanged::RefreshToken(self.flight.shape.key);
-        let judged = match judge(&self.gate, &self.live, &self.client, &answer, exchanged).await {
-            Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged)
+        let judged = match judge_tokens(&self.gate, &self.live, &self.client, &answer, exchanged).await {
+            Ok(judged) => check_subject_of_tokens(&self.client, &self.flight.grant, &judged)
                 .and_then(|()| self.is_not_known_to_be_taken_back())
                 .map(|()| judged),
             Err(denial) => Err(denial),
@@ -363,7 +365,7 @@ impl UnderWay {
             None => tokens::of(&self.gate, grant).await?.and_then(|before| before.id_token),
         };
         if let (Some(before), Some(new)) = (&before, &answer.id_token) {
-            same_person(&self.client, before, new)?;
+            check_subject_of_id_token(&self.client, before, new)?;
         }
         let now = self.gate.clock.now();
         let ends = self.life_of(answer, judged).map(|life| now.plus(life));

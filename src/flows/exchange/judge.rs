@@ -31,6 +31,7 @@ use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::verify_id_token::{NotBelieved, verify_id_token};
+use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 use crate::state::log_targets::SECURITY;
 use crate::state::verified_tokens::KnownCaller;
@@ -58,6 +59,23 @@ pub(in crate::flows) struct JudgedTokens {
 }
 
 impl JudgedTokens {
+    /// What is known before the access token is looked at. `id`: what that is known by, whatever it is.
+    fn of_id_token(id_token: JudgedIdToken, id: TokenId) -> Self {
+        let JudgedIdToken { says, doubt } = id_token;
+        Self {
+            id,
+            access_token: None,
+            session_id: says.as_ref().and_then(|id| id.session_id.clone()),
+            id_token: says.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
+            scope: None,
+            expires_at: None,
+            verified: None,
+            id_token_doubt: doubt,
+            unusable: None,
+            said: None,
+        }
+    }
+
     /// Who signed in, by the better source.
     pub(super) fn subject(&self) -> Option<Subject> {
         self.access_token.clone().or_else(|| self.id_token.clone())
@@ -111,7 +129,7 @@ pub(in crate::flows) struct OwnSignIn {
 /// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the
 /// ID token is not of this sign-in; [`Denial::TakenBack`] when the key that signed that one was revoked;
 /// what [`is_our_outage`] when it cannot be verified now.
-pub(in crate::flows) async fn judge(
+pub(in crate::flows) async fn judge_tokens(
     gate: &Gate,
     live: &Live,
     client: &Client,
@@ -121,50 +139,11 @@ pub(in crate::flows) async fn judge(
     let now = gate.clock.now();
     let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
     let rules = &issuer.settings.rules;
-    let mut id_token_doubt = None;
-    let expected = |nonce| {
-        let access_token = Some(answer.access_token.expose().as_str());
-        Expected { client_id: &client.client_id, nonce, access_token }
-    };
-    let id_token = match (&answer.id_token, exchanged) {
-        (None, Exchanged::OwnCode(OwnSignIn { needs_id_token: true, .. })) => {
-            return Err(mismatch(client, "an ID token was asked for, and none came"));
-        }
-        (None, _) => None,
-        (Some(token), Exchanged::OwnCode(asked)) => {
-            let expected = expected(Some(asked.nonce.expose()));
-            let verified = verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected, now).await;
-            Some(verified.map_err(|not| of_sign_in(client, not))?.into())
-        }
-        (Some(token), _) => {
-            let in_time_at = matches!(exchanged, Exchanged::Code(_)).then_some(now);
-            let id = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
-            let id = id.ok_or_else(|| {
-                mismatch(client, "the ID token is not for this client of this issuer, or has expired")
-            })?;
-            if client.session.is_some() {
-                let verified =
-                    verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected(None), now).await;
-                id_token_doubt = verified.err();
-            }
-            Some(id)
-        }
-    };
+    let id_token = judge_id_token(gate, issuer, client, answer, exchanged, now).await?;
     let brought = Brought::ByIssuer(&client.issuer, exchanged.key());
     let verified = authenticate(gate, live, answer.access_token.expose(), brought, now).await;
     let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
-    let mut judged = JudgedTokens {
-        id: opaque,
-        access_token: None,
-        session_id: id_token.as_ref().and_then(|id| id.session_id.clone()),
-        id_token: id_token.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
-        scope: None,
-        expires_at: None,
-        verified: None,
-        id_token_doubt,
-        unusable: None,
-        said: None,
-    };
+    let mut judged = JudgedTokens::of_id_token(id_token, opaque);
     match verified {
         Ok(found) => {
             judged.add_verified(client, rules, found.token())?;
@@ -184,6 +163,52 @@ pub(in crate::flows) async fn judge(
         judged.unusable = Some(Denial::BoundTokenAsBearer);
     }
     Ok(judged)
+}
+
+/// What an ID token says, where one came, and why nobody is told anything by it.
+#[derive(Default)]
+struct JudgedIdToken {
+    says: Option<Identified>,
+    doubt: Option<NotBelieved>,
+}
+
+/// Judges the ID token of an answer: whole where the gateway asked for it, or may tell upstreams by it; else
+/// by what it says.
+///
+/// # Errors
+/// As [`judge_tokens`]. One that came with a refresh and is not believed is only doubted.
+async fn judge_id_token(
+    gate: &Gate,
+    issuer: &IssuerState,
+    client: &Client,
+    answer: &TokenAnswer,
+    exchanged: Exchanged<'_>,
+    now: Timestamp,
+) -> Result<JudgedIdToken, Denial> {
+    let Some(token) = &answer.id_token else {
+        return if matches!(exchanged, Exchanged::OwnCode(OwnSignIn { needs_id_token: true, .. })) {
+            Err(mismatch(client, "an ID token was asked for, and none came"))
+        } else {
+            Ok(JudgedIdToken::default())
+        };
+    };
+    let verify = |nonce| {
+        let access_token = Some(answer.access_token.expose().as_str());
+        let expected = Expected { client_id: &client.client_id, nonce, access_token };
+        verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected, now)
+    };
+    if let Exchanged::OwnCode(asked) = exchanged {
+        let verified = verify(Some(asked.nonce.expose())).await.map_err(|not| of_sign_in(client, not))?;
+        return Ok(JudgedIdToken { says: Some(verified.into()), doubt: None });
+    }
+    let rules = &issuer.settings.rules;
+    let in_time_at = matches!(exchanged, Exchanged::Code(_)).then_some(now);
+    let says = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
+    let says = says.ok_or_else(|| {
+        mismatch(client, "the ID token is not for this client of this issuer, or has expired")
+    })?;
+    let doubt = if client.session.is_some() { verify(None).await.err() } else { None };
+    Ok(JudgedIdToken { says: Some(says), doubt })
 }
 
 /// Whether the AS bound the token to a key that was not proven by whoever would get it.
@@ -281,12 +306,16 @@ impl From<VerifiedIdToken> for Identified {
     }
 }
 
-/// Whether the new tokens belong to the one who signed in. Only what one source said is compared:
+/// Checks that the new tokens belong to the one who signed in. Only what one source said is compared:
 /// an AS may call one person differently in the two kinds of token.
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`]
-pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
+pub(super) fn check_subject_of_tokens(
+    client: &Client,
+    grant: &Grant,
+    judged: &JudgedTokens,
+) -> Result<(), Denial> {
     let Some(signed_in) = &grant.subject else { return Ok(()) };
     let now = match signed_in.source {
         SubjectSource::AccessToken => &judged.access_token,
@@ -298,11 +327,16 @@ pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &JudgedTokens
     Ok(())
 }
 
-/// Whether a new ID token is of the person whose session it is (OpenID Connect Core 1.0 section 12.2).
+/// Checks that a new ID token is of the person whose session it is, as the one before says (OpenID Connect
+/// Core 1.0 section 12.2).
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`]
-pub(super) fn same_person(client: &Client, before: &SecretString, new: &SecretString) -> Result<(), Denial> {
+pub(super) fn check_subject_of_id_token(
+    client: &Client,
+    before: &SecretString,
+    new: &SecretString,
+) -> Result<(), Denial> {
     let sub = |token| claims_from_token_endpoint(token).and_then(|mut claims| claims.remove("sub"));
     if sub(before) == sub(new) {
         Ok(())
