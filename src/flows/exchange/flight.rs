@@ -89,7 +89,7 @@ impl Flight {
         request: ClientRequest<'_>,
         timeouts: Timeouts,
         watch: Watch,
-        airborne: Option<Airborne>,
+        airborne: Airborne,
     ) {
         let under_way = UnderWay {
             gate: Arc::clone(request.gate),

@@ -137,7 +137,7 @@ pub(in crate::flows) async fn of_request(
     match request.gate.revocations.admits_grant(&facts, request.gate.clock.now()) {
         Ok(true) => serve::serve(request, grant, wants.activity).await,
         Ok(false) => {
-            refresh::end_taken_back(request, &grant).await;
+            refresh::end_revoked(request, &grant).await;
             Err(Box::new(NotInSession::over(request, &grant, SessionEnd::Revoked)))
         }
         Err(denial) => Err(Box::new(NotInSession::of(&grant, denial))),

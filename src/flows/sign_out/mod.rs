@@ -103,11 +103,11 @@ async fn everything_of(request: ClientRequest<'_>, grant: &Grant) -> Result<Vec<
     if !everything.is_empty() {
         return Ok(everything);
     }
-    if let Some(end) = refresh::end_where_over(request, grant).await? {
+    if let Some(end) = refresh::end_if_over(request, grant).await? {
         return Err(Denial::SessionEnded(end));
     }
     if !some.is_empty() || !admits()? {
-        refresh::end_taken_back(request, grant).await;
+        refresh::end_revoked(request, grant).await;
         return Err(Denial::SessionEnded(SessionEnd::Revoked));
     }
     let named = name_everything(gate, request.live, iss, subject).await;
