@@ -285,7 +285,7 @@ async fn judge(
     let tally = Tally::of(route, head.headers);
     let brought = Brought::ByRequest { to: &route.access, from: head.client_address, tally, by };
     let found = authenticate(gate, live, token, brought, now).await?;
-    receipts::used(gate, live, &found, now);
+    receipts::note_use(gate, live, &found, now);
     Ok(found)
 }
 

@@ -74,7 +74,7 @@ async fn read_request(
 ) -> Result<ExchangeRequest, ExchangeEnd> {
     let refused = |denial| ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused);
     let resource = request.client.resource.clone();
-    let Some(brought) = page_key::brought(request).map_err(refused)? else {
+    let Some(brought) = page_key::read_proof(request).map_err(refused)? else {
         return Ok(ExchangeRequest { shape: Shape { scope, resource, key: None }, proof: None, activity });
     };
     let shape = Shape { scope, resource, key: Some(brought.claimed()) };

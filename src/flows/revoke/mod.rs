@@ -224,7 +224,7 @@ impl First {
         !hangs
     }
 
-    fn told(self) -> Result<(), StoreFault> {
+    fn into_result(self) -> Result<(), StoreFault> {
         self.0.map_or(Ok(()), Err)
     }
 }
@@ -239,7 +239,7 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
             break;
         }
     }
-    first.told()
+    first.into_result()
 }
 
 /// `ended`: those that have been, and by which moment.
@@ -269,7 +269,7 @@ async fn end_sessions_of(
         }
     }
     reach::forget_ended(gate, live, &revocation.target, &over).await;
-    first.told()
+    first.into_result()
 }
 
 async fn end_and_name(

@@ -106,7 +106,7 @@ impl Scene {
     async fn brings_with(&self, token: &str, key: Option<Thumbprint>) -> Arc<KnownCaller> {
         let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name, key);
         let found = authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.unwrap();
-        receipts::used(&self.gate, &self.live, &found, self.clock.now());
+        receipts::note_use(&self.gate, &self.live, &found, self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
         found
     }
