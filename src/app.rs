@@ -197,14 +197,13 @@ impl Standby {
             random: outside.random,
             http: outside.http,
             store: store.store.clone(),
-            revocations,
             revocation_log: store.revocations.clone(),
         };
         let operators = Operators { token: Some(token), messages: outside.messages, ..Operators::default() };
         let (format, lines) = (settings.log.format, operators.access_log.clone());
         let access_log = LineWriter::start(Log::Access, format, outside.access_log, lines);
         let access_log = access_log.map_err(StartError::Log)?;
-        let gate = Arc::new(Gate::new(Arc::new(live), metrics, operators, ports));
+        let gate = Arc::new(Gate::new(Arc::new(live), revocations, metrics, operators, ports));
         begin_counting(&gate, &settings);
         gate.revocation_log.load(&gate.revocations);
         let edge = server::stand_by(gate.clone(), inherited)?;

@@ -80,12 +80,12 @@ impl Gateway {
             random: Arc::new(SystemRandomness),
             http: Arc::new(IssuerClients::new(issuers).expect("clients")),
             store: store.store.clone(),
-            revocations,
             revocation_log: store.revocations.clone(),
         };
         Self {
             gate: Arc::new(Gate::new(
                 Arc::new(live),
+                revocations,
                 Metrics::new().expect("metrics"),
                 Operators::default(),
                 ports,

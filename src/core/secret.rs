@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use zeroize::Zeroize;
 
 /// A secret. `Debug` prints `[secret]`; equality takes the same time wherever two values differ.
@@ -24,6 +25,23 @@ impl<T: Zeroize> Secret<T> {
     /// The value itself, to be changed in place.
     pub const fn expose_mut(&mut self) -> &mut T {
         &mut self.0
+    }
+}
+
+impl Secret<Vec<u8>> {
+    /// No bytes yet, and room for as many: a buffer that grows leaves copies of the secret behind.
+    pub fn with_capacity(room: usize) -> Self {
+        Self::new(Vec::with_capacity(room))
+    }
+
+    /// The form as it is sealed and kept. `room`: what it needs at most.
+    pub fn of_form(form: &impl Serialize, room: usize) -> Self {
+        let mut bytes = Self::with_capacity(room);
+        // Writing to memory has no reason to fail; what is cut short is not readable.
+        if rmp_serde::encode::write_named(bytes.expose_mut(), form).is_err() {
+            bytes.expose_mut().clear();
+        }
+        bytes
     }
 }
 

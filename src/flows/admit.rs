@@ -6,14 +6,12 @@
 //! itself and never let one pass without a permit.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::request::{RequestHead, check_length};
-use crate::core::revocation::GrantIdentity;
 use crate::core::route::Route;
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
@@ -26,7 +24,6 @@ use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::receipts;
-use crate::flows::family::session_cookie;
 use crate::flows::make_assertion::make_assertion;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::Presentation;
@@ -142,12 +139,13 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
-    let (credential, session) = credential(gate, live, head, &matched, query.as_deref(), now).await;
-    let judged = match credential {
+    let Authentication { caller, session } =
+        authenticate_caller(gate, live, head, &matched, query.as_deref(), now).await;
+    let permit = match caller {
         Err(denial) => Permit::without_credential(matched, query, denial),
-        Ok(found) => permit(gate, live, head, matched, query, found, now),
+        Ok(caller) => make_permit(gate, live, head, matched, query, caller, now),
     };
-    match judged {
+    match permit {
         Ok(permit) => Ok(Admitted { permit, session }),
         Err(not) => Err(Refusal { session, ..not.into() }),
     }
@@ -155,18 +153,18 @@ pub async fn admit(
 
 /// Builds the permit of the authenticated caller, or an anonymous one, and adds the assertion for the
 /// upstream.
-fn permit(
+fn make_permit(
     gate: &Gate,
     live: &Live,
     head: &RequestHead<'_>,
     matched: Matched,
     query: Option<String>,
-    found: Option<Proven>,
+    caller: Option<Authenticated>,
     now: Timestamp,
 ) -> Result<Permit, NotPermitted> {
     let identity = &matched.route().forwarding.identity;
     let (forwards, asserts) = (identity.forwards_access_token, identity.assertion.is_some());
-    let Some(Proven { token, of_session }) = found else {
+    let Some(Authenticated { token, of_session }) = caller else {
         return Permit::grant(matched, query, None, forwards, now);
     };
     let asserted = asserts.then(|| token.clone());
@@ -188,76 +186,74 @@ fn permit(
 }
 
 /// An authenticated caller, and the token that proves it.
-struct Proven {
+struct Authenticated {
     token: Arc<KnownCaller>,
     /// For a session: its caller and the tokens that it has. `None`: the request brought the token itself.
     of_session: Option<(Arc<Caller>, Arc<Held>)>,
 }
 
-type Credential = Result<Option<Proven>, Denial>;
+/// What came of the one credential of a request.
+struct Authentication {
+    /// `None`: it brings none that counts.
+    caller: Result<Option<Authenticated>, Denial>,
+    session: Option<Box<SessionSide>>,
+}
 
-/// Finds and verifies the one credential of the request; `None` where it brings none.
-async fn credential(
+/// Finds and verifies the one credential of the request.
+async fn authenticate_caller(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     matched: &Matched,
     query: Option<&str>,
     now: Timestamp,
-) -> (Credential, Option<Box<SessionSide>>) {
+) -> Authentication {
     let route = matched.route();
     let token = match carried(head.headers, query) {
         Err(denial) => Err(denial),
-        Ok(None) => return session_of(gate, live, head, route).await,
+        Ok(None) => return authenticate_session(gate, live, head, route).await,
         Ok(Some(Carried::Authorization(scheme, token))) => {
             let by = Presentation::scheme(scheme, head, matched.path());
-            judge(gate, live, head, route, token, by, now).await
+            authenticate_bearer(gate, live, head, route, token, by, now).await
         }
         Ok(Some(Carried::Subprotocol(offered))) => {
             match may_bring_subprotocol(head, route).and_then(|()| offered.token()) {
                 // No proof can come along.
                 Ok(token) => {
-                    judge(gate, live, head, route, token.expose().into(), Presentation::Having, now).await
+                    let (token, by) = (token.expose().into(), Presentation::Having);
+                    authenticate_bearer(gate, live, head, route, token, by, now).await
                 }
                 Err(denial) => Err(denial),
             }
         }
     };
-    let proven = |token: Arc<KnownCaller>| Some(Proven { token, of_session: None });
-    (token.map(proven), None)
+    let caller = token.map(|token| Some(Authenticated { token, of_session: None }));
+    Authentication { caller, session: None }
 }
 
 /// The session whose cookie came along, where the route takes one. On a public route a session that does not
 /// hold counts as absent; two cookies of one name are refused everywhere.
-async fn session_of(
+async fn authenticate_session(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     route: &Route,
-) -> (Credential, Option<Box<SessionSide>>) {
+) -> Authentication {
     let taken = route.session.as_ref();
     let Some((takes, client)) = taken.and_then(|takes| Some((takes, client_named(live, &takes.client)?)))
     else {
-        return (Ok(None), None);
+        return Authentication { caller: Ok(None), session: None };
     };
     let activity = Activity::use_if(takes.counts_as_use);
     let wants = Wants { signs_in: takes.signs_in, activity };
-    match session::of_request(ClientRequest { gate, live, client, head }, wants).await {
+    let request = ClientRequest { gate, live, client, head };
+    match session::of_request(request, wants).await {
         Ok(InSession { caller, found, held, grant, ride, .. }) => {
-            let of_session = OfSession {
-                family: grant.family,
-                marks: gate.revocations.marks_of_grant(&GrantIdentity::of(&grant)),
-                signed_in_at: grant.signed_in_at,
-                last_used_at: grant.last_used_at,
-                timeouts: session_cookie::timeouts(client),
-                client: Arc::clone(client),
-                is_asked_about: AtomicBool::new(false),
-                token: found.clone(),
-            };
-            let let_in = Some(Box::new(of_session));
+            let let_in = Some(Box::new(OfSession::of(request, &grant, found.clone())));
             let family = Some(grant.family);
             let side = SessionSide { brought_cookie: true, family, subject: None, let_in, ride };
-            (Ok(Some(Proven { token: found, of_session: Some((caller, held)) })), Some(Box::new(side)))
+            let caller = Authenticated { token: found, of_session: Some((caller, held)) };
+            Authentication { caller: Ok(Some(caller)), session: Some(Box::new(side)) }
         }
         Err(not) => {
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
@@ -268,12 +264,14 @@ async fn session_of(
             let goes_on = counts_as_absent || route.report_only;
             let ride = ride.filter(|ride| !goes_on || ride.generation.is_some());
             let side = SessionSide { brought_cookie, family, subject, let_in: None, ride };
-            (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(Box::new(side)))
+            let caller = if counts_as_absent { Ok(None) } else { Err(denial) };
+            Authentication { caller, session: Some(Box::new(side)) }
         }
     }
 }
 
-async fn judge(
+/// Whoever brings this token. That it is used shows that it arrived.
+async fn authenticate_bearer(
     gate: &Gate,
     live: &Live,
     head: &RequestHead<'_>,
@@ -285,7 +283,7 @@ async fn judge(
     let tally = Tally::of(route, head.headers);
     let brought = Brought::ByRequest { to: &route.access, from: head.client_address, tally, by };
     let found = authenticate(gate, live, token, brought, now).await?;
-    receipts::used(gate, live, &found, now);
+    receipts::note_use(gate, live, &found, now);
     Ok(found)
 }
 
@@ -433,11 +431,10 @@ mod tests {
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),
             store: Arc::new(MemoryStore::new(Arc::new(Nothing))),
-            revocations: log.tables(),
-            revocation_log: log,
+            revocation_log: log.clone(),
         };
-        let gate =
-            Arc::new(Gate::new(Arc::new(live()), Metrics::new().unwrap(), Operators::default(), ports));
+        let (tables, metrics) = (log.tables(), Metrics::new().unwrap());
+        let gate = Arc::new(Gate::new(Arc::new(live()), tables, metrics, Operators::default(), ports));
         with_head("localhost:8080", method, target, &headers, |live, head| {
             let target = read_target(live, head)?;
             let judgement = admit(&gate, live, head, target, Timestamp::from_secs(0));

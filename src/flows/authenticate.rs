@@ -79,7 +79,7 @@ async fn find(
         Brought::ByRequest { .. } => OnUnknownKey::Refuse,
         Brought::ByIssuer(..) => OnUnknownKey::AskIssuerFirst,
     };
-    let judged = judge_one(means, &live.issuers, limit, token, on_unknown_key, now).await?;
+    let judged = verify_jwt(means, &live.issuers, limit, token, on_unknown_key, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);
     // Remembered even when it was taken back: otherwise each request with it would be verified again, and
     // that counts against no address.
@@ -135,28 +135,18 @@ pub(crate) struct JudgedJwt {
 
 /// What to do with a token whose `kid` is unknown.
 #[derive(Clone, Copy, Debug)]
-enum OnUnknownKey {
+pub(crate) enum OnUnknownKey {
     /// It comes again when its issuer may be asked for another.
     Refuse,
     /// Its issuer says it once: to refuse it is to throw it away.
     AskIssuerFirst,
 }
 
-/// `limit`: the longest token, in bytes.
+/// Verifies a JWT by its issuer's rules and keys. `limit`: the longest, in bytes.
 ///
 /// # Errors
 /// The first check that does not hold.
-pub(crate) async fn judge(
-    means: Means<'_>,
-    issuers: &Issuers,
-    limit: usize,
-    token: &str,
-    now: Timestamp,
-) -> Result<JudgedJwt, Failed> {
-    judge_one(means, issuers, limit, token, OnUnknownKey::Refuse, now).await
-}
-
-async fn judge_one(
+pub(crate) async fn verify_jwt(
     means: Means<'_>,
     issuers: &Issuers,
     limit: usize,

@@ -16,7 +16,7 @@
 //! tokens. What a browser sends is not looked at: no page of anybody's can use up what its visitor's address
 //! may get wrong.
 //!
-//! Tested in `src/flows/exchange/tests/backchannel_logout.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/backchannel_logout.rs`, against an authorization server of its own.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ use crate::core::token::facts::TokenFacts;
 use crate::core::token::scope_values::is_one;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::admit::{Target, find_route, read_target};
-use crate::flows::authenticate;
+use crate::flows::authenticate::{OnUnknownKey, verify_jwt};
 use crate::flows::brought::Brought;
 use crate::flows::describe_resource::describe_resource;
 use crate::flows::explain::token::Told;
@@ -290,7 +290,8 @@ impl Story<'_> {
             return Err(Denial::IntrospectionUnavailable);
         }
         let limit = self.live.settings.limits.token;
-        let judged = authenticate::judge(means, &self.live.issuers, limit, text, self.now).await;
+        let on_unknown_key = OnUnknownKey::Refuse;
+        let judged = verify_jwt(means, &self.live.issuers, limit, text, on_unknown_key, self.now).await;
         let told = Told::of(self.live, text, self.now);
         for check in Check::ALL {
             let (outcome, about) = match &judged {

@@ -73,6 +73,8 @@ pub mod verify_id_token;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -163,14 +165,19 @@ pub struct Ports {
     pub random: Arc<dyn Randomness>,
     pub http: Arc<dyn HttpClient>,
     pub store: Arc<dyn Store>,
-    pub revocations: Arc<Revocations>,
     pub revocation_log: Arc<dyn RevocationLog>,
 }
 
 impl Gate {
-    /// Remembers nothing yet.
-    pub fn new(live: Arc<Live>, metrics: Metrics, operators: Operators, ports: Ports) -> Self {
-        let Ports { clock, random, http, store, revocations, revocation_log } = ports;
+    /// Remembers nothing yet, but for what is in `revocations`.
+    pub fn new(
+        live: Arc<Live>,
+        revocations: Arc<Revocations>,
+        metrics: Metrics,
+        operators: Operators,
+        ports: Ports,
+    ) -> Self {
+        let Ports { clock, random, http, store, revocation_log } = ports;
         let shares = Shares::of(live.settings.limits.token_memory);
         let clock_skew = live.settings.largest_clock_skew();
         revocations.set_issuers(live.settings.issuers.iter().map(|issuer| &issuer.rules));

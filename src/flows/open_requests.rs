@@ -5,7 +5,7 @@
 //! All are checked four times a second, from memory. A request that `admit` would now refuse for a revocation
 //! must never be left running.
 //!
-//! Tested in `src/flows/exchange/tests/open_requests.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/open_requests.rs`, against an authorization server of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

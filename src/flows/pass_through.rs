@@ -12,7 +12,7 @@
 //! refresh is waited for as long as an answer may take: nobody keeps what comes later, and the client has no
 //! other token.
 //!
-//! Tested in `src/flows/exchange/tests/pass_through.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/pass_through.rs`, against an authorization server of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(in crate::flows) async fn pass_through(
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let result = match may_go_on(gate, live, head, client, parameters) {
-        Ok(request) => answered(gate, live, head, client, &request).await,
+        Ok(request) => ask_server(gate, live, head, client, &request).await,
         Err(denial) => Err(denial),
     };
     let outcome = count(gate, client, parameters, &result);
@@ -100,7 +100,7 @@ fn registered(client: &NativeClient) -> Registered<'_> {
 /// The body, and a nonce for the client's next proof of possession.
 type Answered = (Bytes, Option<HeaderValue>);
 
-async fn answered(
+async fn ask_server(
     gate: &Gate,
     live: &Live,
     head: &RequestHead<'_>,

@@ -61,12 +61,14 @@ pub(in crate::flows) fn prove_possession(
                 Err(Denial::ProofOfAnotherKey)
             }
         }
-        (Some(key), Presentation::Proof { head, path }) => proven(gate, live, found, (text, key), head, path),
+        (Some(key), Presentation::Proof { head, path }) => {
+            check_proof(gate, live, found, (text, key), head, path)
+        }
     }
 }
 
 /// The clock is read anew: the token's issuer may have been asked meanwhile.
-fn proven(
+fn check_proof(
     gate: &Gate,
     live: &Live,
     found: &KnownCaller,

@@ -20,7 +20,7 @@ use crate::support::tls::Http2;
 use crate::support::{PATIENCE, eventually, within};
 
 /// A second is promised, and pinned where the clock is the test's own
-/// (`src/flows/exchange/tests/open_requests.rs`); here machines are busy.
+/// (`src/flows/tests/open_requests.rs`); here machines are busy.
 const SOON: Duration = PATIENCE;
 const FEED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const EVENT: &str = "9\r\ndata: 1\n\n\r\n";

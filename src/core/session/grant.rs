@@ -124,12 +124,12 @@ impl Grant {
 
     /// The form that is sealed.
     pub fn to_bytes(&self) -> Secret<Vec<u8>> {
-        // Room for all of it: a buffer that grows leaves copies of the secrets behind.
         let texts = self.client_id.len() + self.iss.len() + self.refresh_token.expose().len();
         let optional = self.subject.as_ref().map_or(0, |subject| subject.sub.len())
             + self.session_id.as_ref().map_or(0, String::len)
             + self.scope.as_ref().map_or(0, |scope| scope.to_string().len());
-        let mut out = Vec::with_capacity(128 + texts + optional);
+        let mut bytes = Secret::with_capacity(128 + texts + optional);
+        let out = bytes.expose_mut();
         out.push(VERSION);
         out.extend_from_slice(self.family.as_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
@@ -151,9 +151,9 @@ impl Grant {
             self.session_id.as_deref(),
             scope.as_deref(),
         ] {
-            write_text(&mut out, text);
+            write_text(out, text);
         }
-        Secret::new(out)
+        bytes
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.

@@ -119,13 +119,7 @@ impl Transaction {
             iss: self.at.as_ref().map(|at| at.iss.as_str()),
             client_id: self.at.as_ref().map(|at| at.client_id.as_str()),
         };
-        // Room for all of it: a buffer that grows leaves copies of the secrets behind.
-        let mut bytes = Secret::new(Vec::with_capacity(4096));
-        // Writing to memory has no reason to fail; what is cut short is not readable.
-        if rmp_serde::encode::write_named(bytes.expose_mut(), &form).is_err() {
-            bytes.expose_mut().clear();
-        }
-        bytes
+        Secret::of_form(&form, 4096)
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.

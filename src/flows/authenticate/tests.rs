@@ -116,10 +116,10 @@ impl Scene {
                 random: world.clone(),
                 http: world.clone(),
                 store: Arc::new(MemoryStore::new(world.clone())),
-                revocations: log.tables(),
                 revocation_log: log.clone(),
             };
-            Arc::new(Gate::new(live.clone(), Metrics::new().unwrap(), Operators::default(), ports))
+            let (tables, metrics) = (log.tables(), Metrics::new().unwrap());
+            Arc::new(Gate::new(live.clone(), tables, metrics, Operators::default(), ports))
         };
         let (remembers, judges) = (gate(), gate());
         judges.verified_tokens.set_limit(0);

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
+use super::explain_unusable::log_unusable;
 pub(in crate::flows) use super::judge::OwnSignIn;
-use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, log_unusable};
+use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge_tokens};
 use super::page_key::{self, PageKey};
 use super::receipts;
 use super::unfilled_headers::warn_of_unfilled;
@@ -50,12 +51,12 @@ pub(super) async fn exchange_code(
     verifier: SecretString,
     redirect_uri: &str,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let result = signed_in(request, code, verifier, redirect_uri).await;
+    let result = sign_in_page(request, code, verifier, redirect_uri).await;
     request.gate.metrics.signed_in(&request.client.name, result.is_ok());
     result.map_err(|denial| OAuthRefusal::of(denial, request.client, None))
 }
 
-async fn signed_in(
+async fn sign_in_page(
     request: ClientRequest<'_>,
     code: SecretString,
     verifier: SecretString,
@@ -67,7 +68,7 @@ async fn signed_in(
         ));
     }
     let prepared = prepare(request).await?;
-    let code = Code { code, verifier, by: CodeBearer::Page(page_key::proven(request).await?) };
+    let code = Code { code, verifier, by: CodeBearer::Page(page_key::prove_key(request).await?) };
     // Asked before the code is spent: without the store there would be no session to note.
     request.gate.store.get(&key(prepared.family)).await.map_err(|_| Denial::StoreUnavailable)?;
     let made = prepared.exchange(request, &code).await?;
@@ -254,7 +255,7 @@ impl CodeExchange {
         let client = self.client.as_ref().into();
         let proof = self.by.page_key().map(|page_key| &page_key.proof);
         let result = match ask_token_endpoint(&self.gate, &self.live, client, &self.form, proof).await {
-            ServerAnswer::Tokens(answer) => self.session(*answer).await,
+            ServerAnswer::Tokens(answer) => self.make_session(*answer).await,
             ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => Err(Denial::of_unproven(said)),
             ServerAnswer::InvalidClient(said) => {
                 log_invalid_client(&self.live, &self.client, &said);
@@ -270,21 +271,21 @@ impl CodeExchange {
         }
     }
 
-    async fn session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
+    async fn make_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
         let refresh_token = answer.refresh_token.clone();
-        let made = self.judged_session(answer).await;
+        let made = self.judge_and_keep(answer).await;
         if let (Err(_), Some(token)) = (&made, refresh_token) {
             self.revoke(token);
         }
         made
     }
 
-    async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
+    async fn judge_and_keep(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
         let exchanged = match &self.by {
             CodeBearer::Gateway(asked) => Exchanged::OwnCode(asked),
             CodeBearer::Page(page_key) => Exchanged::Code(page_key.as_ref().map(|page_key| page_key.key)),
         };
-        let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await;
+        let judged = judge_tokens(&self.gate, &self.live, &self.client, &answer, exchanged).await;
         let judged = judged.map_err(|denial| match denial {
             denial if is_our_outage(&denial) => self.cannot_be_judged(&denial),
             denial => denial,
@@ -294,7 +295,7 @@ impl CodeExchange {
             Some(denial) if is_our_outage(denial) => return Err(self.cannot_be_judged(denial)),
             Some(Denial::Revoked) => return Err(Denial::TakenBack),
             Some(denial) => {
-                log_unusable(&self.client, denial, &judged);
+                log_unusable(&self.client, denial, judged.said.as_ref());
                 return Err(Denial::AccessTokenUnusable);
             }
         }
@@ -323,11 +324,11 @@ impl CodeExchange {
         };
         let session = match grant {
             Some(grant) => {
-                self.was_not_taken_back(&grant, &judged)?;
+                self.check_not_taken_back(&grant, &judged)?;
                 self.note(&grant, &judged, &page, now).await?;
                 // Whoever took it back before it was noted did not find it.
-                self.was_not_taken_back(&grant, &judged)?;
-                Some(self.sealed(grant)?)
+                self.check_not_taken_back(&grant, &judged)?;
+                Some(self.seal_session(grant)?)
             }
             None => None,
         };
@@ -368,7 +369,7 @@ impl CodeExchange {
 
     /// Of what was taken back up to a moment: a sign-in is as old as the first of its access tokens. The
     /// browser, or the authorization server, may have taken its time since.
-    fn was_not_taken_back(&self, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
+    fn check_not_taken_back(&self, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
         let now = self.gate.clock.now();
         let facts = GrantIdentity::of(grant);
         let issued_at = judged.verified.as_deref().map(|caller| caller.token().issued_at());
@@ -407,7 +408,7 @@ impl CodeExchange {
     }
 
     #[allow(clippy::needless_pass_by_value)] // the grant ends here
-    fn sealed(&self, grant: Grant) -> Result<Session, Denial> {
+    fn seal_session(&self, grant: Grant) -> Result<Session, Denial> {
         Ok(Session {
             family: self.family,
             cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &grant)?,

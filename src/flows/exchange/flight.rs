@@ -7,6 +7,8 @@
 //! store's outage may last; otherwise another replica would send the refresh token that has just been
 //! replaced.
 
+mod arrival;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +16,12 @@ use http::HeaderValue;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, forget_flight};
-use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge, log_unusable, same_person, same_subject};
+use super::explain_unusable::log_unusable;
+use super::judge::{
+    Exchanged, JudgedTokens, check_subject_of_id_token, check_subject_of_tokens, is_our_outage, judge_tokens,
+};
 use super::receipts;
-use super::{log_invalid_client, warn_of_long_life, windows};
+use super::{log_invalid_client, warn_of_long_life};
 use crate::config::settings::{Client, IdentityFrom};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantIdentity;
@@ -24,25 +29,23 @@ use crate::core::secret::SecretString;
 use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::lease::FLIGHT;
-use crate::core::session::exchange::seal::{Content, Holder};
+use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::tokens::SessionTokens;
-use crate::core::session::exchange::{Arrival, Family, FlightId, Issued, Landed, Now, Shape, Successor};
+use crate::core::session::exchange::{Family, FlightId, Issued, Landed, Now, Shape};
 use crate::core::session::grant::{Grant, Timeouts};
-use crate::core::session::oauth::answer::{
-    PageTokens, ServerAnswer, TokenAnswer, claims_from_token_endpoint,
-};
+use crate::core::session::oauth::answer::{ServerAnswer, TokenAnswer, claims_from_token_endpoint};
 use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
-use crate::flows::family::session_cookie;
 use crate::flows::family::tokens;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_tokens_in_background;
 use crate::state::exchanges::{Airborne, FlightEnd, Watch};
 use crate::state::live::Live;
 use crate::state::sessions::Held;
+use arrival::NewTokens;
 
 /// Pauses between attempts to put into the store what a flight brought.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -73,10 +76,12 @@ struct UnderWay {
     watch: Watch,
 }
 
-/// Why the new tokens go to nobody, and the session ends.
-struct Misfit {
-    denial: Denial,
-    newest: SecretString,
+/// What the store has of what a flight brought.
+struct InStore {
+    landed: Landed,
+    /// For those who wait here.
+    answer: Option<Answer>,
+    issued: Option<Issued>,
 }
 
 impl Flight {
@@ -86,7 +91,7 @@ impl Flight {
         request: ClientRequest<'_>,
         timeouts: Timeouts,
         watch: Watch,
-        airborne: Option<Airborne>,
+        airborne: Airborne,
     ) {
         let under_way = UnderWay {
             gate: Arc::clone(request.gate),
@@ -131,7 +136,7 @@ impl UnderWay {
         }
         let client = self.client.as_ref().into();
         match ask_token_endpoint(&self.gate, &self.live, client, &form, self.flight.proof.as_ref()).await {
-            ServerAnswer::Tokens(answer) => self.arrived(*answer).await,
+            ServerAnswer::Tokens(answer) => self.receive(*answer).await,
             ServerAnswer::InvalidGrant(_) => {
                 self.end(SessionEnd::InvalidGrant, Denial::SessionEnded(SessionEnd::InvalidGrant)).await.0
             }
@@ -188,38 +193,44 @@ impl UnderWay {
         }
     }
 
-    async fn arrived(&self, answer: TokenAnswer) -> FlightEnd {
-        let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
-        let exchanged = Exchanged::RefreshToken(self.flight.shape.key);
-        let judged = match judge(&self.gate, &self.live, &self.client, &answer, exchanged).await {
-            Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged)
-                .and_then(|()| self.is_not_known_to_be_taken_back())
-                .map(|()| judged),
+    /// Judges what came and puts it into the store. What may go to nobody ends the session.
+    async fn receive(&self, answer: TokenAnswer) -> FlightEnd {
+        let refresh_token =
+            answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
+        let landed = match self.judge(&answer).await {
+            Ok(judged) => {
+                let (refresh_token, seed) = (refresh_token.clone(), random(&*self.gate.random));
+                self.land(&NewTokens { answer, judged, refresh_token, seed }).await
+            }
             Err(denial) => Err(denial),
-        };
-        let landed = match judged {
-            Ok(judged) => self.land(&answer, &judged, &newest).await,
-            Err(denial) => Err(Misfit { denial, newest }),
         };
         match landed {
             Ok(heard) => heard,
-            Err(Misfit { denial, newest }) => {
+            Err(denial) => {
                 let end = match denial {
                     Denial::SessionEnded(end) => end,
                     _ => SessionEnd::Revoked,
                 };
                 let (heard, revoke) = self.end(end, denial).await;
                 if revoke {
-                    self.revoke(newest);
+                    self.revoke(refresh_token);
                 }
                 heard
             }
         }
     }
 
-    /// What was taken back while the AS was asked. A list that went out of date meanwhile costs nobody what
-    /// came.
-    fn is_not_known_to_be_taken_back(&self) -> Result<(), Denial> {
+    async fn judge(&self, answer: &TokenAnswer) -> Result<JudgedTokens, Denial> {
+        let exchanged = Exchanged::RefreshToken(self.flight.shape.key);
+        let judged = judge_tokens(&self.gate, &self.live, &self.client, answer, exchanged).await?;
+        check_subject_of_tokens(&self.client, &self.flight.grant, &judged)?;
+        self.check_not_taken_back()?;
+        Ok(judged)
+    }
+
+    /// Checks that the session was not taken back while the AS was asked. A list that went out of date
+    /// meanwhile costs nobody what came.
+    fn check_not_taken_back(&self) -> Result<(), Denial> {
         let (grant, now) = (GrantIdentity::of(&self.flight.grant), self.gate.clock.now());
         match self.gate.revocations.admits_grant(&grant, now) {
             Ok(false) => Err(Denial::SessionEnded(SessionEnd::Revoked)),
@@ -246,60 +257,33 @@ impl UnderWay {
     }
 
     /// Puts into the store what came, however long that takes within the time of a flight.
-    async fn land(
-        &self,
-        answer: &TokenAnswer,
-        judged: &JudgedTokens,
-        newest: &SecretString,
-    ) -> Result<FlightEnd, Misfit> {
+    ///
+    /// # Errors
+    /// Why the new tokens go to nobody, and the session ends.
+    async fn land(&self, new: &NewTokens) -> Result<FlightEnd, Denial> {
         let Flight { grant, id, activity, .. } = &self.flight;
-        let expires_in = self.life_of(answer, judged);
-        let seed = random(&*self.gate.random);
-        warn_of_long_life(&self.gate, &self.client, expires_in);
-        if let Some(denial) = &judged.unusable
+        warn_of_long_life(&self.gate, &self.client, new.life(self.gate.clock.now()));
+        if let Some(denial) = &new.judged.unusable
             && !is_our_outage(denial)
         {
-            log_unusable(&self.client, denial, judged);
+            log_unusable(&self.client, denial, new.judged.said.as_ref());
         }
-        let tokens = match self.keep_tokens(answer, judged, seed).await {
+        let tokens = match self.keep_tokens(new).await {
             Ok(tokens) => tokens,
-            Err(denial @ Denial::AnswerMismatch) => return Err(Misfit { denial, newest: newest.clone() }),
+            Err(Denial::AnswerMismatch) => return Err(Denial::AnswerMismatch),
             // The store is still away, and takes nothing else either.
             Err(_) => None,
         };
-        let landed = self.change_within(FLIGHT, |family, now| {
+        let put = self.change_within(FLIGHT, |family, now| {
             let used = activity.is_use() || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
-            let (arrival, answer) = self.arrival(&grant, answer, judged, newest, used, seed)?;
-            let (issued, is_awaited) = (arrival.issued, arrival.is_awaited);
-            Ok((family.land(arrival, now), is_awaited.then_some(answer), issued))
+            let (arrival, answer) = self.make_arrival(&grant, new, used)?;
+            let (issued, answer) = (arrival.issued, arrival.is_awaited.then_some(answer));
+            Ok(InStore { landed: family.land(arrival, now), answer, issued })
         });
-        match landed.await {
-            Ok(Ok((Landed::Kept { pushed_out }, answer, issued))) => {
-                if let Some(token) = pushed_out {
-                    name_tokens_in_background(&self.gate, grant.family, &[token]);
-                }
-                self.note_receipt(issued).await;
-                self.hold_tokens(tokens);
-                if let Some(verified) = &judged.verified {
-                    self.gate.open_requests.renewed(grant.family, verified, self.gate.clock.now());
-                }
-                // Whoever began to wait meanwhile gets it from the store, which then knows that they have it.
-                Ok(answer.map_or(FlightEnd::PresentAgain, |answer| FlightEnd::Landed(Arc::new(answer))))
-            }
-            Ok(Ok((Landed::Before, _, issued))) => {
-                self.note_receipt(issued).await;
-                Ok(FlightEnd::PresentAgain)
-            }
-            Ok(Ok((Landed::TooLate { revoke }, ..))) => {
-                if revoke {
-                    self.revoke(newest.clone());
-                }
-                // Says why to each, by its own cookie.
-                Ok(FlightEnd::PresentAgain)
-            }
-            Ok(Ok((Landed::GivenUp, ..))) => Ok(FlightEnd::Failed(Denial::AuthorizationServerUnavailable)),
-            Ok(Err(denial)) => Err(Misfit { denial, newest: newest.clone() }),
+        match put.await {
+            Ok(Ok(in_store)) => Ok(self.conclude(new, tokens, in_store).await),
+            Ok(Err(denial)) => Err(denial),
             Err(denial) => {
                 tracing::error!(
                     client = %self.client.name,
@@ -308,6 +292,37 @@ impl UnderWay {
                 );
                 Ok(FlightEnd::Failed(denial))
             }
+        }
+    }
+
+    /// Does what follows from what the store has now. `tokens`: those that this process is to have at hand.
+    async fn conclude(&self, new: &NewTokens, tokens: Option<SessionTokens>, in_store: InStore) -> FlightEnd {
+        let (family, InStore { landed, answer, issued }) = (self.flight.grant.family, in_store);
+        match landed {
+            Landed::Kept { pushed_out } => {
+                if let Some(token) = pushed_out {
+                    name_tokens_in_background(&self.gate, family, &[token]);
+                }
+                self.note_receipt(issued).await;
+                self.hold_tokens(tokens);
+                if let Some(verified) = &new.judged.verified {
+                    self.gate.open_requests.renewed(family, verified, self.gate.clock.now());
+                }
+                // Whoever began to wait meanwhile gets it from the store, which then knows that they have it.
+                answer.map_or(FlightEnd::PresentAgain, |answer| FlightEnd::Landed(Arc::new(answer)))
+            }
+            Landed::Before => {
+                self.note_receipt(issued).await;
+                FlightEnd::PresentAgain
+            }
+            Landed::TooLate { revoke } => {
+                if revoke {
+                    self.revoke(new.refresh_token.clone());
+                }
+                // Says why to each, by its own cookie.
+                FlightEnd::PresentAgain
+            }
+            Landed::GivenUp => FlightEnd::Failed(Denial::AuthorizationServerUnavailable),
         }
     }
 
@@ -320,25 +335,18 @@ impl UnderWay {
 
     /// Keeps what a session's requests are served with, before anybody has the cookie that it is for. `None`:
     /// the client's pages hold their tokens themselves, or the token is of no use.
-    async fn keep_tokens(
-        &self,
-        answer: &TokenAnswer,
-        judged: &JudgedTokens,
-        seed: [u8; 32],
-    ) -> Result<Option<SessionTokens>, Denial> {
-        let usable = judged.unusable.as_ref().is_none_or(is_our_outage);
-        if self.client.session.is_none() || !usable {
+    async fn keep_tokens(&self, new: &NewTokens) -> Result<Option<SessionTokens>, Denial> {
+        if self.client.session.is_none() || !new.is_usable() {
             return Ok(None);
         }
-        let grant = &self.flight.grant;
-        let next = grant.successor(None, seed, self.gate.clock.now(), false);
+        let next = self.flight.grant.successor(None, new.seed, self.gate.clock.now(), false);
         let (until, (mut pause, longest)) = (Instant::now() + FLIGHT, RETRY);
         loop {
-            let kept = self.try_to_keep(answer, judged, grant, &next).await;
+            let kept = self.try_to_keep(new, &next).await;
             match kept {
                 Err(Denial::StoreUnavailable) if Instant::now() < until => {}
                 Ok(kept) => {
-                    self.warn_of_doubt(answer, judged, &kept);
+                    self.warn_of_doubt(new, &kept);
                     return Ok(Some(kept));
                 }
                 Err(denial) => return Err(denial),
@@ -348,13 +356,8 @@ impl UnderWay {
         }
     }
 
-    async fn try_to_keep(
-        &self,
-        answer: &TokenAnswer,
-        judged: &JudgedTokens,
-        grant: &Grant,
-        next: &Grant,
-    ) -> Result<SessionTokens, Denial> {
+    async fn try_to_keep(&self, new: &NewTokens, next: &Grant) -> Result<SessionTokens, Denial> {
+        let (grant, NewTokens { answer, judged, .. }) = (&self.flight.grant, new);
         let at_hand = self.gate.sessions.tokens(grant.family, grant.generation);
         let before = match at_hand.and_then(|held| held.id_token.clone()) {
             // Of a store that has lost its own, or whose memory stands in for it, there may be none.
@@ -362,10 +365,10 @@ impl UnderWay {
             None => tokens::of(&self.gate, grant).await?.and_then(|before| before.id_token),
         };
         if let (Some(before), Some(new)) = (&before, &answer.id_token) {
-            same_person(&self.client, before, new)?;
+            check_subject_of_id_token(&self.client, before, new)?;
         }
         let now = self.gate.clock.now();
-        let ends = self.life_of(answer, judged).map(|life| now.plus(life));
+        let ends = new.life(now).map(|life| now.plus(life));
         let believed = answer.id_token.as_ref().filter(|_| judged.id_token_doubt.is_none());
         let tokens = SessionTokens {
             access_token: answer.access_token.clone(),
@@ -379,9 +382,9 @@ impl UnderWay {
     /// Says that upstreams go on being told who calls by the ID token of before. No session ends for it: that
     /// one was good, and an AS may give it again with each refresh, after its end too (OpenID Connect Core
     /// 1.0 section 12.2).
-    fn warn_of_doubt(&self, answer: &TokenAnswer, judged: &JudgedTokens, kept: &SessionTokens) {
-        let Some(why) = &judged.id_token_doubt else { return };
-        if kept.id_token != answer.id_token {
+    fn warn_of_doubt(&self, new: &NewTokens, kept: &SessionTokens) {
+        let Some(why) = &new.judged.id_token_doubt else { return };
+        if kept.id_token != new.answer.id_token {
             tracing::warn!(
                 client = %self.client.name,
                 issuer = %self.client.issuer,
@@ -406,76 +409,6 @@ impl UnderWay {
         }
         let (gate, grant, grace) = (Arc::clone(&self.gate), grant.clone(), self.live.settings.sessions.grace);
         self.gate.errands.spawn(async move { tokens::forget(&gate, &grant, grace).await });
-    }
-
-    fn life_of(&self, answer: &TokenAnswer, judged: &JudgedTokens) -> Option<Duration> {
-        let now = self.gate.clock.now();
-        answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)))
-    }
-
-    /// Makes the record for the store, and the answer that browsers get once it is there. `grant`: what was
-    /// exchanged, as late as it was used.
-    fn arrival(
-        &self,
-        grant: &Grant,
-        answer: &TokenAnswer,
-        judged: &JudgedTokens,
-        newest: &SecretString,
-        used: bool,
-        seed: [u8; 32],
-    ) -> Result<(Arrival, Answer), Denial> {
-        let Flight { id, presented, shape, recovers, .. } = &self.flight;
-        let now = self.gate.clock.now();
-        let mut successor = grant.successor(Some(newest.clone()), seed, now, used);
-        if let Some(end) = successor.ended(self.timeouts, now) {
-            // Its time ran out while the AS was asked.
-            return Err(Denial::SessionEnded(end));
-        }
-        if successor.scope.is_none() && shape.scope.is_none() {
-            successor.scope = answer.scope.clone().or_else(|| judged.scope.clone());
-        }
-        let usable = judged.unusable.as_ref().is_none_or(is_our_outage);
-        let given = Answer {
-            page: usable.then(|| PageTokens {
-                access_token: answer.access_token.clone(),
-                token_type: answer.token_type.clone(),
-                expires_in: self.life_of(answer, judged),
-                scope: answer.scope.clone(),
-                id_token: None,
-                dpop_nonce: answer.dpop_nonce.clone(),
-            }),
-            used,
-            cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &successor)?,
-            session_ends_at: successor.ends_at(self.timeouts),
-            subject: successor.subject.as_ref().map(|subject| subject.sub.clone()),
-        };
-        let holder = Holder::of(grant);
-        let nonce = || random(&*self.gate.random);
-        let sealed =
-            |content, plain: &[u8]| holder.seal(content, plain, nonce()).map_err(|_| Denial::Internal);
-        let mut links = vec![holder.link_to(&successor, nonce()).map_err(|_| Denial::Internal)?];
-        if presented.generation() < grant.generation {
-            links.push(presented.link_to(grant, nonce()).map_err(|_| Denial::Internal)?);
-        }
-        let arrival = Arrival {
-            flight: *id,
-            from: presented.generation(),
-            of: grant.generation,
-            shape: shape.clone(),
-            recovers: *recovers,
-            is_awaited: self.watch.is_awaited(),
-            answer: sealed(Content::Answer, given.to_bytes().expose())?,
-            successor: Successor {
-                generation: successor.generation,
-                last_used_at: successor.last_used_at,
-                used,
-                grant: sealed(Content::Grant, successor.to_bytes().expose())?,
-            },
-            links,
-            worth_for: Some(given.worth_for(now, windows(&self.live, &self.client).grace)),
-            issued: judged.issued(successor.generation, given.page.as_ref(), now, self.timeouts),
-        };
-        Ok((arrival, given))
     }
 
     fn revoke(&self, token: SecretString) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::explain_unusable::Said;
 use crate::config::settings::Client;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
@@ -25,19 +26,19 @@ use crate::core::token::binding::{Thumbprint, names_another};
 use crate::core::token::id::TokenId;
 use crate::core::token::id_token::{Expected, VerifiedIdToken};
 use crate::core::token::introspection::is_opaque;
-use crate::core::token::jwt::Unverified;
 use crate::core::token::verified::{VerifiedToken, first_present};
 use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::verify_id_token::{NotBelieved, verify_id_token};
+use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 use crate::state::log_targets::SECURITY;
 use crate::state::verified_tokens::KnownCaller;
 
 /// What new tokens say of themselves.
 #[derive(Debug)]
-pub(super) struct JudgedTokens {
+pub(in crate::flows) struct JudgedTokens {
     pub access_token: Option<Subject>,
     pub id_token: Option<Subject>,
     pub session_id: Option<String>,
@@ -54,10 +55,27 @@ pub(super) struct JudgedTokens {
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
     /// The `iss` or `aud` that the token has, where it was refused for that.
-    said: Option<Said>,
+    pub(super) said: Option<Said>,
 }
 
 impl JudgedTokens {
+    /// What is known before the access token is looked at. `id`: what that is known by, whatever it is.
+    fn of_id_token(id_token: JudgedIdToken, id: TokenId) -> Self {
+        let JudgedIdToken { says, doubt } = id_token;
+        Self {
+            id,
+            access_token: None,
+            session_id: says.as_ref().and_then(|id| id.session_id.clone()),
+            id_token: says.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
+            scope: None,
+            expires_at: None,
+            verified: None,
+            id_token_doubt: doubt,
+            unusable: None,
+            said: None,
+        }
+    }
+
     /// Who signed in, by the better source.
     pub(super) fn subject(&self) -> Option<Subject> {
         self.access_token.clone().or_else(|| self.id_token.clone())
@@ -80,7 +98,7 @@ impl JudgedTokens {
 
 /// What was exchanged for the tokens, and the key that was proven with it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Exchanged<'a> {
+pub(in crate::flows) enum Exchanged<'a> {
     /// A page's, which checks the nonce.
     Code(Option<Thumbprint>),
     /// Of a sign-in by the gateway, which has no key.
@@ -111,7 +129,7 @@ pub(in crate::flows) struct OwnSignIn {
 /// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the
 /// ID token is not of this sign-in; [`Denial::TakenBack`] when the key that signed that one was revoked;
 /// what [`is_our_outage`] when it cannot be verified now.
-pub(super) async fn judge(
+pub(in crate::flows) async fn judge_tokens(
     gate: &Gate,
     live: &Live,
     client: &Client,
@@ -121,50 +139,11 @@ pub(super) async fn judge(
     let now = gate.clock.now();
     let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
     let rules = &issuer.settings.rules;
-    let mut id_token_doubt = None;
-    let expected = |nonce| {
-        let access_token = Some(answer.access_token.expose().as_str());
-        Expected { client_id: &client.client_id, nonce, access_token }
-    };
-    let id_token = match (&answer.id_token, exchanged) {
-        (None, Exchanged::OwnCode(OwnSignIn { needs_id_token: true, .. })) => {
-            return Err(mismatch(client, "an ID token was asked for, and none came"));
-        }
-        (None, _) => None,
-        (Some(token), Exchanged::OwnCode(asked)) => {
-            let expected = expected(Some(asked.nonce.expose()));
-            let verified = verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected, now).await;
-            Some(verified.map_err(|not| of_sign_in(client, not))?.into())
-        }
-        (Some(token), _) => {
-            let in_time_at = matches!(exchanged, Exchanged::Code(_)).then_some(now);
-            let id = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
-            let id = id.ok_or_else(|| {
-                mismatch(client, "the ID token is not for this client of this issuer, or has expired")
-            })?;
-            if client.session.is_some() {
-                let verified =
-                    verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected(None), now).await;
-                id_token_doubt = verified.err();
-            }
-            Some(id)
-        }
-    };
+    let id_token = judge_id_token(gate, issuer, client, answer, exchanged, now).await?;
     let brought = Brought::ByIssuer(&client.issuer, exchanged.key());
     let verified = authenticate(gate, live, answer.access_token.expose(), brought, now).await;
     let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
-    let mut judged = JudgedTokens {
-        id: opaque,
-        access_token: None,
-        session_id: id_token.as_ref().and_then(|id| id.session_id.clone()),
-        id_token: id_token.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
-        scope: None,
-        expires_at: None,
-        verified: None,
-        id_token_doubt,
-        unusable: None,
-        said: None,
-    };
+    let mut judged = JudgedTokens::of_id_token(id_token, opaque);
     match verified {
         Ok(found) => {
             judged.add_verified(client, rules, found.token())?;
@@ -186,6 +165,52 @@ pub(super) async fn judge(
     Ok(judged)
 }
 
+/// What an ID token says, where one came, and why nobody is told anything by it.
+#[derive(Default)]
+struct JudgedIdToken {
+    says: Option<Identified>,
+    doubt: Option<NotBelieved>,
+}
+
+/// Judges the ID token of an answer: whole where the gateway asked for it, or may tell upstreams by it; else
+/// by what it says.
+///
+/// # Errors
+/// As [`judge_tokens`]. One that came with a refresh and is not believed is only doubted.
+async fn judge_id_token(
+    gate: &Gate,
+    issuer: &IssuerState,
+    client: &Client,
+    answer: &TokenAnswer,
+    exchanged: Exchanged<'_>,
+    now: Timestamp,
+) -> Result<JudgedIdToken, Denial> {
+    let Some(token) = &answer.id_token else {
+        return if matches!(exchanged, Exchanged::OwnCode(OwnSignIn { needs_id_token: true, .. })) {
+            Err(mismatch(client, "an ID token was asked for, and none came"))
+        } else {
+            Ok(JudgedIdToken::default())
+        };
+    };
+    let verify = |nonce| {
+        let access_token = Some(answer.access_token.expose().as_str());
+        let expected = Expected { client_id: &client.client_id, nonce, access_token };
+        verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected, now)
+    };
+    if let Exchanged::OwnCode(asked) = exchanged {
+        let verified = verify(Some(asked.nonce.expose())).await.map_err(|not| of_sign_in(client, not))?;
+        return Ok(JudgedIdToken { says: Some(verified.into()), doubt: None });
+    }
+    let rules = &issuer.settings.rules;
+    let in_time_at = matches!(exchanged, Exchanged::Code(_)).then_some(now);
+    let says = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
+    let says = says.ok_or_else(|| {
+        mismatch(client, "the ID token is not for this client of this issuer, or has expired")
+    })?;
+    let doubt = if client.session.is_some() { verify(None).await.err() } else { None };
+    Ok(JudgedIdToken { says: Some(says), doubt })
+}
+
 /// Whether the AS bound the token to a key that was not proven by whoever would get it.
 const fn is_bound_to_others(denial: &Denial) -> bool {
     matches!(denial, Denial::BoundTokenAsBearer | Denial::ProofOfAnotherKey)
@@ -197,44 +222,6 @@ fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Deni
     let names_another = names_another(&claims_from_token_endpoint(token)?, key);
     let denial = if key.is_some() { Denial::ProofOfAnotherKey } else { Denial::BoundTokenAsBearer };
     names_another.then_some(denial)
-}
-
-/// Whose, or for whom, a token should have been, and what it says instead, in words for the log, and by which
-/// claim it shows another kind.
-#[derive(Clone, Debug, Default)]
-struct Said {
-    wanted: String,
-    iss: Option<String>,
-    aud: Option<String>,
-    mark: Option<&'static str>,
-}
-
-impl Said {
-    /// Of what is said no more is repeated than a line has room for.
-    const SHOWN: usize = 200;
-
-    /// What there is to say where this is why it is refused.
-    fn of(denial: &Denial, rules: &TokenRules, token: &SecretString) -> Option<Self> {
-        let claims = claims_from_token_endpoint(token);
-        let said = |name| match claims.as_ref().map(|claims| claims.get(name)) {
-            Some(Some(value)) => value.to_string().chars().take(Self::SHOWN).collect(),
-            Some(None) => "(there is none)".to_owned(),
-            None => "(the token is opaque)".to_owned(),
-        };
-        match denial {
-            Denial::UnknownIssuer if claims.is_some() => {
-                let wanted = rules.iss_of_access_tokens().join(" ");
-                Some(Self { wanted, iss: Some(said("iss")), ..Self::default() })
-            }
-            Denial::WrongAudience | Denial::WrongTokenType => {
-                let text = token.expose();
-                let read = Unverified::parse(text, text.len()).ok();
-                let mark = read.and_then(|read| read.says().mark_of_another_kind(rules));
-                Some(Self { wanted: rules.audiences.join(" "), iss: None, aud: Some(said("aud")), mark })
-            }
-            _ => None,
-        }
-    }
 }
 
 impl JudgedTokens {
@@ -319,12 +306,16 @@ impl From<VerifiedIdToken> for Identified {
     }
 }
 
-/// Whether the new tokens belong to the one who signed in. Only what one source said is compared:
+/// Checks that the new tokens belong to the one who signed in. Only what one source said is compared:
 /// an AS may call one person differently in the two kinds of token.
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`]
-pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
+pub(super) fn check_subject_of_tokens(
+    client: &Client,
+    grant: &Grant,
+    judged: &JudgedTokens,
+) -> Result<(), Denial> {
     let Some(signed_in) = &grant.subject else { return Ok(()) };
     let now = match signed_in.source {
         SubjectSource::AccessToken => &judged.access_token,
@@ -336,11 +327,16 @@ pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &JudgedTokens
     Ok(())
 }
 
-/// Whether a new ID token is of the person whose session it is (OpenID Connect Core 1.0 section 12.2).
+/// Checks that a new ID token is of the person whose session it is, as the one before says (OpenID Connect
+/// Core 1.0 section 12.2).
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`]
-pub(super) fn same_person(client: &Client, before: &SecretString, new: &SecretString) -> Result<(), Denial> {
+pub(super) fn check_subject_of_id_token(
+    client: &Client,
+    before: &SecretString,
+    new: &SecretString,
+) -> Result<(), Denial> {
     let sub = |token| claims_from_token_endpoint(token).and_then(|mut claims| claims.remove("sub"));
     if sub(before) == sub(new) {
         Ok(())
@@ -380,96 +376,4 @@ pub(super) const fn is_our_outage(denial: &Denial) -> bool {
             | Denial::IntrospectionUnavailable
             | Denial::RevocationsUnavailable
     )
-}
-
-/// Says in the log what to change so that access tokens are of use here.
-pub(super) fn log_unusable(client: &Client, denial: &Denial, judged: &JudgedTokens) {
-    let facts = denial.facts();
-    if *denial == Denial::Revoked {
-        tracing::error!(
-            client = %client.name,
-            issuer = %client.issuer,
-            "the AS gave an access token that was revoked here before it came: it may still sign with a revoked key"
-        );
-        return;
-    }
-    if is_bound_to_others(denial) {
-        tracing::error!(
-            client = %client.name,
-            issuer = %client.issuer,
-            "the AS bound an access token to a key of which no proof came with the request: it is of use to nobody"
-        );
-        return;
-    }
-    let said = judged.said.as_ref();
-    let mark = said.and_then(|said| said.mark);
-    tracing::error!(
-        client = %client.name,
-        issuer = %client.issuer,
-        reason = facts.label,
-        detail = facts.detail,
-        wanted = said.map(|said| said.wanted.as_str()),
-        iss = said.and_then(|said| said.iss.as_deref()),
-        aud = said.and_then(|said| said.aud.as_deref()),
-        mark,
-        "the access token from the AS would be refused by this gateway: {}, or set clients.{}.accept_any_access_token: true if \
-         its APIs are not behind this gateway",
-        advice(client, denial, mark),
-        client.name,
-    );
-}
-
-/// What to change there or here.
-fn advice(client: &Client, denial: &Denial, mark: Option<&str>) -> String {
-    let (issuer, name) = (&client.issuer, &client.name);
-    match denial {
-        Denial::TokenTooLarge => {
-            "raise limits.token (and limits.header, which a request with it must fit), or let the AS put \
-             less into it, such as a list of groups"
-                .to_owned()
-        }
-        Denial::TokenLivesTooLong => {
-            format!("raise issuers.{issuer}.max_token_lifetime, or let the AS issue tokens that end sooner")
-        }
-        Denial::TokenMalformed(_) => format!(
-            "make the AS issue a JWT that is as `detail` asks (often by clients.{name}.resource or scope), or let it be opaque, with \
-             `introspection` of the issuer"
-        ),
-        Denial::TokenExpired | Denial::TokenNotYetValid => {
-            format!("set the clocks here and at the AS, or raise issuers.{issuer}.clock_skew")
-        }
-        Denial::AlgorithmNotAllowed => {
-            format!(
-                "put its algorithm into issuers.{issuer}.algorithms, or let the AS sign with one of these"
-            )
-        }
-        Denial::UnknownKey | Denial::BadSignature => {
-            "see that the AS signs access tokens with a key of its jwks_uri".to_owned()
-        }
-        Denial::UnknownIssuer => format!(
-            "its `iss` must be `wanted`. Where the AS calls itself otherwise in access tokens alone (AD FS; Entra ID, unless the API's \
-             manifest has requestedAccessTokenVersion: 2), put that into issuers.{issuer}.access_token_issuer; else let \
-             issuers.{issuer}.url be what it writes there; see docs/deployment.md"
-        ),
-        Denial::WrongTokenType if mark == Some("nonce") => format!(
-            "it repeats the `nonce` of the sign-in, as ID tokens do, and nothing shows that it is none. Make the AS name its client in `azp` \
-             and an API alone in `aud`, or leave `nonce` out of access tokens, or issue at+jwt (RFC 9068); or, where the AS writes some \
-             claim into access tokens alone, put its name into issuers.{issuer}.claims.access_token; see docs/deployment.md"
-        ),
-        // What a token is told by that has no `typ` of its own.
-        Denial::WrongTokenType => format!(
-            "it looks like an ID token or another that is none for an API. Where its `aud` names clients alone, make the AS name an \
-             API there (often by clients.{name}.resource or scope) and put that into issuers.{issuer}.audience; or make the AS issue \
-             at+jwt (RFC 9068); see docs/deployment.md"
-        ),
-        Denial::WrongAudience => format!(
-            "its `aud` must have one of `wanted`, which is issuers.{issuer}.audience. Make the AS write it there: by clients.{name}.resource \
-             or scope, in Keycloak by a mapper of the kind «Audience», at Auth0 by clients.{name}.authorize; where it writes none at all \
-             (Amazon Cognito), put the client_id into issuers.{issuer}.clients_without_audience; see docs/deployment.md"
-        ),
-        _ => format!(
-            "make the AS issue a JWT (or an opaque token, with `introspection` of the issuer) for one of issuers.{issuer}.audience \
-             (often by clients.{name}.resource or scope)"
-        ),
-    }
 }

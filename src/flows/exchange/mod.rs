@@ -9,21 +9,20 @@
 //! - `presented`: what comes of a presented grant
 //! - `coordinate`: how replicas agree on what becomes of a session; `flight`: one call to the AS, and what is
 //!   kept of it
-//! - `judge`: whether new tokens may be handed out; `page_key`: the key of a page whose tokens are bound to
-//!   it
+//! - `judge`: whether new tokens may be handed out; `explain_unusable`: why the AS's are of no use here
+//! - `page_key`: the key of a page whose tokens are bound to it
 //! - `receipts`: how it is noticed that an answer arrived
 //! - `unfilled_headers`: what an ID token lacks that upstreams are to be told
 
 pub(in crate::flows) mod code;
 pub(in crate::flows) mod coordinate;
+mod explain_unusable;
 mod flight;
-mod judge;
-mod page_key;
+pub(in crate::flows) mod judge;
+pub(in crate::flows) mod page_key;
 mod presented;
 pub(in crate::flows) mod receipts;
 pub(in crate::flows) mod refresh;
-#[cfg(test)]
-mod tests;
 mod unfilled_headers;
 
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use crate::flows::prove_possession::{NotTaken, take_once};
 use crate::state::used_proofs::Holder;
 
 /// Whose share of the memory of proofs this session's proofs take, whatever keys its page makes.
-pub(super) fn holder_of(grant: &Grant) -> Holder<'_> {
+pub(in crate::flows) fn holder_of(grant: &Grant) -> Holder<'_> {
     let GrantIdentity { family, iss, sub, .. } = GrantIdentity::of(grant);
     sub.map_or(Holder::Session(family), |sub| Holder::Subject { iss, sub })
 }
@@ -42,7 +42,7 @@ pub(super) struct Brought<'a> {
 ///
 /// # Errors
 /// `InvalidDpopProof`
-pub(super) fn brought(at: ClientRequest<'_>) -> Result<Option<Brought<'_>>, Denial> {
+pub(super) fn read_proof(at: ClientRequest<'_>) -> Result<Option<Brought<'_>>, Denial> {
     let Some(text) = carried(at.head.headers).map_err(invalid)? else { return Ok(None) };
     let proof = Proof::parse(text).map_err(invalid)?;
     let field = at.head.headers.get(DPOP).ok_or(Denial::Internal)?;
@@ -53,9 +53,9 @@ pub(super) fn brought(at: ClientRequest<'_>) -> Result<Option<Brought<'_>>, Deni
 /// good for whoever has them.
 ///
 /// # Errors
-/// As [`brought`] and [`Brought::prove`].
-pub(super) async fn proven(at: ClientRequest<'_>) -> Result<Option<PageKey>, Denial> {
-    match brought(at)? {
+/// As [`read_proof`] and [`Brought::prove`].
+pub(super) async fn prove_key(at: ClientRequest<'_>) -> Result<Option<PageKey>, Denial> {
+    match read_proof(at)? {
         None => Ok(None),
         Some(brought) => brought.prove(at, Holder::Address(at.head.client_address.into())).await.map(Some),
     }

@@ -81,8 +81,8 @@ pub(in crate::flows) async fn family_of(
 }
 
 /// A token was found good, with a request: what lasts of its session may go on by it.
-pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<KnownCaller>, now: Timestamp) {
-    seen(gate, live, found, now);
+pub(in crate::flows) fn note_use(gate: &Gate, live: &Live, found: &Arc<KnownCaller>, now: Timestamp) {
+    tell_of_use(gate, live, found, now);
     if gate.open_requests.sessions() > 0
         && let Some(family) = found.notes.family()
     {
@@ -90,7 +90,7 @@ pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<KnownCaller>,
     }
 }
 
-fn seen(gate: &Gate, live: &Live, found: &Arc<KnownCaller>, now: Timestamp) {
+fn tell_of_use(gate: &Gate, live: &Live, found: &Arc<KnownCaller>, now: Timestamp) {
     if !found.notes.claim_lookup(now) {
         return;
     }

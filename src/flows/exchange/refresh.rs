@@ -20,7 +20,7 @@ use crate::core::secret::SecretString;
 use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::Holder;
-use crate::core::session::exchange::{Decision, FlightId, Issued, Shape};
+use crate::core::session::exchange::{Decision, FlightId, Issued, Shape, Windows};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
@@ -32,7 +32,7 @@ use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_session;
 use crate::flows::revoke::session_end::tokens_of;
-use crate::state::exchanges::{FlightEnd, Waiting};
+use crate::state::exchanges::{Airborne, FlightEnd, Waiting, Watch};
 use crate::state::log_targets::SECURITY;
 use crate::state::metrics::ExchangeOutcome;
 
@@ -50,22 +50,23 @@ pub(super) async fn refresh(
     };
     let found =
         match request.gate.revocations.admits_grant(&GrantIdentity::of(&grant), request.gate.clock.now()) {
-            Ok(true) => match asked(request, &grant, scope, activity).await {
+            Ok(true) => match read_request(request, &grant, scope, activity).await {
                 Ok(asked) => answer_for(request, &grant, &asked, Instant::now() + request.patience()).await,
                 Err(found) => found,
             },
-            Ok(false) => taken_back(request, &grant).await,
+            Ok(false) => refuse_revoked(request, &grant).await,
             Err(denial) => ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused),
         };
-    found.told(request, &grant)
+    found.count(request);
+    found.into_response(request, &grant)
 }
 
-/// What a request of a page asks for. A proof costs work and memory, so none is judged for a session that is
-/// over, or for a cookie that would get nothing now.
+/// Reads what a request of a page asks for. A proof costs work and memory, so none is judged for a session
+/// that is over, or for a cookie that would get nothing now.
 ///
 /// # Errors
 /// How the request ended, where it comes to no exchange.
-async fn asked(
+async fn read_request(
     request: ClientRequest<'_>,
     grant: &Grant,
     scope: Option<Scope>,
@@ -73,20 +74,20 @@ async fn asked(
 ) -> Result<ExchangeRequest, ExchangeEnd> {
     let refused = |denial| ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused);
     let resource = request.client.resource.clone();
-    let Some(brought) = page_key::brought(request).map_err(refused)? else {
+    let Some(brought) = page_key::read_proof(request).map_err(refused)? else {
         return Ok(ExchangeRequest { shape: Shape { scope, resource, key: None }, proof: None, activity });
     };
     let shape = Shape { scope, resource, key: Some(brought.claimed()) };
-    if let Some(found) = over(request, grant, &shape, activity).await {
+    if let Some(found) = refuse_if_over(request, grant, &shape, activity).await {
         return Err(found);
     }
     let proof = brought.prove(request, page_key::holder_of(grant)).await.map_err(refused)?.proof;
     Ok(ExchangeRequest { shape, proof: Some(proof), activity })
 }
 
-/// How the request ends if its session is over or its cookie was exchanged too often, whoever has the key
+/// Refuses the request if its session is over or its cookie was exchanged too often, whoever has the key
 /// that it names; `None`: neither, and nothing was changed.
-async fn over(
+async fn refuse_if_over(
     request: ClientRequest<'_>,
     grant: &Grant,
     shape: &Shape,
@@ -109,22 +110,22 @@ async fn over(
     });
     let is_put = matches!(timeout(request.patience(), put).await, Ok(Ok(())));
     if !is_put {
-        return Some(unconfirmed(request, grant, windows.timeouts, no_flight, presented));
+        return Some(refuse_unconfirmed(request, grant, windows.timeouts, no_flight, presented));
     }
     match presented? {
-        Presented::Replay { revoke, issued } => Some(replayed(request, grant, revoke, &issued)),
-        Presented::Over { end, revoke } => Some(ended(request, end, revoke)),
-        Presented::TooMany => Some(too_many()),
+        Presented::Replay { revoke, issued } => Some(end_for_replay(request, grant, revoke, &issued)),
+        Presented::Over { end, revoke } => Some(end_session(request, end, revoke)),
+        Presented::TooMany => Some(ExchangeEnd::too_many()),
         _ => None,
     }
 }
 
 /// What a request asks for.
-pub(super) struct ExchangeRequest {
-    pub(super) shape: Shape,
+pub(in crate::flows) struct ExchangeRequest {
+    pub(in crate::flows) shape: Shape,
     /// Of the shape's key, for the AS.
-    pub(super) proof: Option<HeaderValue>,
-    pub(super) activity: Activity,
+    pub(in crate::flows) proof: Option<HeaderValue>,
+    pub(in crate::flows) activity: Activity,
 }
 
 /// A session for a new access token in the middle of a request. `patience`: the request goes on without it
@@ -138,14 +139,13 @@ pub(in crate::flows) async fn renew(
     let shape = Shape { resource: request.client.resource.clone(), ..Shape::default() };
     let asked = ExchangeRequest { shape, proof: None, activity };
     let found = answer_for(request, grant, &asked, Instant::now() + patience).await;
-    request.gate.metrics.exchanged(&request.client.name, found.outcome);
+    found.count(request);
     found
 }
 
 /// Ends a session that the list of revocations names and that was used in a request.
-pub(in crate::flows) async fn end_taken_back(request: ClientRequest<'_>, grant: &Grant) {
-    let found = taken_back(request, grant).await;
-    request.gate.metrics.exchanged(&request.client.name, found.outcome);
+pub(in crate::flows) async fn end_revoked(request: ClientRequest<'_>, grant: &Grant) {
+    refuse_revoked(request, grant).await.count(request);
 }
 
 /// Ends a session that would get nothing any more, as its next exchange would: a spent cookie is logged and
@@ -153,7 +153,7 @@ pub(in crate::flows) async fn end_taken_back(request: ClientRequest<'_>, grant: 
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]; it is then not known whether the store has it.
-pub(in crate::flows) async fn end_where_over(
+pub(in crate::flows) async fn end_if_over(
     request: ClientRequest<'_>,
     grant: &Grant,
 ) -> Result<Option<SessionEnd>, Denial> {
@@ -173,8 +173,7 @@ pub(in crate::flows) async fn end_where_over(
     let put = put.await;
     let end = match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            let found = replayed(request, grant, revoke, &issued);
-            request.gate.metrics.exchanged(&request.client.name, found.outcome);
+            end_for_replay(request, grant, revoke, &issued).count(request);
             SessionEnd::ReuseDetected
         }
         Some(Presented::Over { end, revoke }) => {
@@ -228,9 +227,19 @@ impl ExchangeEnd {
         Self { result, outcome, age: Duration::ZERO, given_ago: Duration::ZERO, with_cookie: true }
     }
 
-    /// Counts the exchange, and turns its end into the answer.
-    fn told(self, request: ClientRequest<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
+    fn too_many() -> Self {
+        Self::new(Err(Denial::TooManyExchanges), ExchangeOutcome::Refused)
+    }
+
+    fn too_late() -> Self {
+        Self::new(Err(Denial::AuthorizationServerUnavailable), ExchangeOutcome::AsUnavailable)
+    }
+
+    fn count(&self, request: ClientRequest<'_>) {
         request.gate.metrics.exchanged(&request.client.name, self.outcome);
+    }
+
+    fn into_response(self, request: ClientRequest<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
         let refusal = |denial| OAuthRefusal::of(denial, request.client, Some(grant));
         let answer = self.result.map_err(refusal)?;
         let now = request.gate.clock.now();
@@ -258,21 +267,56 @@ impl ExchangeEnd {
 }
 
 /// Presents the grant until there is an answer, or the browser has waited long enough.
-pub(super) async fn answer_for(
+pub(in crate::flows) async fn answer_for(
     request: ClientRequest<'_>,
     grant: &Grant,
     asked: &ExchangeRequest,
     until: Instant,
 ) -> ExchangeEnd {
-    let (shape, activity) = (&asked.shape, asked.activity);
     let windows = windows(request.live, request.client);
+    let attempt = Attempt { request, grant, asked, windows, until };
     loop {
+        let end = match attempt.present().await {
+            Ok((presented, own)) => attempt.carry_out(presented, own).await,
+            Err(end) => return end,
+        };
+        if let Some(end) = end {
+            return end;
+        }
+    }
+}
+
+/// What each attempt to get an answer needs.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    request: ClientRequest<'a>,
+    grant: &'a Grant,
+    asked: &'a ExchangeRequest,
+    windows: Windows,
+    until: Instant,
+}
+
+/// A flight that may begin.
+struct OwnFlight {
+    id: FlightId,
+    watch: Watch,
+    waiting: Waiting,
+    airborne: Airborne,
+}
+
+impl Attempt<'_> {
+    /// Presents the grant to the store: what comes of it, and the flight, where one is to begin.
+    ///
+    /// # Errors
+    /// How the request ended, where the store cannot be asked or did not confirm.
+    async fn present(self) -> Result<(Presented, Option<OwnFlight>), ExchangeEnd> {
+        let Self { request, grant, asked, windows, until } = self;
         let Ok(airborne) = timeout_at(until, request.gate.exchanges.take_off()).await else {
-            return ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+            return Err(ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused));
         };
         // Watched before anybody can see it in the store.
-        let new = FlightId(u64::from_be_bytes(random(&*request.gate.random)));
-        let (watch, waiting) = request.gate.exchanges.watch(grant.family, new);
+        let id = FlightId(u64::from_be_bytes(random(&*request.gate.random)));
+        let (watch, waiting) = request.gate.exchanges.watch(grant.family, id);
         let mut presented = None;
         let put = change(request.gate, grant, windows.timeouts, |family, now| {
             // Of uses the store hears once in a while.
@@ -280,66 +324,96 @@ pub(super) async fn answer_for(
                 family.use_at(known.used_at());
             }
             let newest = family.successor().cloned();
-            let decision = family.present(grant, shape, activity, windows, now, new);
+            let decision = family.present(grant, &asked.shape, asked.activity, windows, now, id);
             let found = Presented::of(decision, newest.as_ref(), family, grant);
             if matches!(found, Presented::Unreadable) {
                 // Nobody will fly it.
-                family.forget_flight(new);
+                family.forget_flight(id);
             }
             presented = Some(found);
         });
         let is_put = matches!(timeout_at(until, put).await, Ok(Ok(())));
         let Some(presented) = presented.take_if(|_| is_put) else {
-            return unconfirmed(request, grant, windows.timeouts, new, presented);
+            return Err(refuse_unconfirmed(request, grant, windows.timeouts, id, presented));
         };
         // Whoever only waits for another is not in the air.
-        let airborne = matches!(presented, Presented::Begin { .. }).then_some(airborne);
+        let own = watch.filter(|_| matches!(presented, Presented::Begin { .. })).map(|watch| OwnFlight {
+            id,
+            watch,
+            waiting,
+            airborne,
+        });
+        Ok((presented, own))
+    }
+
+    /// Carries out what was decided; `None`: present again.
+    async fn carry_out(self, presented: Presented, own: Option<OwnFlight>) -> Option<ExchangeEnd> {
+        let Self { request, grant, asked, windows, until } = self;
         match presented {
             Presented::Begin { grant: exchanged, recovers } => {
-                let Some(watch) = watch else { return late() };
-                let (presented, shape, proof) = (Holder::of(grant), shape.clone(), asked.proof.clone());
-                let flight =
-                    Flight { id: new, presented, grant: *exchanged, shape, proof, activity, recovers };
+                let Some(OwnFlight { id, watch, waiting, airborne }) = own else {
+                    return Some(ExchangeEnd::too_late());
+                };
+                let flight = Flight {
+                    id,
+                    presented: Holder::of(grant),
+                    grant: *exchanged,
+                    shape: asked.shape.clone(),
+                    proof: asked.proof.clone(),
+                    activity: asked.activity,
+                    recovers,
+                };
                 flight.begin(request, windows.timeouts, watch, airborne);
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
-                if let Some(found) = heard(request, waiting, until, activity, outcome).await {
-                    return found;
-                }
+                self.wait_for_flight(waiting, outcome).await
             }
             Presented::Join(flight) => {
                 let waiting = wait_for(request.gate, grant, windows.timeouts, flight);
-                if let Some(found) =
-                    heard(request, waiting, until, activity, ExchangeOutcome::Coalesced).await
-                {
-                    return found;
-                }
+                self.wait_for_flight(waiting, ExchangeOutcome::Coalesced).await
             }
             Presented::AskAgainAfter(flight) => {
                 let waiting = wait_for(request.gate, grant, windows.timeouts, flight);
-                if timeout_at(until, waiting.heard()).await.is_err() {
-                    return late();
-                }
+                timeout_at(until, waiting.heard()).await.is_err().then(ExchangeEnd::too_late)
             }
             Presented::AnswerAgain { mut answer, age, given_ago, with_cookie, used_at } => {
                 let ends_at = grant.ends_at_latest(windows.timeouts).min(used_at.plus(windows.timeouts.idle));
                 answer.session_ends_at = answer.session_ends_at.max(ends_at);
                 let found = ExchangeEnd::new(Ok(Arc::from(answer)), ExchangeOutcome::AnsweredAgain);
-                return ExchangeEnd { age, given_ago, with_cookie, ..found };
+                Some(ExchangeEnd { age, given_ago, with_cookie, ..found })
             }
-            Presented::TooMany => return too_many(),
-            Presented::Replay { revoke, issued } => return replayed(request, grant, revoke, &issued),
-            Presented::Over { end, revoke } => return ended(request, end, revoke),
+            Presented::TooMany => Some(ExchangeEnd::too_many()),
+            Presented::Replay { revoke, issued } => Some(end_for_replay(request, grant, revoke, &issued)),
+            Presented::Over { end, revoke } => Some(end_session(request, end, revoke)),
             Presented::Unreadable => {
                 tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
-                return ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+                Some(ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused))
             }
+        }
+    }
+
+    /// Waits for a flight, and says how it ended this request; `None`: present again.
+    async fn wait_for_flight(self, waiting: Waiting, outcome: ExchangeOutcome) -> Option<ExchangeEnd> {
+        let (request, until) = (self.request, self.until);
+        match timeout_at(until, waiting.heard()).await {
+            // A poll's, joined too late to make it a use.
+            Ok(FlightEnd::Landed(answer))
+                if self.asked.activity.is_use() && !answer.used && Instant::now() < until =>
+            {
+                None
+            }
+            // Its time ran out on the way: the session is over, and says so when it is presented again.
+            Ok(FlightEnd::Landed(answer)) if request.gate.clock.now() >= answer.session_ends_at => None,
+            Ok(FlightEnd::Landed(answer)) => Some(ExchangeEnd::new(Ok(answer), outcome)),
+            Ok(FlightEnd::Failed(denial)) => Some(ExchangeEnd::new(Err(denial), outcome)),
+            Ok(FlightEnd::PresentAgain) if Instant::now() < until => None,
+            Ok(FlightEnd::PresentAgain) | Err(_) => Some(ExchangeEnd::too_late()),
         }
     }
 }
 
-/// What becomes of a request when nobody knows whether the store has what was decided. What cannot be undone
-/// is done: an end may be the end for everybody.
-fn unconfirmed(
+/// Refuses a request when nobody knows whether the store has what was decided. What cannot be undone is done:
+/// an end may be the end for everybody.
+fn refuse_unconfirmed(
     request: ClientRequest<'_>,
     grant: &Grant,
     timeouts: Timeouts,
@@ -349,7 +423,7 @@ fn unconfirmed(
     let result = Err(Denial::StoreUnavailable);
     match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            return ExchangeEnd { result, ..replayed(request, grant, revoke, &issued) };
+            return ExchangeEnd { result, ..end_for_replay(request, grant, revoke, &issued) };
         }
         Some(Presented::Over { revoke, .. }) => revoke_all(request, revoke),
         Some(Presented::Begin { .. }) => forget_flight(request.gate, grant, timeouts, new),
@@ -358,37 +432,9 @@ fn unconfirmed(
     ExchangeEnd::new(result, ExchangeOutcome::Refused)
 }
 
-fn too_many() -> ExchangeEnd {
-    ExchangeEnd::new(Err(Denial::TooManyExchanges), ExchangeOutcome::Refused)
-}
-
-fn late() -> ExchangeEnd {
-    ExchangeEnd::new(Err(Denial::AuthorizationServerUnavailable), ExchangeOutcome::AsUnavailable)
-}
-
-/// How a flight that somebody waited for ended this request; `None`: present again.
-async fn heard(
-    request: ClientRequest<'_>,
-    waiting: Waiting,
-    until: Instant,
-    activity: Activity,
-    outcome: ExchangeOutcome,
-) -> Option<ExchangeEnd> {
-    match timeout_at(until, waiting.heard()).await {
-        // A poll's, joined too late to make it a use.
-        Ok(FlightEnd::Landed(answer)) if activity.is_use() && !answer.used && Instant::now() < until => None,
-        // Its time ran out on the way: the session is over, and says so when it is presented again.
-        Ok(FlightEnd::Landed(answer)) if request.gate.clock.now() >= answer.session_ends_at => None,
-        Ok(FlightEnd::Landed(answer)) => Some(ExchangeEnd::new(Ok(answer), outcome)),
-        Ok(FlightEnd::Failed(denial)) => Some(ExchangeEnd::new(Err(denial), outcome)),
-        Ok(FlightEnd::PresentAgain) if Instant::now() < until => None,
-        Ok(FlightEnd::PresentAgain) | Err(_) => Some(late()),
-    }
-}
-
 /// Ends a session that the list of revocations names, here also while the store is away, and revokes its
 /// refresh token at the AS.
-async fn taken_back(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEnd {
+async fn refuse_revoked(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEnd {
     let mut tokens = vec![grant.refresh_token.clone()];
     let ended = change(request.gate, grant, session_cookie::timeouts(request.client), |family, _| {
         let newest = family.successor().cloned();
@@ -409,12 +455,12 @@ fn revoke_all(request: ClientRequest<'_>, tokens: Vec<SecretString>) {
     }
 }
 
-fn ended(request: ClientRequest<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> ExchangeEnd {
+fn end_session(request: ClientRequest<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> ExchangeEnd {
     revoke_all(request, revoke);
     ExchangeEnd::new(Err(Denial::SessionEnded(end)), outcome_of_end(end))
 }
 
-fn replayed(
+fn end_for_replay(
     request: ClientRequest<'_>,
     grant: &Grant,
     revoke: Vec<SecretString>,

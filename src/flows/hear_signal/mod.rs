@@ -14,7 +14,7 @@
 //! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access
 //! tokens.
 //!
-//! Tested in `src/flows/exchange/tests/hear_signal.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/hear_signal.rs`, against an authorization server of its own.
 
 mod accounts;
 

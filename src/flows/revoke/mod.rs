@@ -14,7 +14,7 @@
 //! - `session_end`: ends one session in the store, and says what is left to be revoked because of it
 //! - `second_look`: looks for the sessions of an entry once more, and for an entry that may still come
 //!
-//! Tested in `src/flows/exchange/tests/revoke.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/revoke.rs`, against an authorization server of its own.
 
 pub(in crate::flows) mod blocks;
 pub(in crate::flows) mod naming;
@@ -224,7 +224,7 @@ impl First {
         !hangs
     }
 
-    fn told(self) -> Result<(), StoreFault> {
+    fn into_result(self) -> Result<(), StoreFault> {
         self.0.map_or(Ok(()), Err)
     }
 }
@@ -239,7 +239,7 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
             break;
         }
     }
-    first.told()
+    first.into_result()
 }
 
 /// `ended`: those that have been, and by which moment.
@@ -269,7 +269,7 @@ async fn end_sessions_of(
         }
     }
     reach::forget_ended(gate, live, &revocation.target, &over).await;
-    first.told()
+    first.into_result()
 }
 
 async fn end_and_name(

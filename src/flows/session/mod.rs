@@ -13,13 +13,14 @@
 //! - `uses`: when a session was last used, and which of its cookies arrived
 //! - `who`: `GET /oauth/session`
 //!
-//! Tested in `src/flows/exchange/tests/session.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/session.rs`, against an authorization server of its own.
 
 mod serve;
 mod uses;
 pub mod who;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -58,6 +59,23 @@ pub struct SessionSide {
     pub let_in: Option<Box<OfSession>>,
     /// Goes out with the answer.
     pub ride: Option<Ride>,
+}
+
+impl OfSession {
+    /// `token`: what the session's access token was found to be.
+    pub(in crate::flows) fn of(request: ClientRequest<'_>, grant: &Grant, token: Arc<Caller>) -> Self {
+        let ClientRequest { gate, client, .. } = request;
+        Self {
+            family: grant.family,
+            marks: gate.revocations.marks_of_grant(&GrantIdentity::of(grant)),
+            signed_in_at: grant.signed_in_at,
+            last_used_at: grant.last_used_at,
+            timeouts: session_cookie::timeouts(client),
+            client: Arc::clone(client),
+            is_asked_about: AtomicBool::new(false),
+            token,
+        }
+    }
 }
 
 /// How long an answer waits for the store to say that its cookie is the newest.
@@ -137,7 +155,7 @@ pub(in crate::flows) async fn of_request(
     match request.gate.revocations.admits_grant(&facts, request.gate.clock.now()) {
         Ok(true) => serve::serve(request, grant, wants.activity).await,
         Ok(false) => {
-            refresh::end_taken_back(request, &grant).await;
+            refresh::end_revoked(request, &grant).await;
             Err(Box::new(NotInSession::over(request, &grant, SessionEnd::Revoked)))
         }
         Err(denial) => Err(Box::new(NotInSession::of(&grant, denial))),

@@ -6,7 +6,7 @@
 //!
 //! Both take browser navigations only. They change no session, except that a new one replaces the one before.
 //!
-//! Tested in `src/flows/exchange/tests/sign_in.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/sign_in.rs`, against an authorization server of its own.
 
 pub mod callback;
 pub mod login;

@@ -34,7 +34,7 @@ pub(in crate::flows) async fn delete_token(
     client: &Arc<Client>,
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let grant = signed_out(gate, live, head, client, parameters)
+    let grant = end_presented_session(gate, live, head, client, parameters)
         .await
         .map_err(|denial| OAuthRefusal::of(denial, client, None))?;
     let family = grant.as_ref().map(|grant| grant.family);
@@ -52,7 +52,7 @@ pub(in crate::flows) async fn delete_token(
 }
 
 /// Gives the grant whose session it was, once its end is in the store.
-async fn signed_out(
+async fn end_presented_session(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,

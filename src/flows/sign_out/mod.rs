@@ -8,7 +8,7 @@
 //! It must never let a cookie whose session is over sign its person out elsewhere: copies of such cookies lie
 //! about, and a thief who was noticed could keep the owner out for ever.
 //!
-//! Tested in `src/flows/exchange/tests/sign_in/sign_out.rs`, against an authorization server of its own.
+//! Tested in `src/flows/tests/sign_in/sign_out.rs`, against an authorization server of its own.
 
 pub mod delete_token;
 pub mod lead_on;
@@ -103,11 +103,11 @@ async fn everything_of(request: ClientRequest<'_>, grant: &Grant) -> Result<Vec<
     if !everything.is_empty() {
         return Ok(everything);
     }
-    if let Some(end) = refresh::end_where_over(request, grant).await? {
+    if let Some(end) = refresh::end_if_over(request, grant).await? {
         return Err(Denial::SessionEnded(end));
     }
     if !some.is_empty() || !admits()? {
-        refresh::end_taken_back(request, grant).await;
+        refresh::end_revoked(request, grant).await;
         return Err(Denial::SessionEnded(SessionEnd::Revoked));
     }
     let named = name_everything(gate, request.live, iss, subject).await;

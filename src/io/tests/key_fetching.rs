@@ -17,7 +17,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::freshness::Decision;
 use crate::core::token::testing::{self, NOW, TestKey, jwks, keys, with};
 use crate::core::token::verified::VerifiedToken;
-use crate::flows::authenticate::judge;
+use crate::flows::authenticate::{OnUnknownKey, verify_jwt};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by, look};
 use crate::flows::ports::{Clock, HttpClient};
 use crate::flows::testing::lines::Lines;
@@ -85,8 +85,9 @@ impl World {
     }
 
     async fn judge(&self, token: &str) -> Result<VerifiedToken, Denial> {
-        let judged = judge(self.means(), &self.issuers, 8192, token, self.clock.now()).await;
-        Ok(judged.map(|judged| judged.token)?)
+        let (means, now) = (self.means(), self.clock.now());
+        let verified = verify_jwt(means, &self.issuers, 8192, token, OnUnknownKey::Refuse, now).await;
+        Ok(verified.map(|verified| verified.token)?)
     }
 
     async fn judge_of(&self, key: &TestKey) -> Result<(), Denial> {

@@ -66,7 +66,6 @@ impl Answer {
             session_ends_at: self.session_ends_at,
             subject: self.subject.as_deref(),
         };
-        // Room for all of it: a buffer that grows leaves copies of the secrets behind.
         let page = self.page.as_ref().map_or(0, |page| {
             page.access_token.expose().len()
                 + page.token_type.len()
@@ -74,12 +73,7 @@ impl Answer {
                 + page.dpop_nonce.as_ref().map_or(0, String::len)
         });
         let texts = page + self.cookie.expose().len() + self.subject.as_ref().map_or(0, String::len);
-        let mut bytes = Secret::new(Vec::with_capacity(256 + texts));
-        // Writing to memory has no reason to fail; what is cut short is not readable.
-        if rmp_serde::encode::write_named(bytes.expose_mut(), &form).is_err() {
-            bytes.expose_mut().clear();
-        }
-        bytes
+        Secret::of_form(&form, 256 + texts)
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.

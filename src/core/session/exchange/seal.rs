@@ -61,14 +61,14 @@ impl Holder {
         self.generation
     }
 
-    /// The form that is sealed for its browser, with room for as many bytes more: a buffer that grows leaves
-    /// copies of the secret behind.
+    /// The form that is sealed for its browser, with room for as many bytes more.
     pub fn to_bytes(&self, more: usize) -> Secret<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(16 + 8 + SEED_LEN + more);
-        bytes.extend_from_slice(self.family.as_bytes());
-        bytes.extend_from_slice(&self.generation.to_be_bytes());
-        bytes.extend_from_slice(self.seed.expose());
-        Secret::new(bytes)
+        let mut bytes = Secret::with_capacity(16 + 8 + SEED_LEN + more);
+        let out = bytes.expose_mut();
+        out.extend_from_slice(self.family.as_bytes());
+        out.extend_from_slice(&self.generation.to_be_bytes());
+        out.extend_from_slice(self.seed.expose());
+        bytes
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.

@@ -31,14 +31,8 @@ impl SessionTokens {
             id_token: self.id_token.as_ref().map(|token| token.expose().as_str()),
             expires_at: self.expires_at,
         };
-        // Room for all of it: a buffer that grows leaves copies of the secrets behind.
         let texts = form.access_token.len() + form.id_token.map_or(0, str::len);
-        let mut bytes = Secret::new(Vec::with_capacity(128 + texts));
-        // Writing to memory has no reason to fail; what is cut short is not readable.
-        if rmp_serde::encode::write_named(bytes.expose_mut(), &form).is_err() {
-            bytes.expose_mut().clear();
-        }
-        bytes
+        Secret::of_form(&form, 128 + texts)
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.

@@ -191,11 +191,11 @@ impl Scene {
             random: Arc::new(Constant),
             http: issuing.clone(),
             store: Arc::new(MemoryStore::new(clock.clone())),
-            revocations: log.tables(),
             revocation_log: log.clone(),
         };
         let live = Arc::new(live(issuers, routes, None));
-        let gate = Gate::new(live, Metrics::new().unwrap(), Operators::default(), ports);
+        let (tables, metrics) = (log.tables(), Metrics::new().unwrap());
+        let gate = Gate::new(live, tables, metrics, Operators::default(), ports);
         Self { gate: Arc::new(gate), issuing, clock }
     }
 

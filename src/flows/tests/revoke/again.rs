@@ -9,7 +9,7 @@ use crate::flows::ports::{EntryAsSeen, ListQuery, Listed, RevocationLog};
 
 /// Store and list of one replica, of which some calls fail.
 #[derive(Debug)]
-pub(in crate::flows::exchange::tests) struct Cut {
+pub(in crate::flows::tests) struct Cut {
     store: Arc<MemoryStore>,
     log: Arc<MemoryLog>,
     /// How many families are put before one is not; negative: it is over, or never to come.
@@ -97,7 +97,7 @@ impl RevocationLog for Cut {
 
 impl Scene {
     /// Calls of this replica may fail from here on.
-    pub(in crate::flows::exchange::tests) fn cut(&mut self) -> Arc<Cut> {
+    pub(in crate::flows::tests) fn cut(&mut self) -> Arc<Cut> {
         let cut = Arc::new(Cut {
             store: self.store.clone(),
             log: self.log.clone(),
@@ -116,7 +116,7 @@ impl Scene {
 
 impl Cut {
     /// The next change of the list is durable, and whoever makes it hears of this.
-    pub(in crate::flows::exchange::tests) fn loses_an_answer(&self, fault: StoreFault) {
+    pub(in crate::flows::tests) fn loses_an_answer(&self, fault: StoreFault) {
         *self.loses.lock().unwrap() = Some(fault);
     }
 

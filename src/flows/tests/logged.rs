@@ -67,7 +67,7 @@ async fn what_the_server_says_of_a_lent_credential_is_told_too() {
 
 #[tokio::test]
 async fn by_what_an_assertion_was_signed_is_told_and_is_what_the_server_lists() {
-    let pem = Secret::new(include_bytes!("../../../../tests/data/config/rsa2048.pem").to_vec());
+    let pem = Secret::new(include_bytes!("../../../tests/data/config/rsa2048.pem").to_vec());
     let key = PrivateKey {
         pem,
         algorithm: Algorithm::Rs256,

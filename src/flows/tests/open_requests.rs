@@ -24,6 +24,7 @@ use crate::flows::brought::Brought;
 use crate::flows::family::record;
 use crate::flows::open_requests::{look, mark_lasting, watch_open_requests};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
+use crate::state::revocations::Revocations;
 use crate::state::transmitters::Transmitters;
 use crate::state::verified_tokens::KnownCaller;
 
@@ -105,7 +106,7 @@ impl Scene {
     async fn brings_with(&self, token: &str, key: Option<Thumbprint>) -> Arc<KnownCaller> {
         let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name, key);
         let found = authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.unwrap();
-        receipts::used(&self.gate, &self.live, &found, self.clock.now());
+        receipts::note_use(&self.gate, &self.live, &found, self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
         found
     }
@@ -461,10 +462,10 @@ fn stale(scene: &Scene) -> Gate {
         random: scene.gate.random.clone(),
         http: scene.server.clone(),
         store: scene.store.clone(),
-        revocations: Arc::new(crate::state::revocations::Revocations::new([7; 16])),
         revocation_log: scene.log.clone(),
     };
-    Gate::new(scene.live.clone(), Metrics::new().unwrap(), Operators::default(), ports)
+    let (tables, metrics) = (Arc::new(Revocations::new([7; 16])), Metrics::new().unwrap());
+    Gate::new(scene.live.clone(), tables, metrics, Operators::default(), ports)
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The whole of `/oauth/token` against an authorization server that rotates, counts, and can be
-//! told to fail in every way that counts.
+//! Tokens, sessions, and what takes them back, against an authorization server that rotates, counts, and can
+//! be told to fail in every way that counts.
 
 mod answers;
 mod at_another_host;
@@ -23,8 +23,9 @@ mod two_issuers;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -34,25 +35,30 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::*;
 use crate::config::settings::{
-    ClientCredential, CookieSettings, GrantType, Introspection, Issuer, KeySource, NativeClient, SameSite,
-    Settings, Way,
+    Client, ClientCredential, CookieSettings, GrantType, Introspection, Issuer, KeySource, NativeClient,
+    SameSite, Settings, Way,
 };
+use crate::core::denial::{Denial, SessionEnd};
 use crate::core::ids::{ClientName, IssuerName};
-use crate::core::request::{Host, Origin};
+use crate::core::request::{Host, Origin, RequestHead};
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
 use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
+use crate::flows::client_request::ClientRequest;
+use crate::flows::exchange::{judge, page_key, receipts, refresh, windows};
+use crate::flows::family::session_cookie;
+use crate::flows::oauth_answer::{OAuthAnswer, OAuthRefusal};
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::flows::testing::{self, MemoryLog, MemoryStore};
 use crate::flows::token_endpoint::{sign_out, token};
-use crate::flows::{Operators, Ports};
+use crate::flows::{Gate, Operators, Ports};
 use crate::state::exchanges::{CODE_EXCHANGES, PASSED_REFRESHES};
 use crate::state::issuer_keys::Issuers;
+use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::transmitters::Transmitters;
 use server::{FakeServer, Instead, PLENTY};
@@ -216,10 +222,10 @@ impl Scene {
             random,
             http: server.clone(),
             store: store.clone(),
-            revocations: log.tables(),
             revocation_log: log.clone(),
         };
-        let gate = Gate::new(live.clone(), Metrics::new().unwrap(), Operators::default(), ports);
+        let (tables, metrics) = (log.tables(), Metrics::new().unwrap());
+        let gate = Gate::new(live.clone(), tables, metrics, Operators::default(), ports);
         let gate = Arc::new(gate);
         Self { gate, live, server, clock, store, log }
     }

@@ -106,7 +106,7 @@ impl Scene {
             json!({ "iss": AS, "jti": "token-0", "exp": now.as_secs() + life, "iat": now.as_secs() });
         let token = keys().p256.sign(&with(claims_at(now), claims));
         let expires_at = now.plus(Duration::from_secs(life.try_into().unwrap()));
-        let issued = judge::judge(
+        let issued = judge::judge_tokens(
             &self.gate,
             &self.live,
             self.client(),

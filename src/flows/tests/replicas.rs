@@ -36,7 +36,7 @@ impl Scene {
         let now = self.clock.now();
         let brought = Brought::ByIssuer(&IssuerName::new("demo"), None);
         let verified = authenticate(&self.gate, &self.live, token, brought, now).await;
-        receipts::used(&self.gate, &self.live, &verified.unwrap(), self.clock.now());
+        receipts::note_use(&self.gate, &self.live, &verified.unwrap(), self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
     }
 

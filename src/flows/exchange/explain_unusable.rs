@@ -1,0 +1,140 @@
+//! Why access tokens of an authorization server are of no use here, in words for the log: what is wrong with
+//! one, and what to change, there or here.
+//!
+//! It must never repeat a token, and of what one says no more than its `iss` and `aud`.
+
+use crate::config::settings::Client;
+use crate::core::denial::Denial;
+use crate::core::secret::SecretString;
+use crate::core::session::oauth::answer::claims_from_token_endpoint;
+use crate::core::token::TokenRules;
+use crate::core::token::jwt::Unverified;
+
+/// Whose, or for whom, a token should have been, and what it says instead, in words for the log, and by which
+/// claim it shows another kind.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    wanted: String,
+    iss: Option<String>,
+    aud: Option<String>,
+    mark: Option<&'static str>,
+}
+
+impl Said {
+    /// Of what is said no more is repeated than a line has room for.
+    const SHOWN: usize = 200;
+
+    /// What there is to say where this is why it is refused.
+    pub(super) fn of(denial: &Denial, rules: &TokenRules, token: &SecretString) -> Option<Self> {
+        let claims = claims_from_token_endpoint(token);
+        let said = |name| match claims.as_ref().map(|claims| claims.get(name)) {
+            Some(Some(value)) => value.to_string().chars().take(Self::SHOWN).collect(),
+            Some(None) => "(there is none)".to_owned(),
+            None => "(the token is opaque)".to_owned(),
+        };
+        match denial {
+            Denial::UnknownIssuer if claims.is_some() => {
+                let wanted = rules.iss_of_access_tokens().join(" ");
+                Some(Self { wanted, iss: Some(said("iss")), ..Self::default() })
+            }
+            Denial::WrongAudience | Denial::WrongTokenType => {
+                let text = token.expose();
+                let read = Unverified::parse(text, text.len()).ok();
+                let mark = read.and_then(|read| read.says().mark_of_another_kind(rules));
+                Some(Self { wanted: rules.audiences.join(" "), iss: None, aud: Some(said("aud")), mark })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Says in the log what to change so that access tokens are of use here.
+pub(super) fn log_unusable(client: &Client, denial: &Denial, said: Option<&Said>) {
+    let facts = denial.facts();
+    if *denial == Denial::Revoked {
+        tracing::error!(
+            client = %client.name,
+            issuer = %client.issuer,
+            "the AS gave an access token that was revoked here before it came: it may still sign with a revoked key"
+        );
+        return;
+    }
+    if matches!(denial, Denial::BoundTokenAsBearer | Denial::ProofOfAnotherKey) {
+        tracing::error!(
+            client = %client.name,
+            issuer = %client.issuer,
+            "the AS bound an access token to a key of which no proof came with the request: it is of use to nobody"
+        );
+        return;
+    }
+    let mark = said.and_then(|said| said.mark);
+    tracing::error!(
+        client = %client.name,
+        issuer = %client.issuer,
+        reason = facts.label,
+        detail = facts.detail,
+        wanted = said.map(|said| said.wanted.as_str()),
+        iss = said.and_then(|said| said.iss.as_deref()),
+        aud = said.and_then(|said| said.aud.as_deref()),
+        mark,
+        "the access token from the AS would be refused by this gateway: {}, or set clients.{}.accept_any_access_token: true if \
+         its APIs are not behind this gateway",
+        advice(client, denial, mark),
+        client.name,
+    );
+}
+
+/// What to change there or here.
+fn advice(client: &Client, denial: &Denial, mark: Option<&str>) -> String {
+    let (issuer, name) = (&client.issuer, &client.name);
+    match denial {
+        Denial::TokenTooLarge => {
+            "raise limits.token (and limits.header, which a request with it must fit), or let the AS put \
+             less into it, such as a list of groups"
+                .to_owned()
+        }
+        Denial::TokenLivesTooLong => {
+            format!("raise issuers.{issuer}.max_token_lifetime, or let the AS issue tokens that end sooner")
+        }
+        Denial::TokenMalformed(_) => format!(
+            "make the AS issue a JWT that is as `detail` asks (often by clients.{name}.resource or scope), or let it be opaque, with \
+             `introspection` of the issuer"
+        ),
+        Denial::TokenExpired | Denial::TokenNotYetValid => {
+            format!("set the clocks here and at the AS, or raise issuers.{issuer}.clock_skew")
+        }
+        Denial::AlgorithmNotAllowed => {
+            format!(
+                "put its algorithm into issuers.{issuer}.algorithms, or let the AS sign with one of these"
+            )
+        }
+        Denial::UnknownKey | Denial::BadSignature => {
+            "see that the AS signs access tokens with a key of its jwks_uri".to_owned()
+        }
+        Denial::UnknownIssuer => format!(
+            "its `iss` must be `wanted`. Where the AS calls itself otherwise in access tokens alone (AD FS; Entra ID, unless the API's \
+             manifest has requestedAccessTokenVersion: 2), put that into issuers.{issuer}.access_token_issuer; else let \
+             issuers.{issuer}.url be what it writes there; see docs/deployment.md"
+        ),
+        Denial::WrongTokenType if mark == Some("nonce") => format!(
+            "it repeats the `nonce` of the sign-in, as ID tokens do, and nothing shows that it is none. Make the AS name its client in `azp` \
+             and an API alone in `aud`, or leave `nonce` out of access tokens, or issue at+jwt (RFC 9068); or, where the AS writes some \
+             claim into access tokens alone, put its name into issuers.{issuer}.claims.access_token; see docs/deployment.md"
+        ),
+        // What a token is told by that has no `typ` of its own.
+        Denial::WrongTokenType => format!(
+            "it looks like an ID token or another that is none for an API. Where its `aud` names clients alone, make the AS name an \
+             API there (often by clients.{name}.resource or scope) and put that into issuers.{issuer}.audience; or make the AS issue \
+             at+jwt (RFC 9068); see docs/deployment.md"
+        ),
+        Denial::WrongAudience => format!(
+            "its `aud` must have one of `wanted`, which is issuers.{issuer}.audience. Make the AS write it there: by clients.{name}.resource \
+             or scope, in Keycloak by a mapper of the kind «Audience», at Auth0 by clients.{name}.authorize; where it writes none at all \
+             (Amazon Cognito), put the client_id into issuers.{issuer}.clients_without_audience; see docs/deployment.md"
+        ),
+        _ => format!(
+            "make the AS issue a JWT (or an opaque token, with `introspection` of the issuer) for one of issuers.{issuer}.audience \
+             (often by clients.{name}.resource or scope)"
+        ),
+    }
+}
