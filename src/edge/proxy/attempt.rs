@@ -16,8 +16,9 @@ use tokio::time::Instant;
 
 use crate::config::settings::Timeouts;
 use crate::core::denial::Denial;
+use crate::edge::errors::denial_of_upstream;
 use crate::edge::proxy::context::Context;
-use crate::edge::proxy::turn::{Turn, denial};
+use crate::edge::proxy::turn::Turn;
 use crate::edge::request::watched::Watch;
 use crate::edge::upstreams::{Server, Upstream, allow_switch, over_http1, set_timeouts};
 use crate::state::metrics::Metrics;
@@ -180,7 +181,7 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
         return;
     }
     let safe = is_whole && (session.req_header().method.is_idempotent() || is_unprocessed(error));
-    let in_time = denial(error.etype()) != Denial::UpstreamTimeout;
+    let in_time = denial_of_upstream(error.etype()) != Denial::UpstreamTimeout;
     error.set_retry(safe && in_time && context.may_try_again());
     note(session, context, error, result(error), metrics);
 }
@@ -222,7 +223,7 @@ fn cause(error: &Error) -> Option<&io::Error> {
 
 /// What a failure of a server is in the metrics, once a connection to it was made.
 fn result(error: &Error) -> &'static str {
-    match denial(error.etype()) {
+    match denial_of_upstream(error.etype()) {
         Denial::UpstreamTimeout => "timeout",
         _ if cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) => "timeout",
         _ => "failed",

@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use pingora::Error;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource};
 
 use crate::config::settings::SameSite;
 use crate::core::brake::Tally;
@@ -16,10 +16,9 @@ use crate::core::session::way_in::{Refused, WayIn};
 use crate::core::token::bearer;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::respond::Form;
+use crate::edge::errors;
 use crate::edge::proxy::context::Context;
-use crate::edge::proxy::turn;
 use crate::edge::proxy::{Proxy, reply};
-use crate::edge::request::body;
 use crate::edge::request::request_head;
 use crate::flows::brake;
 use crate::flows::session::client_named;
@@ -103,22 +102,20 @@ impl Proxy {
         }
     }
 
-    /// What an error of pingora's is to the client; `None` when the client is gone.
+    /// What a request that failed is to the client: what one of our phases said, or what the error comes to.
+    /// `None` when the client is gone.
     pub(in crate::edge) fn denial_for(&self, context: &mut Context, error: &Error) -> Option<Denial> {
         if let Some(denial) = context.failure.take() {
             return Some(denial);
         }
-        match error.esource() {
-            ErrorSource::Upstream => Some(turn::denial(error.etype())),
-            ErrorSource::Downstream => body::denial_for_client(error.etype()),
-            ErrorSource::Internal | ErrorSource::Unset => {
-                tracing::error!(
-                    request_id = %context.request_id(), kind = error.etype().as_str(),
-                    "a request failed inside the gateway"
-                );
-                Some(Denial::Internal)
-            }
+        let denial = errors::denial(error);
+        if denial == Some(Denial::Internal) {
+            tracing::error!(
+                request_id = %context.request_id(), kind = error.etype().as_str(),
+                "a request failed inside the gateway"
+            );
         }
+        denial
     }
 }
 
