@@ -32,13 +32,11 @@ use crate::flows::Gate;
 use crate::flows::session::SessionSide;
 use crate::flows::session::may_leave;
 use crate::state::live::Live;
-use crate::state::open_requests::{Ending, OfSession, OpenRequest};
+use crate::state::metrics::{Reason, RequestOutcome};
+use crate::state::open_requests::{OfSession, OpenRequest};
 
 /// The status in the log of a request that got no answer.
 const NO_ANSWER: u16 = 499;
-
-/// The outcome in the log of a request that a drain did not wait for any longer.
-const DRAIN_OVER: &str = "ended_drain_over";
 
 /// How a request came to its end.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub(crate) struct Finish<'a> {
     pub(crate) route: &'a RouteName,
     /// `None`: not at all.
     pub(crate) status: Option<StatusCode>,
-    pub(crate) outcome: &'static str,
+    pub(crate) outcome: RequestOutcome,
     /// Of the answer's body.
     pub(crate) bytes: usize,
 }
@@ -93,9 +91,9 @@ pub(crate) struct Context {
     refused_by: Option<Arc<Route>>,
     /// The endpoint of ours that was asked.
     pub(crate) endpoint: Option<RouteName>,
-    pub(crate) outcome: &'static str,
+    pub(crate) outcome: RequestOutcome,
     /// Why it would have been refused, but for `report_only`.
-    pub(crate) report_only: Option<&'static str>,
+    pub(crate) report_only: Option<Reason>,
     /// The client at the authorization server, and who called, where no permit says so.
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
@@ -168,7 +166,7 @@ impl Context {
             tally: Tally::Everybody,
             refused_by: None,
             endpoint: None,
-            outcome: "ok",
+            outcome: RequestOutcome::Ok,
             report_only: None,
             client: None,
             subject: None,
@@ -214,7 +212,7 @@ impl Context {
 
     /// Nobody is there any more to be answered.
     pub(crate) fn client_is_gone(&mut self) {
-        self.outcome = if self.is_cut_off() { DRAIN_OVER } else { "client_gone" };
+        self.outcome = if self.is_cut_off() { RequestOutcome::DrainOver } else { RequestOutcome::ClientGone };
     }
 
     /// Whether its connection was ended because the drain was over.
@@ -242,16 +240,13 @@ impl Context {
         let ending = self.open.as_ref().and_then(|open| open.ending());
         let stopped = self.inflow.as_ref().is_some_and(|inflow| inflow.was_given_up());
         let outcome = match ending {
-            Some(Ending::Revoked) => "ended_revoked",
-            Some(Ending::Expired) => "ended_expired",
-            Some(Ending::SessionOver) => "ended_session_over",
-            Some(Ending::RevocationsUnavailable) => "ended_revocations_unavailable",
+            Some(ending) => RequestOutcome::Ended(ending),
             // One over HTTP/1.1 whose client stops is ended before, and hears why.
             None if stopped && (self.upstream_was_silent() || !self.is_http2) => {
-                Denial::UpstreamTimeout.facts().label
+                RequestOutcome::from(&Denial::UpstreamTimeout)
             }
-            None if stopped => Denial::BodyTooSlow.facts().label,
-            None if self.is_cut_off() => DRAIN_OVER,
+            None if stopped => RequestOutcome::from(&Denial::BodyTooSlow),
+            None if self.is_cut_off() => RequestOutcome::DrainOver,
             None => return,
         };
         // Only what goes to an upstream, or to an endpoint of ours that reads a body, lasts long enough.

@@ -65,6 +65,7 @@ use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::{Gate, brake, ports};
+use crate::state::metrics::RequestOutcome;
 
 /// The gateway's public side.
 pub(crate) struct Proxy {
@@ -131,7 +132,7 @@ impl Proxy {
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;
         if context.redirects_to_https() {
-            context.outcome = "redirected";
+            context.outcome = RequestOutcome::Redirected;
             return Ok(Way::Answered(Answer::permanent_redirect(&target.under_https(&live, &head))));
         }
         if let Some(preflight) =
@@ -185,7 +186,7 @@ impl Proxy {
             }
             Ok(Answered::Here { headers, route }) => {
                 context.keep(route, None);
-                context.outcome = "preflight";
+                context.outcome = RequestOutcome::Preflight;
                 let answer = Answer::preflight(headers);
                 Ok(Way::Answered(if context.endpoint.is_some() { answer.no_store() } else { answer }))
             }

@@ -23,6 +23,7 @@ use crate::edge::request::request_head;
 use crate::flows::brake;
 use crate::flows::session::client_named;
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 impl Proxy {
     pub(in crate::edge) async fn refuse(
@@ -36,12 +37,12 @@ impl Proxy {
         let login_url = match way_in(session, context, denial) {
             Some(WayIn::SignIn(to)) => {
                 self.say(context, denial);
-                context.outcome = "sent_to_sign_in";
+                context.outcome = RequestOutcome::SentToSignIn;
                 return reply(session, context, Answer::see_other(&to)).await;
             }
             Some(WayIn::OnceMore(to)) => {
                 self.say(context, denial);
-                context.outcome = "asked_once_more";
+                context.outcome = RequestOutcome::AskedOnceMore;
                 return reply(session, context, serving.pages.goes_on(&to)).await;
             }
             Some(WayIn::Told(login_url)) => Some(login_url),
@@ -62,9 +63,9 @@ impl Proxy {
     /// Counts a refusal, and says it.
     pub(in crate::edge) fn note(&self, context: &mut Context, denial: &Denial) {
         let facts = denial.facts();
-        context.outcome = facts.label;
+        context.outcome = denial.into();
         let route = context.label().unwrap_or(&self.unrouted);
-        self.gate.metrics.denied(route, facts.label);
+        self.gate.metrics.denied(route, denial.into());
         self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
         if let Some(who) = &context.who {
             brake::note(&self.gate, context.live(), who.client, denial, context.tally);
@@ -91,8 +92,8 @@ impl Proxy {
     /// else.
     pub(in crate::edge) fn report(&self, context: &mut Context, route: &RouteName, denial: &Denial) {
         let facts = denial.facts();
-        context.report_only = Some(facts.label);
-        self.gate.metrics.would_be_denied(route, facts.label);
+        context.report_only = Some(denial.into());
+        self.gate.metrics.would_be_denied(route, denial.into());
         if let Some(who) = &context.who {
             brake::note(&self.gate, context.live(), who.client, denial, Tally::Trial);
         }

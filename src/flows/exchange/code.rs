@@ -42,6 +42,7 @@ use crate::flows::revoke::{name_tokens_in_background, reach};
 use crate::flows::{Gate, brake};
 use crate::state::exchanges::{Airborne, Place};
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 /// For a page, which gets the tokens.
 pub(super) async fn exchange_code(
@@ -90,7 +91,7 @@ async fn signed_in(
         client: request.client.name.clone(),
         subject: made.subject.map(|subject| subject.sub),
         family: made.session.map(|session| session.family),
-        outcome: "signed_in",
+        outcome: RequestOutcome::SignedIn,
     })
 }
 
