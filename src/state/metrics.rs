@@ -31,7 +31,9 @@ use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
 pub use at_hand::RouteCounts;
 use beginning::Gone;
-pub use labels::{ExchangeOutcome, IntrospectionResult, Log, ServerEndpoint, SignalResult};
+pub use labels::{
+    ExchangeOutcome, IntrospectionResult, ListenerKind, Log, ServerEndpoint, SignalResult, UpstreamResult,
+};
 pub use request_outcome::{Reason, RequestOutcome};
 
 /// All series of one process. A clone writes to the same series.
@@ -419,9 +421,8 @@ impl Metrics {
         }
     }
 
-    /// `listener`: `public` or `admin`.
-    pub fn connections(&self, listener: &'static str) -> IntGauge {
-        self.connections.with_label_values(&[listener])
+    pub fn connections(&self, listener: ListenerKind) -> IntGauge {
+        self.connections.with_label_values(&[listener.label()])
     }
 
     /// Requests not yet answered: what a drain waits for.

@@ -21,7 +21,7 @@ use crate::edge::proxy::context::Context;
 use crate::edge::proxy::turn::Turn;
 use crate::edge::request::watched::Watch;
 use crate::edge::upstreams::{Server, Upstream, allow_switch, over_http1, set_timeouts};
-use crate::state::metrics::Metrics;
+use crate::state::metrics::{Metrics, UpstreamResult};
 
 /// What pingora waits for an upstream where `watched` knows better when it is silent.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,7 +52,7 @@ pub(crate) async fn peer(
         let failed = context.turn.as_ref().and_then(|turn| turn.denial.clone());
         if failed.is_none() {
             // Else each of its addresses was counted.
-            server.count(metrics, "connect_failed");
+            server.count(metrics, UpstreamResult::ConnectFailed);
         }
         if !may_go_to_another(context, &upstream, &server) {
             return Err(failed.unwrap_or(unknown));
@@ -130,14 +130,14 @@ pub(crate) fn failed_to_connect(
     let (Some(upstream), Some(server)) = (context.upstream.clone(), context.server.clone()) else { return };
     let (again, result) = if speaks_http2_alone(context, error) {
         context.turn = None;
-        (false, "failed")
+        (false, UpstreamResult::Failed)
     } else if !is_of_the_server(error) {
         context.turn = None;
-        (context.may_try_again(), "failed")
+        (context.may_try_again(), UpstreamResult::Failed)
     } else {
         let goes_on =
             context.turn.as_mut().is_some_and(|turn| turn.try_next_address(&server, peer, error.etype()));
-        (goes_on || may_go_to_another(context, &upstream, &server), "connect_failed")
+        (goes_on || may_go_to_another(context, &upstream, &server), UpstreamResult::ConnectFailed)
     };
     error.set_retry(again);
     note(session, context, error, result, metrics);
@@ -148,7 +148,7 @@ pub(crate) fn failed_to_connect(
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
     context.turn = None;
     if context.failure == Some(Denial::UpstreamUnavailable) {
-        context.came_to("failed");
+        context.came_to(UpstreamResult::Failed);
     }
     if context.upstream_was_silent() || is_silent_before_switch(context, error) {
         context.failure = Some(Denial::UpstreamTimeout);
@@ -222,15 +222,17 @@ fn cause(error: &Error) -> Option<&io::Error> {
 }
 
 /// What a failure of a server is in the metrics, once a connection to it was made.
-fn result(error: &Error) -> &'static str {
+fn result(error: &Error) -> UpstreamResult {
     match denial_of_upstream(error.etype()) {
-        Denial::UpstreamTimeout => "timeout",
-        _ if cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) => "timeout",
-        _ => "failed",
+        Denial::UpstreamTimeout => UpstreamResult::Timeout,
+        _ if cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) => {
+            UpstreamResult::Timeout
+        }
+        _ => UpstreamResult::Failed,
     }
 }
 
-fn note(session: &Session, context: &mut Context, error: &Error, result: &'static str, metrics: &Metrics) {
+fn note(session: &Session, context: &mut Context, error: &Error, result: UpstreamResult, metrics: &Metrics) {
     let Some(server) = &context.server else { return };
     let cause = cause(error).map(ToString::to_string);
     let broken_off = session.response_written().is_some();

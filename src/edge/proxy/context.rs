@@ -32,7 +32,7 @@ use crate::flows::Gate;
 use crate::flows::session::SessionSide;
 use crate::flows::session::may_leave;
 use crate::state::live::Live;
-use crate::state::metrics::{Reason, RequestOutcome};
+use crate::state::metrics::{Reason, RequestOutcome, UpstreamResult};
 use crate::state::open_requests::{OfSession, OpenRequest};
 
 /// The status in the log of a request that got no answer.
@@ -221,7 +221,7 @@ impl Context {
     }
 
     /// What became of it at the server that it was sent to: each time it was sent counts once.
-    pub(crate) fn came_to(&mut self, result: &'static str) {
+    pub(crate) fn came_to(&mut self, result: UpstreamResult) {
         if let Some(server) = self.sent.take() {
             server.count(&self.gate.metrics, result);
         }
@@ -229,7 +229,8 @@ impl Context {
 
     /// It is over, and its upstream is not to blame. `is_whole`: nothing of the answer is missing.
     pub(crate) fn count_sent(&mut self, is_whole: bool) {
-        self.came_to(if is_whole || self.upstream_answered { "ok" } else { "abandoned" });
+        let answered = is_whole || self.upstream_answered;
+        self.came_to(if answered { UpstreamResult::Ok } else { UpstreamResult::Abandoned });
     }
 
     /// Of a request that was ended from outside pingora tells nobody.
