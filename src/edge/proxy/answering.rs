@@ -14,14 +14,11 @@ use crate::flows::{Gate, open_requests};
 
 /// Its head is here, and it is no interim one.
 pub(super) fn note_head(gate: &Arc<Gate>, context: &mut Context, answer: &ResponseHeader) {
-    if !context.upstream_answered
-        && let Some(server) = &context.server
-    {
-        context.upstream_answered = true;
-        if let Some(inflow) = &context.inflow {
-            inflow.answer_begins(|| headers::ends_with_head(answer, &context.method));
+    if !context.answer.has_begun() {
+        if let Some(inflow) = &context.downstream.inflow {
+            inflow.answer_begins(|| headers::ends_with_head(answer, &context.downstream.method));
         }
-        if let Some(upstream) = &context.upstream {
+        if let (Some(upstream), Some(server)) = (&context.sending.upstream, &context.sending.server) {
             upstream.reached(server);
         }
     }
@@ -30,7 +27,7 @@ pub(super) fn note_head(gate: &Arc<Gate>, context: &mut Context, answer: &Respon
     {
         open_requests::mark_lasting(gate, open, permit);
     }
-    context.status = Some(answer.status);
+    context.answer.status = Some(answer.status);
 }
 
 /// What an answer says where a session let somebody in, or could have: that it is theirs alone, and their

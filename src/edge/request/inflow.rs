@@ -289,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    /// So a request of HTTP/1.1 without a body does without one: see where `context.inflow` is asked.
+    /// So a request of HTTP/1.1 without a body does without one: see where `Downstream::inflow` is asked.
     #[tokio::test]
     async fn one_of_no_body_answers_as_none_does() {
         let inflow = Inflow::new(Patience::default(), Instant::now());

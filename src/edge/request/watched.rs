@@ -66,7 +66,7 @@ impl Watch {
 
     /// Trailers follow the body (RFC 9113 section 8.1). pingora takes them for more of it, which it goes on
     /// asking for: it sends the end twice to a server of HTTP/2, and then looks at the client no more.
-    pub(crate) fn body_has_ended(&mut self, session: &mut Session) {
+    pub(crate) fn end_body(&mut self, session: &mut Session) {
         self.body_has_ended = true;
         self.take_off(session);
         self.put_on(session);
