@@ -16,7 +16,7 @@ use crate::flows::{Gate, open_requests};
 pub(super) fn note_head(gate: &Arc<Gate>, context: &mut Context, answer: &ResponseHeader) {
     if !context.answer.has_begun() {
         if let Some(inflow) = &context.downstream.inflow {
-            inflow.answer_begins(|| headers::ends_with_head(answer, &context.downstream.method));
+            inflow.begin_answer(|| headers::ends_with_head(answer, &context.downstream.method));
         }
         if let (Some(upstream), Some(server)) = (&context.sending.upstream, &context.sending.server) {
             upstream.reached(server);

@@ -37,7 +37,7 @@ impl Drop for Context {
         self.note_if_ended();
         self.gate.metrics.in_flight().dec();
         if let Some(connection) = &self.downstream.connection {
-            connection.request_ended();
+            connection.end_request();
         }
     }
 }

@@ -82,12 +82,12 @@ pub(crate) struct Proxy {
     pub(crate) unrouted: RouteName,
 }
 
-/// Where a request that was not refused goes on.
-enum Way {
+/// Where a request goes that was not refused.
+enum Destination {
     Upstream,
-    Own(Target),
-    /// It ends here.
-    Answered(Answer),
+    OwnEndpoint(Target),
+    /// Back, with this answer.
+    Client(Answer),
 }
 
 impl Proxy {
@@ -117,7 +117,7 @@ impl Proxy {
     }
 
     /// The whole judgement of a request's head.
-    async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Way, Denial> {
+    async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Destination, Denial> {
         let live = context.live().clone();
         let limits = &live.settings.limits;
         request_head::complete(session.req_header_mut())?;
@@ -138,7 +138,7 @@ impl Proxy {
         let target = admit::read_target(&live, &head)?;
         if context.downstream.redirects_to_https() {
             context.log.outcome = RequestOutcome::Redirected;
-            return Ok(Way::Answered(Answer::permanent_redirect(&target.under_https(&live, &head))));
+            return Ok(Destination::Client(Answer::permanent_redirect(&target.under_https(&live, &head))));
         }
         if let Some(preflight) =
             cors::preflight(&request.method, &request.headers).filter(|_| may_be_preflight)
@@ -147,7 +147,7 @@ impl Proxy {
             return self.judge_preflight(&head, target, &preflight, context);
         }
         if target.own.is_some() {
-            return Ok(Way::Own(target));
+            return Ok(Destination::OwnEndpoint(target));
         }
         let now = self.gate.clock.now();
         match admit::admit(&self.gate, &live, &head, target, now).await {
@@ -171,7 +171,7 @@ impl Proxy {
             context.give_up_permit();
             return Err(too_large);
         }
-        Ok(Way::Upstream)
+        Ok(Destination::Upstream)
     }
 
     /// A preflight is answered here, or goes to the upstream that speaks CORS itself.
@@ -181,19 +181,19 @@ impl Proxy {
         target: Target,
         preflight: &Preflight,
         context: &mut Context,
-    ) -> Result<Way, Denial> {
+    ) -> Result<Destination, Denial> {
         let is_for_pages = |own: &OwnEndpoint| !own.methods_for_pages().is_empty();
         context.endpoint = target.own.filter(is_for_pages).and_then(OwnEndpoint::label);
         match answer_preflight(context.live(), head, target, preflight) {
             Ok(Answered::ByUpstream(permit)) => {
                 context.permit = Some(*permit);
-                Ok(Way::Upstream)
+                Ok(Destination::Upstream)
             }
             Ok(Answered::Here { headers, route }) => {
                 context.keep(route, None);
                 context.log.outcome = RequestOutcome::Preflight;
                 let answer = Answer::preflight(headers);
-                Ok(Way::Answered(if context.endpoint.is_some() { answer.no_store() } else { answer }))
+                Ok(Destination::Client(if context.endpoint.is_some() { answer.no_store() } else { answer }))
             }
             Err(refusal) => {
                 context.keep(refusal.route, None);
@@ -240,7 +240,7 @@ impl ProxyHttp for Proxy {
         let downstream = &mut context.downstream;
         downstream.connection = Connection::of(session.digest());
         if let Some(connection) = &downstream.connection {
-            connection.request_begins();
+            connection.begin_request();
         }
         downstream.upgrades = request_head::may_upgrade(session.req_header());
         set_timeouts(session, self.drain.has_begun(), downstream.upgrades, &patience);
@@ -251,9 +251,9 @@ impl ProxyHttp for Proxy {
         downstream.is_http2 = session.is_http2();
         context.downstream.who = Some(self.identify(session, context));
         match self.judge(session, context).await {
-            Ok(Way::Upstream) => return Ok(false),
-            Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
-            Ok(Way::Answered(answer)) => {
+            Ok(Destination::Upstream) => return Ok(false),
+            Ok(Destination::OwnEndpoint(target)) => self.answer_own(session, context, &target).await?,
+            Ok(Destination::Client(answer)) => {
                 respond::send(session, answer, context.downstream.request_id()).await?
             }
             Err(denial) => self.refuse(session, context, &denial).await?,
@@ -332,7 +332,7 @@ impl ProxyHttp for Proxy {
             return Err(context.fail(Denial::BodyTooSlow).into_down());
         }
         if end_of_stream {
-            pipelining::body_is_complete(downstream.connection.as_deref(), downstream.upgrades);
+            pipelining::complete_body(downstream.connection.as_deref(), downstream.upgrades);
         }
         downstream.body_bytes = downstream.body_bytes.saturating_add(length as u64);
         if let Err(too_large) = context.check_body(context.downstream.body_bytes) {
@@ -409,7 +409,7 @@ impl ProxyHttp for Proxy {
         answer.bytes = answer.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
         answer.is_whole |= end_of_stream;
         if let Some(inflow) = context.downstream.inflow.as_ref().filter(|_| end_of_stream) {
-            inflow.answer_ended();
+            inflow.end_answer();
         }
         Ok(None)
     }
