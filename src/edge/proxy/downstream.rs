@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{Method, Version};
+use http::{HeaderMap, Method, Version};
+use ipnet::IpNet;
 
+use crate::core::forwarded::{self, Told};
 use crate::edge::answers::headers::Identification;
 use crate::edge::connection::connections::Connection;
 use crate::edge::connection::door::Door;
@@ -29,10 +31,27 @@ pub(crate) struct Downstream {
 
 impl Downstream {
     /// How the client came.
-    pub(in crate::edge) fn scheme(&self) -> &'static str {
+    fn scheme(&self) -> &'static str {
         match self.connection.as_ref().map(|connection| connection.door()) {
             Some(Door::Tls(_)) => "https",
             _ => "http",
+        }
+    }
+
+    /// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say
+    /// otherwise. `host`: what it asked for.
+    pub(in crate::edge) fn told(
+        &self,
+        who: &Identification,
+        received: &HeaderMap,
+        host: &str,
+        trusted: &[IpNet],
+    ) -> Arc<Told> {
+        match &self.connection {
+            Some(connection) if !forwarded::is_trusted(who.peer, trusted) => {
+                connection.recurring.told(who.peer, host, self.scheme())
+            }
+            _ => Arc::new(Told::of(who.peer, received, trusted, host, self.scheme())),
         }
     }
 

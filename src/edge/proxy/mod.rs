@@ -47,7 +47,7 @@ use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::Denial;
-use crate::core::forwarded::{self, Told};
+use crate::core::forwarded;
 use crate::core::ids::RouteName;
 use crate::core::request::RequestHead;
 use crate::edge::answers::answer::Answer;
@@ -210,18 +210,6 @@ impl Proxy {
     }
 }
 
-/// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say
-/// otherwise.
-fn told(context: &Context, who: &Identification, received: &HeaderMap, host: &str) -> Arc<Told> {
-    let (trusted, scheme) = (&context.live().settings.trusted_proxies, context.downstream.scheme());
-    match &context.downstream.connection {
-        Some(connection) if !forwarded::is_trusted(who.peer, trusted) => {
-            connection.recurring.told(who.peer, host, scheme)
-        }
-        _ => Arc::new(Told::of(who.peer, received, trusted, host, scheme)),
-    }
-}
-
 #[async_trait]
 impl ProxyHttp for Proxy {
     /// Apart: pingora's future, which an idle connection has too, would have room for two of them.
@@ -288,13 +276,14 @@ impl ProxyHttp for Proxy {
             SentHost::Client if !asked_for.is_empty() => HeaderValue::from_str(&asked_for).ok(),
             _ => None,
         };
-        let forwarded = told(context, who, &session.req_header().headers, &asked_for);
+        let (received, trusted) = (&session.req_header().headers, &context.live().settings.trusted_proxies);
+        let forwarded = context.downstream.told(who, received, &asked_for, trusted);
         let plan = Outgoing {
             live: context.live(),
             reserved: &context.serving.reserved,
             permit,
             who,
-            received: &session.req_header().headers,
+            received,
             upgrades: context.downstream.upgrades,
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
