@@ -42,7 +42,7 @@
 //! | status and words of a refusal | `core/denial/`; which one an error of pingora's is: `edge/errors.rs`; how it looks: `edge/answers/respond.rs`, `edge/answers/pages.rs` |
 //! | what counts against an address | `core/brake.rs`, `core/allowance.rs`, `flows/brake.rs` |
 //! | who may read an answer, and what pages may send | `core/cors.rs`, `flows/answer_preflight.rs`, read in `config/cors.rs` |
-//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/headers.rs` |
+//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/request_headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
 //! | which paths are Tollgate's own | `core/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints/mod.rs`, and what each answers in a file beside it |
 //! | the steps from request to permit | `flows/admit.rs` |

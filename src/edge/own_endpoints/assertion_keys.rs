@@ -6,8 +6,8 @@ use pingora::http::RequestHeader;
 
 use crate::core::denial::Denial;
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
 use crate::edge::answers::pages::Pages;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::flows::own_endpoint::OwnEndpoint;

@@ -9,7 +9,7 @@ use http::StatusCode;
 use pingora::proxy::Session;
 
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::{EndpointReply, Readers};
 use crate::edge::request::body;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Version};
 use ipnet::IpNet;
 
 use crate::core::forwarded::{self, Told};
-use crate::edge::answers::headers::Identification;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::connection::connections::Connection;
 use crate::edge::connection::door::Door;
 use crate::edge::request::inflow::{Inflow, LetIn};

@@ -51,8 +51,9 @@ use crate::core::forwarded;
 use crate::core::ids::RouteName;
 use crate::core::request::RequestHead;
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::{self, Identification, Outgoing};
+use crate::edge::answers::request_headers::{self, Identification, Outgoing};
 use crate::edge::answers::respond;
+use crate::edge::answers::response_headers;
 use crate::edge::answers::trailers;
 use crate::edge::connection::connections::Connection;
 use crate::edge::connection::lingering;
@@ -288,7 +289,7 @@ impl ProxyHttp for Proxy {
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
         };
-        headers::to_upstream(request, &plan)?;
+        request_headers::to_upstream(request, &plan)?;
         context.sending.sent_to = Some(server.clone());
         Ok(())
     }
@@ -341,7 +342,7 @@ impl ProxyHttp for Proxy {
     ) -> pingora::Result<()> {
         context.sending.stop_watching(session);
         let wish = context.downstream.upgrades.then(|| &session.req_header().headers);
-        if !headers::has_one_reading(answer, wish) {
+        if !response_headers::has_one_reading(answer, wish) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if is_final(answer.status) {
@@ -352,24 +353,25 @@ impl ProxyHttp for Proxy {
         {
             switch.made();
         }
-        let (mut parts, reason) = headers::take(answer);
+        let (mut parts, reason) = response_headers::take(answer);
         if session.req_header().version == Version::HTTP_10
             && is_final(parts.status)
-            && headers::without_chunks(&mut parts, &session.req_header().method)
+            && response_headers::without_chunks(&mut parts, &session.req_header().method)
         {
             session.set_keepalive(None);
         }
-        headers::choose_subprotocol(&mut parts, &session.req_header().headers);
+        response_headers::choose_subprotocol(&mut parts, &session.req_header().headers);
         self.end_connection_if_draining(session);
         pipelining::before_answer(session, context.downstream.connection.as_deref());
-        let planted = headers::to_client(&mut parts, context.live(), context.downstream.request_id())?;
+        let planted =
+            response_headers::to_client(&mut parts, context.live(), context.downstream.request_id())?;
         if is_final(parts.status) {
             answering::add_session_headers(context, &mut parts).await;
         }
         if let Some(route) = context.route() {
-            headers::share(&mut parts, route, &session.req_header().headers);
+            response_headers::share(&mut parts, route, &session.req_header().headers);
         }
-        headers::give_back(answer, parts, reason.as_deref())?;
+        response_headers::give_back(answer, parts, reason.as_deref())?;
         if let (1.., Some(server)) = (planted, &context.sending.server) {
             self.gate.metrics.planted_cookies(&server.upstream, planted);
         }
@@ -440,9 +442,9 @@ impl ProxyHttp for Proxy {
         session.set_keepalive(None);
         if let Some(answer) = session.response_written().filter(|answer| is_final(answer.status)) {
             // The last piece may have come from the upstream and still be on its way to a slow client.
-            let is_whole = context.answer.is_whole && headers::says_where_it_ends(answer);
+            let is_whole = context.answer.is_whole && response_headers::says_where_it_ends(answer);
             context.answer.broke_off =
-                !is_whole && !headers::ends_with_head(answer, &context.downstream.method);
+                !is_whole && !response_headers::ends_with_head(answer, &context.downstream.method);
             self.note(context, &denial);
         } else if self.refuse(session, context, &denial).await.is_err() {
             context.note_client_gone();
