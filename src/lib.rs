@@ -39,10 +39,10 @@
 //! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
 //! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
 //! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
-//! | status and words of a refusal | `core/denial/`; how it looks: `edge/answers/respond.rs`, `edge/answers/pages.rs` |
+//! | status and words of a refusal | `core/denial/`; which one an error of pingora's is: `edge/errors.rs`; how it looks: `edge/answers/respond.rs`, `edge/answers/pages.rs` |
 //! | what counts against an address | `core/brake.rs`, `core/allowance.rs`, `flows/brake.rs` |
 //! | who may read an answer, and what pages may send | `core/cors.rs`, `flows/answer_preflight.rs`, read in `config/cors.rs` |
-//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/headers.rs` |
+//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/request_headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
 //! | which paths are Tollgate's own | `core/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints/mod.rs`, and what each answers in a file beside it |
 //! | the steps from request to permit | `flows/admit.rs` |
@@ -70,7 +70,7 @@
 //! | what is said of a certificate that ends | `config/validity.rs` |
 //! | what a reload can follow | `app/reload.rs`, `edge/proxy/serving.rs` |
 //! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
-//! | a line of the access log | `edge/proxy/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
+//! | a line of the access log | `edge/proxy/access_log.rs`, left by `edge/proxy/finish.rs`; its `outcome` `state/metrics/request_outcome.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
 //! | which messages are written at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/connection/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
 //! | a slow head, an idle connection | `edge/connection/connection_guard.rs` |

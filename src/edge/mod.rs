@@ -8,12 +8,14 @@
 //! - `answers`: what goes back: headers, refusals, pages
 //! - `own_endpoints`: which of Tollgate's own endpoints a request goes to, and each of them on the wire
 //! - `admin`: what operators ask at the admin listener
-//! - `drain`: whether the gateway is on its way out
+//! - `errors`: what errors of pingora's come to for the client; `drain`: whether the gateway is on its way
+//!   out
 
 mod admin;
 mod answers;
 mod connection;
 mod drain;
+mod errors;
 mod own_endpoints;
 mod proxy;
 mod request;

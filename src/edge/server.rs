@@ -42,7 +42,7 @@ use crate::edge::upstreams::Prober;
 use crate::edge::upstreams::authorities;
 use crate::flows::Gate;
 use crate::state::live::Live;
-use crate::state::metrics::Metrics;
+use crate::state::metrics::{ListenerKind, Metrics};
 
 /// How long connections without a request stay open once another process has taken over the sockets. Who asks
 /// more often than that learns from an answer that the connection ends.
@@ -124,8 +124,9 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         but_for: settings.trusted_proxies.clone(),
     };
     let public_connections =
-        Connections::new(gate.metrics.connections("public"), most.public, most_of_one.clone());
-    let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin, most_of_one);
+        Connections::new(gate.metrics.connections(ListenerKind::Public), most.public, most_of_one.clone());
+    let admin_connections =
+        Connections::new(gate.metrics.connections(ListenerKind::Admin), most.admin, most_of_one);
     let bounds = Bounds {
         patience: settings.patience.header,
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),

@@ -9,6 +9,7 @@ use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::session::grant::{FamilyId, Grant};
 use crate::flows::family::session_cookie;
+use crate::state::metrics::RequestOutcome;
 
 /// What `/oauth/token` answers. Everything of it may be shown to the caller; the log gets names and labels.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub struct OAuthAnswer {
     pub subject: Option<String>,
     /// The session that it concerns, by the name under which it can be revoked.
     pub family: Option<FamilyId>,
-    /// For the access log: an `ExchangeOutcome` label, or `signed_in`, `signed_out`.
-    pub outcome: &'static str,
+    /// For the access log.
+    pub outcome: RequestOutcome,
 }
 
 /// A refusal of `/oauth/token`.

@@ -34,7 +34,7 @@ use crate::flows::oauth_answer::OAuthAnswer;
 use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::{Gate, brake};
 use crate::state::live::Live;
-use crate::state::metrics::ExchangeOutcome;
+use crate::state::metrics::{ExchangeOutcome, RequestOutcome};
 
 /// Passes a request on.
 ///
@@ -157,13 +157,13 @@ fn patience(live: &Live, client: &NativeClient, refreshes: bool) -> Duration {
 }
 
 /// A refresh counts among the exchanges; every other grant begins something, and counts among the sign-ins.
-/// A device that asks whether its user is done yet counts nowhere. Returns the label for the log.
+/// A device that asks whether its user is done yet counts nowhere. Returns what the log says.
 fn count(
     gate: &Gate,
     client: &NativeClient,
     parameters: &Parameters,
     result: &Result<Answered, Denial>,
-) -> &'static str {
+) -> RequestOutcome {
     if parameters.get("grant_type") == Some(GrantType::RefreshToken.name()) {
         let outcome = match result {
             Ok(_) => ExchangeOutcome::Rotated,
@@ -176,11 +176,11 @@ fn count(
             Err(_) => ExchangeOutcome::Refused,
         };
         gate.metrics.exchanged(&client.name, outcome);
-        return outcome.label();
+        return RequestOutcome::Exchanged(outcome);
     }
     let waits = |error: &str| matches!(error, "authorization_pending" | "slow_down");
     if !matches!(result, Err(Denial::FromAuthorizationServer(said)) if waits(&said.error)) {
         gate.metrics.signed_in(&client.name, result.is_ok());
     }
-    "signed_in"
+    RequestOutcome::SignedIn
 }

@@ -1,13 +1,15 @@
 //! What operators see at `/metrics`: every series that Tollgate has, with typed labels, so that a
 //! label outside its closed set cannot be written.
 //!
-//! - `labels`: the closed sets; `beginning`: which series begin at 0
+//! - `labels`: the closed sets; `request_outcome`: what became of a request, in the access log too
+//! - `beginning`: which series begin at 0
 //! - `at_hand`: what every request counts, without a look-up; `servers`: what is counted of each server of an
 //!   upstream
 
 mod at_hand;
 mod beginning;
 mod labels;
+mod request_outcome;
 mod servers;
 
 use std::sync::{Arc, Mutex};
@@ -29,7 +31,10 @@ use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
 pub use at_hand::RouteCounts;
 use beginning::Gone;
-pub use labels::{ExchangeOutcome, IntrospectionResult, Log, ServerEndpoint, SignalResult};
+pub use labels::{
+    ExchangeOutcome, IntrospectionResult, ListenerKind, Log, ServerEndpoint, SignalResult, UpstreamResult,
+};
+pub use request_outcome::{Reason, RequestOutcome};
 
 /// All series of one process. A clone writes to the same series.
 #[derive(Clone, Debug)]
@@ -300,14 +305,12 @@ impl Metrics {
         self.signals.with_label_values(&[signal.as_str(), event.name(), result.label()]).inc();
     }
 
-    /// `reason` is a [`crate::core::denial::Facts::label`].
-    pub fn denied(&self, route: &RouteName, reason: &'static str) {
-        self.denials.with_label_values(&[route.as_str(), reason]).inc();
+    pub fn denied(&self, route: &RouteName, reason: Reason) {
+        self.denials.with_label_values(&[route.as_str(), reason.label()]).inc();
     }
 
-    /// `reason` is a [`crate::core::denial::Facts::label`].
-    pub fn would_be_denied(&self, route: &RouteName, reason: &'static str) {
-        self.report_only_denials.with_label_values(&[route.as_str(), reason]).inc();
+    pub fn would_be_denied(&self, route: &RouteName, reason: Reason) {
+        self.report_only_denials.with_label_values(&[route.as_str(), reason.label()]).inc();
     }
 
     pub fn exchanged(&self, client: &ClientName, outcome: ExchangeOutcome) {
@@ -418,9 +421,8 @@ impl Metrics {
         }
     }
 
-    /// `listener`: `public` or `admin`.
-    pub fn connections(&self, listener: &'static str) -> IntGauge {
-        self.connections.with_label_values(&[listener])
+    pub fn connections(&self, listener: ListenerKind) -> IntGauge {
+        self.connections.with_label_values(&[listener.label()])
     }
 
     /// Requests not yet answered: what a drain waits for.

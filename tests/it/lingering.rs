@@ -9,6 +9,7 @@ use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::config::settings::Settings;
+use tollgate::state::metrics::ListenerKind;
 
 use crate::http2_upstreams::playing;
 use crate::support::address::Address;
@@ -285,7 +286,7 @@ async fn what_lingers_takes_a_place_until_its_client_closes() {
     let nobody = Address::reserve();
     let limited = format!("limits: {{ connections: 1 }}\n{}", routes(&nobody.url()));
     let gateway = Gateway::adjusted(&limited, lingers_long).await;
-    let open = gateway.app.gate.metrics.connections("public");
+    let open = gateway.app.gate.metrics.connections(ListenerKind::Public);
     let wire = stays(&gateway).await;
     assert_eq!(open.get(), 1);
     assert!(gateway.connect().await.is_closed().await, "a second has no place");
@@ -298,7 +299,7 @@ async fn what_lingers_is_bounded_in_time_and_in_bytes_and_ends_before_a_stop() {
     let nobody = Address::reserve();
     let gateway =
         Gateway::adjusted(&routes(&nobody.url()), |settings| settings.patience.linger = SHORT).await;
-    let open = gateway.app.gate.metrics.connections("public");
+    let open = gateway.app.gate.metrics.connections(ListenerKind::Public);
     let wire = stays(&gateway).await;
     eventually("the end of the patience", || open.get() == 0).await;
     let another = stays(&gateway).await;
@@ -306,7 +307,7 @@ async fn what_lingers_is_bounded_in_time_and_in_bytes_and_ends_before_a_stop() {
     drop((wire, another));
 
     let gateway = Gateway::adjusted(&routes(&nobody.url()), lingers_long).await;
-    let open = gateway.app.gate.metrics.connections("public");
+    let open = gateway.app.gate.metrics.connections(ListenerKind::Public);
     let mut wire = stays(&gateway).await;
     // The kernel's buffers take some, and no more once nobody reads.
     let much = vec![b'x'; 1 << 20];

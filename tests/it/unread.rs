@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tollgate::state::metrics::ListenerKind;
 
 use crate::support::client::{Client, HOST, Wire, request};
 use crate::support::eventually;
@@ -41,7 +42,7 @@ async fn verbose() -> (SocketAddr, Arc<AtomicUsize>) {
 /// Asks again and again, and never reads, until the gateway closes.
 async fn asks_and_reads_nothing(gateway: &Gateway, asked: &AtomicUsize, mut client: impl Wire) {
     let metrics = &gateway.app.gate.metrics;
-    let open = metrics.connections("public");
+    let open = metrics.connections(ListenerKind::Public);
     let before = asked.load(Ordering::SeqCst);
     eventually("the connection", || open.get() == 1).await;
     // Four megabytes are more than a socket may hold at either end.

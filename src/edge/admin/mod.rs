@@ -276,7 +276,7 @@ struct Answering(Option<Arc<Connection>>);
 impl Drop for Answering {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
-            connection.request_ended();
+            connection.end_request();
         }
     }
 }
@@ -286,7 +286,7 @@ impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let connection = Connection::of(session.digest());
         if let Some(connection) = &connection {
-            connection.request_begins();
+            connection.begin_request();
         }
         let _answering = Answering(connection.clone());
         // pingora would keep every connection; nobody needs that here.
@@ -317,7 +317,7 @@ impl ServeHttp for Admin {
             }
         };
         if let Some(connection) = connection.filter(|_| !session.is_body_done()) {
-            connection.leaves_unread();
+            connection.mark_lingering();
         }
         if bodiless {
             answer.body_mut().clear();

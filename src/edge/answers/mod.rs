@@ -2,10 +2,12 @@
 //!
 //! - `answer`: Tollgate's own answers; `respond`: how a refusal becomes one, and how it is written
 //! - `pages`: what a person sees of a refusal
-//! - `headers`: what the upstream gets, what of its answer the client gets; `trailers`: what of its trailers
+//! - `request_headers`: what the upstream gets
+//! - `response_headers`: what of its answer the client gets; `trailers`: what of its trailers
 
 pub(crate) mod answer;
-pub(crate) mod headers;
 pub(crate) mod pages;
+pub(crate) mod request_headers;
 pub(crate) mod respond;
+pub(crate) mod response_headers;
 pub(crate) mod trailers;

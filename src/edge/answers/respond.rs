@@ -215,6 +215,7 @@ pub(crate) async fn send(session: &mut Session, answer: Answer, request_id: &str
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use serde_json::Value;
 
     use super::*;

@@ -102,7 +102,7 @@ impl Guarded {
         of_all: bool,
     ) -> Poll<io::Result<T>> {
         let (io, counting) = (&self.io, self.bounds.counting);
-        self.unread.judge(cx, written, of_all, || counting?.of(io.id()))
+        self.unread.observe_write(cx, written, of_all, || counting?.of(io.id()))
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -409,10 +409,10 @@ mod tests {
         let (mut guarded, mut client, _) = pair().await;
         client.write_all(&[b'x'; 1000]).await.unwrap();
         guarded.read_exact(&mut [0; 1000]).await.unwrap();
-        guarded.place.0.request_begins();
+        guarded.place.0.begin_request();
         client.write_all(&[b'x'; 2000]).await.unwrap();
         guarded.read_exact(&mut [0; 2000]).await.unwrap();
-        guarded.place.0.request_ended();
+        guarded.place.0.end_request();
         client.write_all(&[b'x'; 1001]).await.unwrap();
         assert_eq!(end(&mut guarded).await, io::ErrorKind::InvalidData);
     }
@@ -421,11 +421,11 @@ mod tests {
     async fn whoever_speaks_before_the_answer_still_gets_it_and_then_the_end() {
         let (mut guarded, mut client, _) = pair().await;
         let connection = guarded.place.0.clone();
-        connection.request_begins();
+        connection.begin_request();
         client.write_all(b"body").await.unwrap();
         guarded.read_exact(&mut [0; 4]).await.unwrap();
         assert!(!connection.hears_early());
-        connection.request_is_complete();
+        connection.complete_request();
         client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         guarded.read_exact(&mut [0; 1]).await.unwrap();
         assert!(connection.hears_early());
@@ -446,7 +446,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_lingers_once() {
         let (mut guarded, client, _) = pair().await;
-        guarded.place.0.leaves_unread();
+        guarded.place.0.mark_lingering();
         tokio::time::pause();
         let began = Instant::now();
         AsyncWriteExt::shutdown(&mut guarded).await.unwrap();
@@ -492,8 +492,8 @@ mod tests {
         let (mut guarded, mut client, all) = pair().await;
         client.write_all(H2_PREFACE).await.unwrap();
         guarded.try_peek(&mut [0; 24]).await.unwrap();
-        guarded.place.0.request_begins();
-        guarded.place.0.request_ended();
+        guarded.place.0.begin_request();
+        guarded.place.0.end_request();
         client.write_all(b"ping").await.unwrap();
         guarded.read_exact(&mut [0; 28]).await.unwrap();
         assert_eq!(all.awaited(), 0);
@@ -511,8 +511,8 @@ mod tests {
         guarded.read_exact(&mut [0; 1]).await.unwrap();
         tokio::time::pause();
         assert!(is_open_after(BOUNDS.patience / 2, &mut guarded).await);
-        connection.request_begins();
-        connection.request_ended();
+        connection.begin_request();
+        connection.end_request();
         let began = Instant::now();
         assert_eq!(end(&mut guarded).await, io::ErrorKind::TimedOut);
         assert!((BOUNDS.between..BOUNDS.between * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
@@ -523,11 +523,11 @@ mod tests {
     async fn a_request_in_progress_has_no_deadline_and_an_idle_connection_a_later_one_than_a_header() {
         let (mut guarded, mut client, all) = pair().await;
         let connection = guarded.place.0.clone();
-        connection.request_begins();
+        connection.begin_request();
         assert_eq!(all.awaited(), 0);
         tokio::time::pause();
         assert!(is_open_after(BOUNDS.between * 3, &mut guarded).await);
-        connection.request_ended();
+        connection.end_request();
         assert!(is_open_after(BOUNDS.patience * 3, &mut guarded).await);
         tokio::time::resume();
         client.write_all(b"G").await.unwrap();

@@ -106,13 +106,13 @@ impl Connection {
         digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Self>>().cloned()
     }
 
-    /// A request's header is complete.
-    pub(crate) fn request_begins(&self) {
+    /// Begins a request: its header is complete.
+    pub(crate) fn begin_request(&self) {
         self.enter(BUSY);
     }
 
-    /// All of it has come, and it is being answered.
-    pub(crate) fn request_is_complete(&self) {
+    /// Marks the request as complete: all of it has come, and it is being answered.
+    pub(crate) fn complete_request(&self) {
         self.enter(COMPLETE);
     }
 
@@ -126,8 +126,8 @@ impl Connection {
         self.all.cut_off.is_done()
     }
 
-    /// Some of the last request's body may still be on its way, and nobody reads it.
-    pub(crate) fn leaves_unread(&self) {
+    /// Marks that some of the last request's body may still be on its way, and that nobody reads it.
+    pub(crate) fn mark_lingering(&self) {
         self.lingers.store(true, Ordering::Release);
     }
 
@@ -137,8 +137,8 @@ impl Connection {
         self.lingers.load(Ordering::Acquire) || self.hears_early()
     }
 
-    /// A request was answered.
-    pub(crate) fn request_ended(&self) {
+    /// Ends a request: it was answered.
+    pub(crate) fn end_request(&self) {
         self.enter(IDLE);
     }
 

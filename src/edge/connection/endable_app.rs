@@ -59,7 +59,7 @@ struct UntilEnded<'all> {
 impl UntilEnded<'_> {
     fn has_stopped(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(inflow) = self.place.as_ref().and_then(|place| place.let_in().take_body()) {
-            self.stops = Some(Box::pin(async move { inflow.stops().await }));
+            self.stops = Some(Box::pin(async move { inflow.until_stopped().await }));
         }
         self.stops.as_mut().is_some_and(|stops| stops.as_mut().poll(cx).is_ready())
     }
@@ -130,7 +130,7 @@ where
                 tokio::select! {
                     biased;
                     reusable = serving => reusable,
-                    () = inflow.stops() => None,
+                    () = inflow.until_stopped() => None,
                 }
             })
         } else {

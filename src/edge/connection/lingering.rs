@@ -33,7 +33,7 @@ pub(crate) async fn after_answer(session: &mut Session, connection: Option<&Conn
         return;
     }
     if has_unread {
-        connection.leaves_unread();
+        connection.mark_lingering();
     }
     session.shutdown().await;
 }

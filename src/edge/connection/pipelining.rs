@@ -16,14 +16,15 @@ use crate::edge::connection::connections::Connection;
 pub(crate) fn bear(session: &mut Session, connection: Option<&Connection>, upgrades: bool) {
     session.set_pipelining_enabled(!upgrades);
     if session.is_body_done() {
-        body_is_complete(connection, upgrades);
+        complete_body(connection, upgrades);
     }
 }
 
-/// What comes from here on is not of this request. Over HTTP/2 nothing ever does, on its stream.
-pub(crate) fn body_is_complete(connection: Option<&Connection>, upgrades: bool) {
+/// Marks the body as complete: what comes from here on is not of this request. Over HTTP/2 nothing ever
+/// does, on its stream.
+pub(crate) fn complete_body(connection: Option<&Connection>, upgrades: bool) {
     if let Some(connection) = connection.filter(|_| !upgrades) {
-        connection.request_is_complete();
+        connection.complete_request();
     }
 }
 

@@ -55,7 +55,7 @@ impl Unread {
 
     /// What a write came to, or its end when nothing was read for too long. `of_all`: of all that was written
     /// before. `confirmed`: how many bytes the client's side has, where that is known.
-    pub(crate) fn judge<T>(
+    pub(crate) fn observe_write<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
@@ -135,7 +135,7 @@ mod tests {
             looks.set(looks.get() + 1);
             confirmed(looks.get())
         };
-        let judged = poll_fn(|cx| unread.judge::<()>(cx, Poll::Pending, true, confirmed));
+        let judged = poll_fn(|cx| unread.observe_write::<()>(cx, Poll::Pending, true, confirmed));
         assert_eq!(judged.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         began.elapsed()
     }
@@ -151,9 +151,9 @@ mod tests {
         for confirmed in [Some(7), None] {
             let mut unread = Unread::new(PATIENCE);
             let judged = poll_fn(|cx| {
-                let written = unread.judge(cx, Poll::Ready(Ok(1)), false, || confirmed);
+                let written = unread.observe_write(cx, Poll::Ready(Ok(1)), false, || confirmed);
                 assert!(matches!(written, Poll::Ready(Ok(1))));
-                unread.judge::<()>(cx, Poll::Pending, true, || confirmed)
+                unread.observe_write::<()>(cx, Poll::Pending, true, || confirmed)
             });
             let ended = tokio::time::timeout(PATIENCE * 100, judged).await.unwrap();
             assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -189,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_wait_costs_no_timer() {
         let mut unread = Unread::new(PATIENCE);
-        poll_fn(|cx| unread.judge(cx, Poll::Ready(Ok(())), false, || Some(1))).await.unwrap();
+        poll_fn(|cx| unread.observe_write(cx, Poll::Ready(Ok(())), false, || Some(1))).await.unwrap();
         assert!(unread.waiting.is_none());
     }
 }

@@ -6,12 +6,13 @@ use pingora::http::RequestHeader;
 
 use crate::core::denial::Denial;
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
 use crate::edge::answers::pages::Pages;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 /// Whoever caches the keys for longer meets a new one late: publish it so long before it signs.
 const FRESH_FOR: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -24,7 +25,7 @@ pub(crate) fn answer(
     who: &Identification,
 ) -> EndpointReply {
     match keys(live, request) {
-        Ok(answer) => EndpointReply::done(answer, "ok"),
+        Ok(answer) => EndpointReply::done(answer, RequestOutcome::Ok),
         Err(denial) => {
             let form = Form::fit_for(request, pages);
             let answer = Answer::refusal(&denial, form, who.ids.request_id.as_str());

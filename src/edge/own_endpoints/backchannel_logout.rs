@@ -10,7 +10,7 @@ use http::StatusCode;
 use pingora::proxy::Session;
 
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::{EndpointReply, Readers};
 use crate::edge::request::body;
@@ -20,6 +20,7 @@ use crate::flows::Gate;
 use crate::flows::backchannel_logout::{SignedOut, backchannel_logout, body_limit};
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const TOO_LARGE: &str =
@@ -38,7 +39,11 @@ pub(crate) async fn answer(
     let reply = match signed_out(gate, live, session, who).await {
         Ok(SignedOut { client, subject }) => {
             let answer = Answer::json(StatusCode::OK, Bytes::new()).no_store();
-            EndpointReply { client, subject, ..EndpointReply::done(answer, "backchannel_logout") }
+            EndpointReply {
+                client,
+                subject,
+                ..EndpointReply::done(answer, RequestOutcome::BackchannelLogout)
+            }
         }
         Err(Unread::ClientGone(error)) => return Err(error),
         Err(Unread::Refused(denial)) => {

@@ -45,7 +45,7 @@ impl Proxy {
             return self.refuse(session, context, &Denial::NoRoute).await;
         };
         context.endpoint = endpoint.label();
-        let Some(who) = context.who.clone() else { return Err(context.fail(Denial::Internal)) };
+        let Some(who) = context.downstream.who.clone() else { return Err(context.fail(Denial::Internal)) };
         let reply = match endpoint {
             OwnEndpoint::Token => token_endpoint::answer(gate, live, session, target, &who).await?,
             OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout | OwnEndpoint::LogoutNext => {
@@ -88,15 +88,16 @@ impl Proxy {
         if let Some(denial) = &denial {
             self.note(context, denial);
         }
-        context.outcome = outcome;
+        context.log.outcome = outcome;
         context.keep_client(client.as_ref());
-        context.client = context.client.take().or(transmitter.map(|signal| signal.to_string()));
-        (context.subject, context.family) = (subject, family);
+        let log = &mut context.log;
+        log.client = log.client.take().or(transmitter.map(|signal| signal.to_string()));
+        (log.subject, log.family) = (subject, family);
         side.into_iter().for_each(|side| drop(context.keep_session(side)));
         self.end_connection_if_draining(session);
         match readers {
             Readers::ClientPages => reply(session, context, answer).await,
-            Readers::AsItSays => respond::send(session, answer, context.request_id()).await,
+            Readers::AsItSays => respond::send(session, answer, context.downstream.request_id()).await,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::core::ids::{ClientName, SignalName};
 use crate::core::session::grant::FamilyId;
 use crate::edge::answers::answer::Answer;
 use crate::flows::session::SessionSide;
+use crate::state::metrics::RequestOutcome;
 
 /// What became of a request to one of Tollgate's own endpoints.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub(crate) struct EndpointReply {
     /// Where the answer is a refusal: which.
     pub(crate) denial: Option<Denial>,
     // For the log.
-    pub(crate) outcome: &'static str,
+    pub(crate) outcome: RequestOutcome,
     pub(crate) client: Option<ClientName>,
     /// Who sent a signal, in the place of a client.
     pub(crate) transmitter: Option<SignalName>,
@@ -35,7 +36,7 @@ pub(crate) enum Readers {
 
 impl EndpointReply {
     /// What was asked for was done.
-    pub(crate) const fn done(answer: Answer, outcome: &'static str) -> Self {
+    pub(crate) const fn done(answer: Answer, outcome: RequestOutcome) -> Self {
         Self {
             answer,
             readers: Readers::ClientPages,
@@ -50,7 +51,7 @@ impl EndpointReply {
     }
 
     pub(crate) fn refused(answer: Answer, denial: Denial) -> Self {
-        let outcome = denial.facts().label;
+        let outcome = RequestOutcome::from(&denial);
         Self { denial: Some(denial), ..Self::done(answer, outcome) }
     }
 }

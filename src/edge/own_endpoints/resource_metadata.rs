@@ -6,7 +6,7 @@ use pingora::http::RequestHeader;
 
 use crate::core::denial::Denial;
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::{EndpointReply, Readers};
 use crate::edge::request::request_head;
@@ -14,6 +14,7 @@ use crate::flows::admit::Target;
 use crate::flows::describe_resource::describe_resource;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 /// A changed configuration is seen by everybody after that long.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -27,7 +28,7 @@ pub(crate) fn answer(
     who: &Identification,
 ) -> EndpointReply {
     let mut reply = match found(live, request, target) {
-        Ok(answer) => EndpointReply::done(answer, "ok"),
+        Ok(answer) => EndpointReply::done(answer, RequestOutcome::Ok),
         Err(denial) => {
             let answer = Answer::refusal(&denial, Form::Problem, who.ids.request_id.as_str());
             EndpointReply::refused(answer, denial)

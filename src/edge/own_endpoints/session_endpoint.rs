@@ -16,6 +16,7 @@ use crate::flows::admit::Target;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::session::who::{NobodySignedIn, SignedIn, who};
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 /// Answers a request to `/oauth/session`. `address`: the client's.
 pub(crate) async fn answer(
@@ -28,7 +29,11 @@ pub(crate) async fn answer(
     match asked(gate, live, session, target, address).await {
         Ok(SignedIn { body, client, side }) => {
             let answer = Answer::json(StatusCode::OK, body).no_store();
-            EndpointReply { client: Some(client), session: Some(side), ..EndpointReply::done(answer, "ok") }
+            EndpointReply {
+                client: Some(client),
+                session: Some(side),
+                ..EndpointReply::done(answer, RequestOutcome::Ok)
+            }
         }
         Err(NobodySignedIn { denial, client, side }) => {
             let request = session.req_header();

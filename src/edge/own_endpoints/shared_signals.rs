@@ -9,7 +9,7 @@ use http::StatusCode;
 use pingora::proxy::Session;
 
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::{EndpointReply, Readers};
 use crate::edge::request::body;
@@ -19,6 +19,7 @@ use crate::flows::Gate;
 use crate::flows::hear_signal::{HeardSignal, body_limit, hear_signal};
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const TOO_LARGE: &str =
@@ -38,7 +39,11 @@ pub(crate) async fn answer(
         Ok(HeardSignal { signal, subject }) => {
             let answer = Answer::json(StatusCode::ACCEPTED, Bytes::new()).no_store();
             let transmitter = Some(signal);
-            EndpointReply { transmitter, subject, ..EndpointReply::done(answer, "shared_signal") }
+            EndpointReply {
+                transmitter,
+                subject,
+                ..EndpointReply::done(answer, RequestOutcome::SharedSignal)
+            }
         }
         Err(Unread::ClientGone(error)) => return Err(error),
         Err(Unread::Refused(denial)) => {

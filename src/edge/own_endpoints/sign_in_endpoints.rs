@@ -12,8 +12,8 @@ use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
 use crate::edge::answers::pages::Pages;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::own_endpoints::token_endpoint::refused;
@@ -27,6 +27,7 @@ use crate::flows::sign_in::{SignInRefusal, login};
 use crate::flows::sign_out::lead_on::{LedOn, lead_on};
 use crate::flows::sign_out::logout::{SignOutBy, SignedOut, log_out};
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 /// What every answer needs.
 #[derive(Clone, Copy)]
@@ -81,7 +82,7 @@ async fn begin(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<End
     for cookie in begun.set_cookies {
         answer.set(header::SET_COOKIE, cookie);
     }
-    Ok(done(answer, "sign_in_begun", begun.client))
+    Ok(done(answer, RequestOutcome::SignInBegun, begun.client))
 }
 
 async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<EndpointReply, SignInRefusal> {
@@ -89,7 +90,7 @@ async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Endpo
     match callback::callback(asked.gate, asked.live, head, path, asked.query()).await? {
         Arrived::Again { client } => {
             let to = format!("{path}?{}", asked.query().unwrap_or_default());
-            Ok(done(asked.pages.goes_on(&to), "sign_in_goes_on", client))
+            Ok(done(asked.pages.goes_on(&to), RequestOutcome::SignInGoesOn, client))
         }
         Arrived::SignedIn(signed_in) => {
             let mut answer = asked.pages.goes_on(&signed_in.goes_to);
@@ -97,12 +98,12 @@ async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Endpo
                 answer.set(header::SET_COOKIE, cookie);
             }
             let (subject, family) = (signed_in.whose.subject, Some(signed_in.whose.family));
-            Ok(EndpointReply { subject, family, ..done(answer, "signed_in", signed_in.client) })
+            Ok(EndpointReply { subject, family, ..done(answer, RequestOutcome::SignedIn, signed_in.client) })
         }
     }
 }
 
-fn done(answer: Answer, outcome: &'static str, client: ClientName) -> EndpointReply {
+fn done(answer: Answer, outcome: RequestOutcome, client: ClientName) -> EndpointReply {
     EndpointReply { client: Some(client), ..EndpointReply::done(answer, outcome) }
 }
 
@@ -130,7 +131,7 @@ async fn sign_out(asked: EndpointRequest<'_>) -> EndpointReply {
     for cookie in set_cookies {
         answer.set(header::SET_COOKIE, cookie);
     }
-    EndpointReply { subject, family, ..done(answer, "signed_out", client) }
+    EndpointReply { subject, family, ..done(answer, RequestOutcome::SignedOut, client) }
 }
 
 async fn go_on_signing_out(asked: EndpointRequest<'_>) -> EndpointReply {
@@ -146,7 +147,7 @@ async fn go_on_signing_out(asked: EndpointRequest<'_>) -> EndpointReply {
     if let Some(cookie) = set_cookie {
         answer.set(header::SET_COOKIE, cookie);
     }
-    done(answer, "sign_out_goes_on", client)
+    done(answer, RequestOutcome::SignOutGoesOn, client)
 }
 
 async fn led_on(asked: EndpointRequest<'_>) -> Result<LedOn, OAuthRefusal> {

@@ -12,7 +12,7 @@ use pingora::proxy::Session;
 use crate::core::denial::Denial;
 use crate::core::token::dpop::DPOP_NONCE;
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::Identification;
+use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::request::body;

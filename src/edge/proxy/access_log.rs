@@ -16,6 +16,7 @@ use crate::config::settings::{LogFormat, SubjectInLog};
 use crate::core::hex;
 use crate::core::session::grant::FamilyId;
 use crate::state::lines::Lines;
+use crate::state::metrics::{Reason, RequestOutcome};
 
 /// The longest path that is written whole, in bytes.
 const PATH: usize = 2 * 1024;
@@ -30,10 +31,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) path: &'a str,
     pub(crate) route: Option<&'a str>,
     pub(crate) status: u16,
-    /// `ok`, the label of a denial, how an exchange ended, or why the request was ended.
-    pub(crate) outcome: &'static str,
-    /// The label of the denial that the route only reports; the request went on as nobody's.
-    pub(crate) report_only: Option<&'static str>,
+    pub(crate) outcome: RequestOutcome,
+    /// Why the route would have refused it, which only reports; the request went on as nobody's.
+    pub(crate) report_only: Option<Reason>,
     /// The client at the authorization server, where one is known.
     pub(crate) client: Option<&'a str>,
     pub(crate) subject: Option<&'a str>,
@@ -94,8 +94,8 @@ fn line<'a>(entry: &Entry<'a>, subject: SubjectInLog) -> Line<'a> {
         path: shortened(entry.path),
         route: entry.route,
         status: entry.status,
-        outcome: entry.outcome,
-        report_only: entry.report_only,
+        outcome: entry.outcome.label(),
+        report_only: entry.report_only.map(Reason::label),
         client: entry.client,
         subject: entry.subject.and_then(|name| shown(name, subject)),
         family: entry.family.map(|family| family.to_string()),
@@ -201,6 +201,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::core::denial::Denial;
 
     fn entry(path: &str) -> Entry<'_> {
         Entry {
@@ -210,7 +211,7 @@ mod tests {
             path,
             route: Some("/api/*"),
             status: 200,
-            outcome: "ok",
+            outcome: RequestOutcome::Ok,
             report_only: None,
             client: Some("web-app"),
             subject: Some("alice"),
@@ -253,7 +254,7 @@ mod tests {
         let all = Entry {
             request_id: hostile,
             route: Some(hostile),
-            report_only: Some("scope_missing"),
+            report_only: Some(Reason::from(&Denial::NoCredential)),
             client: Some(hostile),
             subject: Some(hostile),
             family: Some(FamilyId::from_bytes([1; 16])),
@@ -266,7 +267,7 @@ mod tests {
         for name in ["request_id", "path", "route", "client", "subject", "upstream"] {
             assert_eq!(read[name], hostile, "{name}");
         }
-        assert_eq!(read["report_only"], "scope_missing");
+        assert_eq!(read["report_only"], "no_credential");
         assert_eq!(read["family"], FamilyId::from_bytes([1; 16]).to_string());
         assert_eq!(read.as_object().unwrap().len(), 15);
     }

@@ -4,7 +4,6 @@
 //! It must never send again what a server may have acted on.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Version;
@@ -12,15 +11,16 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use rustix::io::Errno;
-use tokio::time::Instant;
 
 use crate::config::settings::Timeouts;
 use crate::core::denial::Denial;
+use crate::edge::errors::denial_of_upstream;
 use crate::edge::proxy::context::Context;
-use crate::edge::proxy::turn::{Turn, denial};
+use crate::edge::proxy::downstream::Downstream;
+use crate::edge::proxy::sending::Sending;
 use crate::edge::request::watched::Watch;
-use crate::edge::upstreams::{Server, Upstream, allow_switch, over_http1, set_timeouts};
-use crate::state::metrics::Metrics;
+use crate::edge::upstreams::{allow_switch, over_http1, set_timeouts};
+use crate::state::metrics::{Metrics, UpstreamResult};
 
 /// What pingora waits for an upstream where `watched` knows better when it is silent.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,88 +34,73 @@ pub(crate) async fn peer(
     context: &mut Context,
     metrics: &Metrics,
 ) -> Result<Box<HttpPeer>, Denial> {
-    let route = context.permit.as_ref().ok_or(Denial::Internal)?.route();
+    let permit = context.permit.as_ref().ok_or(Denial::Internal)?;
+    let route = permit.route();
     let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
     let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
-    context.upstream = Some(upstream.clone());
+    let (downstream, sending) = (&mut context.downstream, &mut context.sending);
+    sending.upstream = Some(upstream.clone());
     // A body that is sent again is counted again.
-    context.body_bytes = 0;
+    downstream.body_bytes = 0;
+    let client = downstream.client_address();
     let mut peer = loop {
-        let server = server(context, &upstream).ok_or(Denial::UpstreamUnavailable)?;
-        context.server = Some(server.clone());
-        let failed = context.turn.as_ref().map(|turn| &turn.failed[..]).unwrap_or_default();
+        let chosen = sending.choose_server(&upstream, permit, client);
+        let server = chosen.ok_or(Denial::UpstreamUnavailable)?;
+        let failed = sending.turn.as_ref().map(|turn| &turn.failed[..]).unwrap_or_default();
         let unknown = match server.peer(failed, timeouts.connect).await {
             Ok(peer) => break peer,
             Err(unknown) => unknown,
         };
-        let failed = context.turn.as_ref().and_then(|turn| turn.denial.clone());
+        let failed = sending.turn.as_ref().and_then(|turn| turn.denial.clone());
         if failed.is_none() {
             // Else each of its addresses was counted.
-            server.count(metrics, "connect_failed");
+            server.count(metrics, UpstreamResult::ConnectFailed);
         }
-        if !may_go_to_another(context, &upstream, &server) {
+        if !sending.give_up_server(&upstream, &server) {
             return Err(failed.unwrap_or(unknown));
         }
     };
     set_timeouts(&mut peer, timeouts);
-    let upgrades = context.upgrades;
+    let upgrades = downstream.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
     let may_be_http1 = peer.options.alpn.get_min_http_version() == 1;
     let may_be_http2 = peer.options.alpn.get_max_http_version() == 2;
     // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length
     // comes in chunks, which a client of HTTP/1.0 cannot read.
-    context.forces_http1 = (upgrades || is_old || context.wanted_http1) && may_be_http1 && may_be_http2;
-    if context.forces_http1 {
+    sending.forces_http1 = (upgrades || is_old || sending.wanted_http1) && may_be_http1 && may_be_http2;
+    if sending.forces_http1 {
         over_http1(&mut peer);
     }
     if upgrades && may_be_http1 {
-        let silent = context.live().settings.patience.conversation_silent;
-        context.switch = Some(allow_switch(&mut peer, timeouts.read, silent));
+        let silent = context.serving.live.settings.patience.conversation_silent;
+        sending.switch = Some(allow_switch(&mut peer, timeouts.read, silent));
     }
-    let may_be_http2 = may_be_http2 && !context.forces_http1;
-    watch(session, context, &mut peer, timeouts, (may_be_http1, may_be_http2));
+    let may_be_http2 = may_be_http2 && !sending.forces_http1;
+    sending.watch = watch(session, downstream, &mut peer, timeouts, (may_be_http1, may_be_http2));
     Ok(peer)
 }
 
 /// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before.
-/// `may_be`: over HTTP/1.1, over HTTP/2.
+/// `may_be`: over HTTP/1.1, over HTTP/2. Returns what watches it, where that is needed.
 fn watch(
     session: &mut Session,
-    context: &mut Context,
+    downstream: &Downstream,
     peer: &mut HttpPeer,
     timeouts: Timeouts,
     (may_be_http1, may_be_http2): (bool, bool),
-) {
-    context.watch = None;
-    let Some(inflow) = &context.inflow else { return };
+) -> Option<Watch> {
+    let inflow = downstream.inflow.as_ref()?;
     let is_watched = may_be_http2 && !session.is_body_done();
     inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
     if !is_watched {
-        return;
+        return None;
     }
     peer.options.read_timeout = Some(LONG.max(timeouts.read));
     // Where the upstream takes no more of it, pingora looks at neither side but for this long time.
-    if let Some(connection) = context.connection.as_ref().filter(|_| !context.is_http2) {
+    if let Some(connection) = downstream.connection.as_ref().filter(|_| !downstream.is_http2) {
         connection.let_in.tell_of_body(inflow.clone());
     }
-    context.watch = Some(Watch::new(inflow.clone(), timeouts.read));
-}
-
-/// The server for this try: the last one while its turn goes on, or the next.
-fn server(context: &mut Context, upstream: &Upstream) -> Option<Arc<Server>> {
-    if context.turn.is_some() {
-        return context.server.clone();
-    }
-    context.tries = context.tries.saturating_add(1);
-    context.turn = Some(Turn::begin());
-    let client = context.client_address();
-    upstream.choose(context.permit.as_ref()?, client, context.server.as_ref())
-}
-
-/// The server's turn is over, and no connection was made.
-fn may_go_to_another(context: &mut Context, upstream: &Upstream, server: &Arc<Server>) -> bool {
-    let began = context.turn.take().map_or_else(Instant::now, |turn| turn.began);
-    upstream.could_not_connect(server, began) && context.may_try_again()
+    Some(Watch::new(inflow.clone(), timeouts.read))
 }
 
 /// Nothing was sent, so whatever the method, another address or server may be tried.
@@ -126,17 +111,18 @@ pub(crate) fn failed_to_connect(
     error: &mut Error,
     metrics: &Metrics,
 ) {
-    let (Some(upstream), Some(server)) = (context.upstream.clone(), context.server.clone()) else { return };
-    let (again, result) = if speaks_http2_alone(context, error) {
-        context.turn = None;
-        (false, "failed")
+    let sending = &mut context.sending;
+    let (Some(upstream), Some(server)) = (sending.upstream.clone(), sending.server.clone()) else { return };
+    let (again, result) = if speaks_http2_alone(sending, error) {
+        sending.turn = None;
+        (false, UpstreamResult::Failed)
     } else if !is_of_the_server(error) {
-        context.turn = None;
-        (context.may_try_again(), "failed")
+        sending.turn = None;
+        (sending.may_try_again(), UpstreamResult::Failed)
     } else {
         let goes_on =
-            context.turn.as_mut().is_some_and(|turn| turn.try_next_address(&server, peer, error.etype()));
-        (goes_on || may_go_to_another(context, &upstream, &server), "connect_failed")
+            sending.turn.as_mut().is_some_and(|turn| turn.try_next_address(&server, peer, error.etype()));
+        (goes_on || sending.give_up_server(&upstream, &server), UpstreamResult::ConnectFailed)
     };
     error.set_retry(again);
     note(session, context, error, result, metrics);
@@ -145,11 +131,11 @@ pub(crate) fn failed_to_connect(
 /// Something may have been sent: only what may be sent twice is tried again, while its body is still at
 /// hand, nothing of an answer has come, and the time is not over.
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
-    context.turn = None;
+    context.sending.turn = None;
     if context.failure == Some(Denial::UpstreamUnavailable) {
-        context.came_to("failed");
+        context.sending.count(metrics, UpstreamResult::Failed);
     }
-    if context.upstream_was_silent() || is_silent_before_switch(context, error) {
+    if context.downstream.upstream_was_silent() || is_silent_before_switch(context, error) {
         context.failure = Some(Denial::UpstreamTimeout);
         error.set_retry(false);
         note(session, context, error, result(error), metrics);
@@ -160,7 +146,7 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
         return;
     }
     if *error.etype() == ErrorType::ReadTimedout
-        && context.inflow.as_ref().is_some_and(|inflow| !inflow.is_complete())
+        && context.downstream.inflow.as_ref().is_some_and(|inflow| !inflow.is_complete())
     {
         // The body is still on its way: the upstream cannot be the one to blame.
         context.failure = Some(Denial::BodyTooSlow);
@@ -169,26 +155,26 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     }
     let is_whole = !session.as_ref().retry_buffer_truncated() && session.response_written().is_none();
     let decided = error.retry == RetryType::Decided(true);
-    if *error.etype() == ErrorType::H2Downgrade && decided && !context.wanted_http1 {
+    if *error.etype() == ErrorType::H2Downgrade && decided && !context.sending.wanted_http1 {
         // It did nothing with it (RFC 9113 section 7), and is asked once more, as it wants to be.
-        if let Some(server) = &context.server {
+        if let Some(server) = &context.sending.server {
             server.allow_http2_again();
         }
-        context.wanted_http1 = true;
+        context.sending.wanted_http1 = true;
         error.set_retry(is_whole);
         note(session, context, error, result(error), metrics);
         return;
     }
     let safe = is_whole && (session.req_header().method.is_idempotent() || is_unprocessed(error));
-    let in_time = denial(error.etype()) != Denial::UpstreamTimeout;
-    error.set_retry(safe && in_time && context.may_try_again());
+    let in_time = denial_of_upstream(error.etype()) != Denial::UpstreamTimeout;
+    error.set_retry(safe && in_time && context.sending.may_try_again());
     note(session, context, error, result(error), metrics);
 }
 
 /// Whether it is an upstream that was asked to switch protocols, and had said nothing of that for
 /// `timeouts.read`, or not all.
 fn is_silent_before_switch(context: &Context, error: &Error) -> bool {
-    context.switch.is_some()
+    context.sending.switch.is_some()
         && context.failure.is_none()
         && *error.esource() == ErrorSource::Upstream
         && cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
@@ -203,8 +189,8 @@ fn is_unprocessed(error: &Error) -> bool {
 
 /// Whether the handshake failed because we did not offer HTTP/2, so far as anybody can tell: that says
 /// nothing of how the server is, and another would say the same.
-fn speaks_http2_alone(context: &Context, error: &Error) -> bool {
-    context.forces_http1 && *error.etype() == ErrorType::TLSHandshakeFailure
+fn speaks_http2_alone(sending: &Sending, error: &Error) -> bool {
+    sending.forces_http1 && *error.etype() == ErrorType::TLSHandshakeFailure
 }
 
 /// Whether an error of connecting says something of the server. All do, whatever pingora calls them, but two:
@@ -221,24 +207,26 @@ fn cause(error: &Error) -> Option<&io::Error> {
 }
 
 /// What a failure of a server is in the metrics, once a connection to it was made.
-fn result(error: &Error) -> &'static str {
-    match denial(error.etype()) {
-        Denial::UpstreamTimeout => "timeout",
-        _ if cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) => "timeout",
-        _ => "failed",
+fn result(error: &Error) -> UpstreamResult {
+    match denial_of_upstream(error.etype()) {
+        Denial::UpstreamTimeout => UpstreamResult::Timeout,
+        _ if cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) => {
+            UpstreamResult::Timeout
+        }
+        _ => UpstreamResult::Failed,
     }
 }
 
-fn note(session: &Session, context: &mut Context, error: &Error, result: &'static str, metrics: &Metrics) {
-    let Some(server) = &context.server else { return };
+fn note(session: &Session, context: &mut Context, error: &Error, result: UpstreamResult, metrics: &Metrics) {
+    let Some(server) = &context.sending.server else { return };
     let cause = cause(error).map(ToString::to_string);
     let broken_off = session.response_written().is_some();
     tracing::warn!(
-        request_id = %context.request_id(), upstream = %server.upstream, server = server.authority,
+        request_id = %context.downstream.request_id(), upstream = %server.upstream, server = server.authority,
         kind = error.etype().as_str(), cause, broken_off, tried_again = error.retry(), "an upstream failed"
     );
-    if context.sent.is_some() {
-        context.came_to(result);
+    if context.sending.sent_to.is_some() {
+        context.sending.count(metrics, result);
     } else {
         server.count(metrics, result);
     }

@@ -4,20 +4,24 @@
 //! gives one, or `flows::answer_preflight` where the upstream speaks CORS. No query, token or cookie may
 //! reach a log from here.
 //!
-//! - `context`: what is known of one request
+//! - `context`: what is known of one request; `downstream`: of its client's side; `sending`: of how it is
+//!   sent to its upstream
 //! - `serving`: one configuration as the proxy works with it
 //! - `attempt`: one try to send a request to a server, and whether another is safe; `turn`: the tries at one
 //!   server
 //! - `answering`: what is noted of an upstream's answer, and what a session adds to it
 //! - `refusing`: a refusal is counted, logged and answered; `reply`: how an answer of Tollgate's own leaves
-//! - `access_log`: one line a request
+//! - `finish`: how a request comes to its end; `access_log`: one line a request
 
 pub(crate) mod access_log;
 mod answering;
 pub(crate) mod attempt;
 pub(crate) mod context;
+mod downstream;
+mod finish;
 pub(crate) mod refusing;
 mod reply;
+mod sending;
 pub(crate) mod serving;
 pub(crate) mod turn;
 
@@ -43,18 +47,20 @@ use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::Denial;
-use crate::core::forwarded::{self, Told};
+use crate::core::forwarded;
 use crate::core::ids::RouteName;
 use crate::core::request::RequestHead;
 use crate::edge::answers::answer::Answer;
-use crate::edge::answers::headers::{self, Identification, Outgoing};
+use crate::edge::answers::request_headers::{self, Identification, Outgoing};
 use crate::edge::answers::respond;
+use crate::edge::answers::response_headers;
 use crate::edge::answers::trailers;
 use crate::edge::connection::connections::Connection;
 use crate::edge::connection::lingering;
 use crate::edge::connection::pipelining;
 use crate::edge::drain::Drain;
-use crate::edge::proxy::context::{Context, Finish};
+use crate::edge::proxy::context::Context;
+use crate::edge::proxy::finish::Finish;
 use crate::edge::proxy::serving::Serving;
 use crate::edge::request::body;
 use crate::edge::request::inflow::Inflow;
@@ -65,6 +71,7 @@ use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::{Gate, brake, ports};
+use crate::state::metrics::RequestOutcome;
 
 /// The gateway's public side.
 pub(crate) struct Proxy {
@@ -76,12 +83,12 @@ pub(crate) struct Proxy {
     pub(crate) unrouted: RouteName,
 }
 
-/// Where a request that was not refused goes on.
-enum Way {
+/// Where a request goes that was not refused.
+enum Destination {
     Upstream,
-    Own(Target),
-    /// It ends here.
-    Answered(Answer),
+    OwnEndpoint(Target),
+    /// Back, with this answer.
+    Client(Answer),
 }
 
 impl Proxy {
@@ -94,7 +101,7 @@ impl Proxy {
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical());
         let received = &session.req_header().headers;
         let trusted = &live.settings.trusted_proxies;
-        let random = match &context.connection {
+        let random = match &context.downstream.connection {
             Some(connection) => connection.recurring.random(&*self.gate.random),
             None => ports::random(&*self.gate.random),
         };
@@ -111,7 +118,7 @@ impl Proxy {
     }
 
     /// The whole judgement of a request's head.
-    async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Way, Denial> {
+    async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Destination, Denial> {
         let live = context.live().clone();
         let limits = &live.settings.limits;
         request_head::complete(session.req_header_mut())?;
@@ -124,15 +131,15 @@ impl Proxy {
         if let Some(raw) = raw {
             request_head::check_framing(request, &raw)?;
         }
-        let client = context.client_address();
-        context.place = Some(self.places.take(client, &live.settings.trusted_proxies)?);
+        let client = context.downstream.client_address();
+        context.downstream.place = Some(self.places.take(client, &live.settings.trusted_proxies)?);
         brake::count_request(&self.gate, &live, client)?;
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;
-        if context.redirects_to_https() {
-            context.outcome = "redirected";
-            return Ok(Way::Answered(Answer::permanent_redirect(&target.under_https(&live, &head))));
+        if context.downstream.redirects_to_https() {
+            context.log.outcome = RequestOutcome::Redirected;
+            return Ok(Destination::Client(Answer::permanent_redirect(&target.under_https(&live, &head))));
         }
         if let Some(preflight) =
             cors::preflight(&request.method, &request.headers).filter(|_| may_be_preflight)
@@ -141,7 +148,7 @@ impl Proxy {
             return self.judge_preflight(&head, target, &preflight, context);
         }
         if target.own.is_some() {
-            return Ok(Way::Own(target));
+            return Ok(Destination::OwnEndpoint(target));
         }
         let now = self.gate.clock.now();
         match admit::admit(&self.gate, &live, &head, target, now).await {
@@ -165,7 +172,7 @@ impl Proxy {
             context.give_up_permit();
             return Err(too_large);
         }
-        Ok(Way::Upstream)
+        Ok(Destination::Upstream)
     }
 
     /// A preflight is answered here, or goes to the upstream that speaks CORS itself.
@@ -175,19 +182,19 @@ impl Proxy {
         target: Target,
         preflight: &Preflight,
         context: &mut Context,
-    ) -> Result<Way, Denial> {
+    ) -> Result<Destination, Denial> {
         let is_for_pages = |own: &OwnEndpoint| !own.methods_for_pages().is_empty();
         context.endpoint = target.own.filter(is_for_pages).and_then(OwnEndpoint::label);
         match answer_preflight(context.live(), head, target, preflight) {
             Ok(Answered::ByUpstream(permit)) => {
                 context.permit = Some(*permit);
-                Ok(Way::Upstream)
+                Ok(Destination::Upstream)
             }
             Ok(Answered::Here { headers, route }) => {
                 context.keep(route, None);
-                context.outcome = "preflight";
+                context.log.outcome = RequestOutcome::Preflight;
                 let answer = Answer::preflight(headers);
-                Ok(Way::Answered(if context.endpoint.is_some() { answer.no_store() } else { answer }))
+                Ok(Destination::Client(if context.endpoint.is_some() { answer.no_store() } else { answer }))
             }
             Err(refusal) => {
                 context.keep(refusal.route, None);
@@ -204,18 +211,6 @@ impl Proxy {
     }
 }
 
-/// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say
-/// otherwise.
-fn told(context: &Context, who: &Identification, received: &HeaderMap, host: &str) -> Arc<Told> {
-    let (trusted, scheme) = (&context.live().settings.trusted_proxies, context.scheme());
-    match &context.connection {
-        Some(connection) if !forwarded::is_trusted(who.peer, trusted) => {
-            connection.recurring.told(who.peer, host, scheme)
-        }
-        _ => Arc::new(Told::of(who.peer, received, trusted, host, scheme)),
-    }
-}
-
 #[async_trait]
 impl ProxyHttp for Proxy {
     /// Apart: pingora's future, which an idle connection has too, would have room for two of them.
@@ -229,23 +224,27 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<bool> {
-        context.connection = Connection::of(session.digest());
-        if let Some(connection) = &context.connection {
-            connection.request_begins();
-        }
         let patience = context.live().settings.patience;
-        context.upgrades = request_head::may_upgrade(session.req_header());
-        set_timeouts(session, self.drain.has_begun(), context.upgrades, &patience);
+        let started = context.started;
+        let downstream = &mut context.downstream;
+        downstream.connection = Connection::of(session.digest());
+        if let Some(connection) = &downstream.connection {
+            connection.begin_request();
+        }
+        downstream.upgrades = request_head::may_upgrade(session.req_header());
+        set_timeouts(session, self.drain.has_begun(), downstream.upgrades, &patience);
         // Of no body not even the end passes by, on the way to a server of HTTP/2.
-        let has_none = !context.upgrades && session.is_body_empty();
-        context.inflow = Inflow::of(session.req_header(), has_none, patience, context.started);
-        context.who = Some(self.identify(session, context));
-        context.method = session.req_header().method.clone();
-        context.is_http2 = session.is_http2();
+        let has_none = !downstream.upgrades && session.is_body_empty();
+        downstream.inflow = Inflow::of(session.req_header(), has_none, patience, started);
+        downstream.method = session.req_header().method.clone();
+        downstream.is_http2 = session.is_http2();
+        context.downstream.who = Some(self.identify(session, context));
         match self.judge(session, context).await {
-            Ok(Way::Upstream) => return Ok(false),
-            Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
-            Ok(Way::Answered(answer)) => respond::send(session, answer, context.request_id()).await?,
+            Ok(Destination::Upstream) => return Ok(false),
+            Ok(Destination::OwnEndpoint(target)) => self.answer_own(session, context, &target).await?,
+            Ok(Destination::Client(answer)) => {
+                respond::send(session, answer, context.downstream.request_id()).await?
+            }
             Err(denial) => self.refuse(session, context, &denial).await?,
         }
         Ok(true)
@@ -257,7 +256,8 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         context: &mut Self::CTX,
     ) -> pingora::Result<Box<HttpPeer>> {
-        pipelining::bear(session, context.connection.as_deref(), context.upgrades);
+        let downstream = &context.downstream;
+        pipelining::bear(session, downstream.connection.as_deref(), downstream.upgrades);
         attempt::peer(session, context, &self.gate.metrics).await.map_err(|denial| context.fail(denial))
     }
 
@@ -268,7 +268,7 @@ impl ProxyHttp for Proxy {
         context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let (Some(permit), Some(who), Some(server), Some(upstream)) =
-            (&context.permit, &context.who, &context.server, &context.upstream)
+            (&context.permit, &context.downstream.who, &context.sending.server, &context.sending.upstream)
         else {
             return Err(context.fail(Denial::Internal));
         };
@@ -277,19 +277,20 @@ impl ProxyHttp for Proxy {
             SentHost::Client if !asked_for.is_empty() => HeaderValue::from_str(&asked_for).ok(),
             _ => None,
         };
-        let forwarded = told(context, who, &session.req_header().headers, &asked_for);
+        let (received, trusted) = (&session.req_header().headers, &context.live().settings.trusted_proxies);
+        let forwarded = context.downstream.told(who, received, &asked_for, trusted);
         let plan = Outgoing {
             live: context.live(),
             reserved: &context.serving.reserved,
             permit,
             who,
-            received: &session.req_header().headers,
-            upgrades: context.upgrades,
+            received,
+            upgrades: context.downstream.upgrades,
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
         };
-        headers::to_upstream(request, &plan)?;
-        context.sent = context.server.clone();
+        request_headers::to_upstream(request, &plan)?;
+        context.sending.sent_to = Some(server.clone());
         Ok(())
     }
 
@@ -311,23 +312,24 @@ impl ProxyHttp for Proxy {
         if session.was_upgraded() {
             return Ok(());
         }
-        if body.is_none() && !end_of_stream && context.ends_with_trailers(session) {
+        if body.is_none() && !end_of_stream && context.sending.end_body(session) {
             // Nothing is sent for it, and the end comes by itself.
             *body = Some(Bytes::new());
             return Ok(());
         }
-        if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
+        let downstream = &mut context.downstream;
+        if downstream.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
             return Err(context.fail(Denial::BodyTooSlow).into_down());
         }
         if end_of_stream {
-            pipelining::body_is_complete(context.connection.as_deref(), context.upgrades);
+            pipelining::complete_body(downstream.connection.as_deref(), downstream.upgrades);
         }
-        context.body_bytes = context.body_bytes.saturating_add(length as u64);
-        if let Err(too_large) = context.check_body(context.body_bytes) {
+        downstream.body_bytes = downstream.body_bytes.saturating_add(length as u64);
+        if let Err(too_large) = context.check_body(context.downstream.body_bytes) {
             return Err(context.fail(too_large).into_down());
         }
         if end_of_stream {
-            context.awaits_upstream(session);
+            context.sending.begin_watching(session);
         }
         Ok(())
     }
@@ -338,41 +340,42 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Self::CTX,
     ) -> pingora::Result<()> {
-        context.stop_watching(session);
-        let wish = context.upgrades.then(|| &session.req_header().headers);
-        if !headers::has_one_reading(answer, wish) {
+        context.sending.stop_watching(session);
+        let wish = context.downstream.upgrades.then(|| &session.req_header().headers);
+        if !response_headers::has_one_reading(answer, wish) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if is_final(answer.status) {
             answering::note_head(&self.gate, context, answer);
         }
         if let Some(switch) =
-            context.switch.as_ref().filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS)
+            context.sending.switch.as_ref().filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS)
         {
             switch.made();
         }
-        let (mut parts, reason) = headers::take(answer);
+        let (mut parts, reason) = response_headers::take(answer);
         if session.req_header().version == Version::HTTP_10
             && is_final(parts.status)
-            && headers::without_chunks(&mut parts, &session.req_header().method)
+            && response_headers::without_chunks(&mut parts, &session.req_header().method)
         {
             session.set_keepalive(None);
         }
-        headers::choose_subprotocol(&mut parts, &session.req_header().headers);
+        response_headers::choose_subprotocol(&mut parts, &session.req_header().headers);
         self.end_connection_if_draining(session);
-        pipelining::before_answer(session, context.connection.as_deref());
-        let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
+        pipelining::before_answer(session, context.downstream.connection.as_deref());
+        let planted =
+            response_headers::to_client(&mut parts, context.live(), context.downstream.request_id())?;
         if is_final(parts.status) {
             answering::add_session_headers(context, &mut parts).await;
         }
         if let Some(route) = context.route() {
-            headers::share(&mut parts, route, &session.req_header().headers);
+            response_headers::share(&mut parts, route, &session.req_header().headers);
         }
-        headers::give_back(answer, parts, reason.as_deref())?;
-        if let (1.., Some(server)) = (planted, &context.server) {
+        response_headers::give_back(answer, parts, reason.as_deref())?;
+        if let (1.., Some(server)) = (planted, &context.sending.server) {
             self.gate.metrics.planted_cookies(&server.upstream, planted);
         }
-        context.awaits_upstream(session);
+        context.sending.begin_watching(session);
         Ok(())
     }
 
@@ -393,10 +396,11 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         context: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
-        context.bytes = context.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
-        context.answer_is_whole |= end_of_stream;
-        if let Some(inflow) = context.inflow.as_ref().filter(|_| end_of_stream) {
-            inflow.answer_ended();
+        let answer = &mut context.answer;
+        answer.bytes = answer.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
+        answer.is_whole |= end_of_stream;
+        if let Some(inflow) = context.downstream.inflow.as_ref().filter(|_| end_of_stream) {
+            inflow.end_answer();
         }
         Ok(None)
     }
@@ -420,7 +424,7 @@ impl ProxyHttp for Proxy {
         context: &mut Self::CTX,
         _: bool,
     ) -> Box<Error> {
-        context.stop_watching(session);
+        context.sending.stop_watching(session);
         attempt::broke_off(session, context, &mut error, &self.gate.metrics);
         error
     }
@@ -432,25 +436,24 @@ impl ProxyHttp for Proxy {
         context: &mut Self::CTX,
     ) -> FailToProxy {
         let Some(denial) = self.denial_for(context, error) else {
-            context.client_is_gone();
-            context.answer_broke_off = true;
+            context.note_client_gone();
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         session.set_keepalive(None);
         if let Some(answer) = session.response_written().filter(|answer| is_final(answer.status)) {
             // The last piece may have come from the upstream and still be on its way to a slow client.
-            let is_whole = context.answer_is_whole && headers::says_where_it_ends(answer);
-            context.answer_broke_off = !is_whole && !headers::ends_with_head(answer, &context.method);
+            let is_whole = context.answer.is_whole && response_headers::says_where_it_ends(answer);
+            context.answer.broke_off =
+                !is_whole && !response_headers::ends_with_head(answer, &context.downstream.method);
             self.note(context, &denial);
         } else if self.refuse(session, context, &denial).await.is_err() {
-            context.client_is_gone();
-            context.answer_broke_off = true;
+            context.note_client_gone();
         }
         FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Self::CTX) {
-        context.stop_watching(session);
+        context.sending.stop_watching(session);
         context.count_sent(error.is_none());
         let request = session.req_header();
         let path = match &context.permit {
@@ -462,13 +465,13 @@ impl ProxyHttp for Proxy {
             path: &path,
             route: context.label().unwrap_or(&self.unrouted),
             status: session.response_written().map(|answer| answer.status).filter(|status| is_final(*status)),
-            outcome: context.outcome,
+            outcome: context.log.outcome,
             bytes: session.body_bytes_sent(),
         });
-        context.is_noted = true;
-        let connection = context.connection.as_deref();
+        context.log.is_noted = true;
+        let connection = context.downstream.connection.as_deref();
         pipelining::after_answer(session, connection);
-        if !context.answer_broke_off {
+        if !context.answer.broke_off {
             lingering::after_answer(session, connection, error.is_some()).await;
         }
     }
@@ -483,6 +486,6 @@ impl ProxyHttp for Proxy {
     }
 
     fn request_summary(&self, session: &Session, context: &Self::CTX) -> String {
-        format!("{} request {}", session.req_header().method, context.request_id())
+        format!("{} request {}", session.req_header().method, context.downstream.request_id())
     }
 }

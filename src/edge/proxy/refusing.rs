@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use pingora::Error;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource};
 
 use crate::config::settings::SameSite;
 use crate::core::brake::Tally;
@@ -16,14 +16,14 @@ use crate::core::session::way_in::{Refused, WayIn};
 use crate::core::token::bearer;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::respond::Form;
+use crate::edge::errors;
 use crate::edge::proxy::context::Context;
-use crate::edge::proxy::turn;
 use crate::edge::proxy::{Proxy, reply};
-use crate::edge::request::body;
 use crate::edge::request::request_head;
 use crate::flows::brake;
 use crate::flows::session::client_named;
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 impl Proxy {
     pub(in crate::edge) async fn refuse(
@@ -37,12 +37,12 @@ impl Proxy {
         let login_url = match way_in(session, context, denial) {
             Some(WayIn::SignIn(to)) => {
                 self.say(context, denial);
-                context.outcome = "sent_to_sign_in";
+                context.log.outcome = RequestOutcome::SentToSignIn;
                 return reply(session, context, Answer::see_other(&to)).await;
             }
             Some(WayIn::OnceMore(to)) => {
                 self.say(context, denial);
-                context.outcome = "asked_once_more";
+                context.log.outcome = RequestOutcome::AskedOnceMore;
                 return reply(session, context, serving.pages.goes_on(&to)).await;
             }
             Some(WayIn::Told(login_url)) => Some(login_url),
@@ -50,7 +50,7 @@ impl Proxy {
         };
         self.note(context, denial);
         let form = Form::fit_for(session.req_header(), &serving.pages);
-        let request_id = context.request_id().to_owned();
+        let request_id = context.downstream.request_id().to_owned();
         let mut answer = Answer::refusal_with_way_in(denial, form, request_id.as_str(), login_url.as_deref());
         if !matches!(form, Form::OAuth) {
             let at = asked_at(session, context.live());
@@ -63,11 +63,11 @@ impl Proxy {
     /// Counts a refusal, and says it.
     pub(in crate::edge) fn note(&self, context: &mut Context, denial: &Denial) {
         let facts = denial.facts();
-        context.outcome = facts.label;
+        context.log.outcome = denial.into();
         let route = context.label().unwrap_or(&self.unrouted);
-        self.gate.metrics.denied(route, facts.label);
+        self.gate.metrics.denied(route, denial.into());
         self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
-        if let Some(who) = &context.who {
+        if let Some(who) = &context.downstream.who {
             brake::note(&self.gate, context.live(), who.client, denial, context.tally);
         }
         self.say(context, denial);
@@ -76,7 +76,8 @@ impl Proxy {
     /// Says a refusal in the log where somebody should look.
     fn say(&self, context: &Context, denial: &Denial) {
         let facts = denial.facts();
-        let (request_id, route) = (context.request_id(), context.label().unwrap_or(&self.unrouted));
+        let (request_id, route) =
+            (context.downstream.request_id(), context.label().unwrap_or(&self.unrouted));
         match facts.level {
             LogLevel::Info => {}
             LogLevel::Warn => {
@@ -92,33 +93,31 @@ impl Proxy {
     /// else.
     pub(in crate::edge) fn report(&self, context: &mut Context, route: &RouteName, denial: &Denial) {
         let facts = denial.facts();
-        context.report_only = Some(facts.label);
-        self.gate.metrics.would_be_denied(route, facts.label);
-        if let Some(who) = &context.who {
+        context.log.report_only = Some(denial.into());
+        self.gate.metrics.would_be_denied(route, denial.into());
+        if let Some(who) = &context.downstream.who {
             brake::note(&self.gate, context.live(), who.client, denial, Tally::Trial);
         }
         if facts.level != LogLevel::Info {
-            let request_id = context.request_id();
+            let request_id = context.downstream.request_id();
             tracing::warn!(%request_id, %route, reason = facts.label, "a request passed that would be refused but for report_only");
         }
     }
 
-    /// What an error of pingora's is to the client; `None` when the client is gone.
+    /// What a request that failed is to the client: what one of our phases said, or what the error comes to.
+    /// `None` when the client is gone.
     pub(in crate::edge) fn denial_for(&self, context: &mut Context, error: &Error) -> Option<Denial> {
         if let Some(denial) = context.failure.take() {
             return Some(denial);
         }
-        match error.esource() {
-            ErrorSource::Upstream => Some(turn::denial(error.etype())),
-            ErrorSource::Downstream => body::denial_for_client(error.etype()),
-            ErrorSource::Internal | ErrorSource::Unset => {
-                tracing::error!(
-                    request_id = %context.request_id(), kind = error.etype().as_str(),
-                    "a request failed inside the gateway"
-                );
-                Some(Denial::Internal)
-            }
+        let denial = errors::denial(error);
+        if denial == Some(Denial::Internal) {
+            tracing::error!(
+                request_id = %context.downstream.request_id(), kind = error.etype().as_str(),
+                "a request failed inside the gateway"
+            );
         }
+        denial
     }
 }
 

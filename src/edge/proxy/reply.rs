@@ -18,5 +18,5 @@ pub(in crate::edge) async fn reply(
         answer.set_session_cookie(cookie);
     }
     answer.share(context.sharing(), &session.req_header().headers);
-    respond::send(session, answer, context.request_id()).await
+    respond::send(session, answer, context.downstream.request_id()).await
 }

@@ -7,6 +7,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::Instant;
 
 use crate::core::denial::Denial;
+use crate::edge::errors::denial_of_upstream;
 use crate::edge::upstreams::Server;
 
 #[derive(Debug)]
@@ -32,17 +33,8 @@ impl Turn {
     ) -> bool {
         server.not_well_at(peer);
         self.failed.extend(peer._address.as_inet());
-        self.denial = Some(denial(kind));
+        self.denial = Some(denial_of_upstream(kind));
         server.may_be_elsewhere(&self.failed)
-    }
-}
-
-/// What an error of an upstream is to the client.
-pub(crate) const fn denial(kind: &ErrorType) -> Denial {
-    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
-    match kind {
-        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
-        _ => Denial::UpstreamUnavailable,
     }
 }
 

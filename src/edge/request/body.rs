@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Version, header};
+use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType};
 
 use crate::core::denial::Denial;
+use crate::edge::errors;
 
 /// Bodies announced up to this size are read and thrown away after a refusal.
 const DISCARDED: u64 = 64 * 1024;
@@ -75,23 +76,9 @@ pub(crate) async fn read_whole(
 
 /// pingora does not say here whose doing it is.
 fn unread(error: Box<Error>) -> Unread {
-    match denial_for_client(error.etype()) {
+    match errors::denial_of_client(error.etype()) {
         Some(denial) => Unread::Refused(denial),
         None => Unread::ClientGone(error.into_down()),
-    }
-}
-
-/// What it is to the client that its side failed so; `None`: it is gone.
-pub(crate) fn denial_for_client(failed: &ErrorType) -> Option<Denial> {
-    match failed {
-        ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
-        // Over HTTP/2 it has reset its stream, or its connection is lost.
-        ErrorType::H2Error
-        | ErrorType::WriteError
-        | ErrorType::WriteTimedout
-        | ErrorType::ReadError
-        | ErrorType::ConnectionClosed => None,
-        _ => Some(Denial::BadRequest("The request is not framed as HTTP asks.")),
     }
 }
 

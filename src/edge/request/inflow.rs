@@ -183,20 +183,20 @@ impl Inflow {
         state.silence = is_watched.then_some(timeouts.read);
     }
 
-    /// The upstream began to answer. `is_whole`: its head is all of the answer.
-    pub(crate) fn answer_begins(&self, is_whole: impl FnOnce() -> bool) {
+    /// Begins the upstream's answer. `is_whole`: its head is all of the answer.
+    pub(crate) fn begin_answer(&self, is_whole: impl FnOnce() -> bool) {
         let is_complete = {
             let mut state = self.state.lock();
             state.is_conversation = true;
             state.is_complete
         };
         if !is_complete && is_whole() {
-            self.answer_ended();
+            self.end_answer();
         }
     }
 
-    /// The upstream has answered.
-    pub(crate) fn answer_ended(&self) {
+    /// Ends the upstream's answer.
+    pub(crate) fn end_answer(&self) {
         let mut state = self.state.lock();
         state.is_conversation = false;
         if state.is_complete {
@@ -213,8 +213,8 @@ impl Inflow {
         self.state.lock().is_complete
     }
 
-    /// Something passed, either way.
-    pub(crate) fn moves(&self) {
+    /// Notes that something passed, either way.
+    pub(crate) fn note_movement(&self) {
         self.state.lock().moved = Instant::now();
     }
 
@@ -259,7 +259,7 @@ impl Inflow {
 
     /// Ends when the body has stopped for too long; where it is watched, also when nothing passes and nobody
     /// sees it: pingora looks at the client no more once the upstream takes no more of the body.
-    pub(crate) async fn stops(&self) {
+    pub(crate) async fn until_stopped(&self) {
         loop {
             let due = {
                 let mut state = self.state.lock();
@@ -289,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    /// So a request of HTTP/1.1 without a body does without one: see where `context.inflow` is asked.
+    /// So a request of HTTP/1.1 without a body does without one: see where `Downstream::inflow` is asked.
     #[tokio::test]
     async fn one_of_no_body_answers_as_none_does() {
         let inflow = Inflow::new(Patience::default(), Instant::now());
@@ -307,11 +307,11 @@ mod tests {
             inflow.upstream_may_take(timeouts, may_be_http1, false);
             says_nothing("as it is sent");
         }
-        inflow.answer_begins(|| unreachable!("nobody cares"));
+        inflow.begin_answer(|| unreachable!("nobody cares"));
         says_nothing("as it is answered");
-        inflow.answer_ended();
+        inflow.end_answer();
         says_nothing("when it was answered");
-        assert!(inflow.stops().now_or_never().is_none() && inflow.let_in.take_body().is_none());
+        assert!(inflow.until_stopped().now_or_never().is_none() && inflow.let_in.take_body().is_none());
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
         let inflow = Inflow::new(Patience::default(), Instant::now());
         inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
         let before = inflow.state.lock().stopped_after;
-        inflow.answer_ended();
+        inflow.end_answer();
         let after = inflow.state.lock().stopped_after;
         (before, after)
     }
@@ -381,14 +381,14 @@ mod tests {
                     inflow.state.lock().patience()
                 };
                 let asked = of(|inflow| assert!(inflow.came(1, true)));
-                let answering = of(|inflow| inflow.answer_begins(|| false));
+                let answering = of(|inflow| inflow.begin_answer(|| false));
                 for patience in [asked, answering] {
                     assert!(patience > all && patience < all + Duration::from_secs(60), "{patience:?}");
                 }
                 assert!(of(|inflow| assert!(inflow.came(1, false))) > hour, "nobody knows whose turn it is");
                 let answered = of(|inflow| {
-                    inflow.answer_begins(|| false);
-                    inflow.answer_ended();
+                    inflow.begin_answer(|| false);
+                    inflow.end_answer();
                 });
                 assert!(answered < hour || write == hour, "it is the client's turn: {answered:?}");
             }

@@ -49,7 +49,7 @@ impl Watch {
         if self.within.is_some() {
             return;
         }
-        self.inflow.moves();
+        self.inflow.note_movement();
         let session = &mut *session.downstream_session;
         let within = Arc::new(Mutex::new(None));
         let watched = Watched {
@@ -66,7 +66,7 @@ impl Watch {
 
     /// Trailers follow the body (RFC 9113 section 8.1). pingora takes them for more of it, which it goes on
     /// asking for: it sends the end twice to a server of HTTP/2, and then looks at the client no more.
-    pub(crate) fn body_has_ended(&mut self, session: &mut Session) {
+    pub(crate) fn end_body(&mut self, session: &mut Session) {
         self.body_has_ended = true;
         self.take_off(session);
         self.put_on(session);
@@ -111,7 +111,7 @@ impl Custom for Watched {
             return Ok(None);
         }
         if std::mem::take(&mut self.is_new) {
-            self.inflow.moves();
+            self.inflow.note_movement();
         }
         let came = tokio::select! {
             biased;
@@ -132,7 +132,7 @@ impl Custom for Watched {
         self.inflow.set_written_to(false);
         // Also with a head, or with trailers.
         if matches!(written, Ok(true)) {
-            self.inflow.answer_ended();
+            self.inflow.end_answer();
         }
         written
     }

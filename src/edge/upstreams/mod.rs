@@ -267,6 +267,7 @@ mod tests {
     use super::server::tests::{server_at, upstream};
     use super::*;
     use crate::config::settings::Balance;
+    use crate::state::metrics::UpstreamResult;
 
     /// One whose only server has a name with these addresses.
     pub(in crate::edge) fn upstream_at(
@@ -381,12 +382,12 @@ mod tests {
         before.take_over(None);
         let after = upstreams("http://10.0.0.2:2", Some(&before));
         after.take_over(Some(&before));
-        server(&after).count(&metrics, "ok");
+        server(&after).count(&metrics, UpstreamResult::Ok);
         // A probe that began before the reload, a request that did, and a probe that comes after it.
         before.tell(&metrics);
-        server(&before).count(&metrics, "ok");
+        server(&before).count(&metrics, UpstreamResult::Ok);
         after.tell(&metrics);
-        server(&after).count(&metrics, "ok");
+        server(&after).count(&metrics, UpstreamResult::Ok);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         let told = text.lines().filter_map(|line| line.strip_prefix("tollgate_upstream_requests_total"));
         let told: Vec<_> = told.collect();

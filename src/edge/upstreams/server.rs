@@ -21,7 +21,7 @@ use super::upgrade::{Connector, Switch};
 use crate::config::settings::{self, Timeouts, Upstream, UpstreamTls};
 use crate::core::denial::Denial;
 use crate::core::ids::UpstreamName;
-use crate::state::metrics::Metrics;
+use crate::state::metrics::{Metrics, UpstreamResult};
 
 /// How long an unused connection to a server is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -110,11 +110,11 @@ impl Server {
         })
     }
 
-    /// Counts what came of a request that it was sent. `result`: see [`Metrics::upstream_answers`].
-    pub(crate) fn count(&self, metrics: &Metrics, result: &'static str) {
+    /// Counts what came of a request that it was sent.
+    pub(crate) fn count(&self, metrics: &Metrics, result: UpstreamResult) {
         let series = || metrics.upstream_answers(&self.upstream, &self.authority, result);
         // Nearly all come to this, and a series is looked up at the price of a few of them.
-        if result == "ok" { self.ok.get_or_init(series).inc() } else { series().inc() }
+        if result == UpstreamResult::Ok { self.ok.get_or_init(series).inc() } else { series().inc() }
     }
 
     /// Where to connect now, but for where it `failed`. A look-up of its name is waited for no longer than

@@ -43,6 +43,7 @@ use crate::flows::revoke::{name_tokens_in_background, reach};
 use crate::flows::{Gate, brake};
 use crate::state::exchanges::{Airborne, Place};
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 /// For a page, which gets the tokens.
 pub(super) async fn exchange_code(
@@ -91,7 +92,7 @@ async fn sign_in_page(
         client: request.client.name.clone(),
         subject: made.subject.map(|subject| subject.sub),
         family: made.session.map(|session| session.family),
-        outcome: "signed_in",
+        outcome: RequestOutcome::SignedIn,
     })
 }
 

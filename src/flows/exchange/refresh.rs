@@ -34,7 +34,7 @@ use crate::flows::revoke::name_session;
 use crate::flows::revoke::session_end::tokens_of;
 use crate::state::exchanges::{Airborne, FlightEnd, Waiting, Watch};
 use crate::state::log_targets::SECURITY;
-use crate::state::metrics::ExchangeOutcome;
+use crate::state::metrics::{ExchangeOutcome, RequestOutcome};
 
 pub(super) async fn refresh(
     request: ClientRequest<'_>,
@@ -261,7 +261,7 @@ impl ExchangeEnd {
             client: request.client.name.clone(),
             subject: answer.subject.clone(),
             family: Some(grant.family),
-            outcome: self.outcome.label(),
+            outcome: RequestOutcome::Exchanged(self.outcome),
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::flows::family::session_cookie;
 use crate::flows::oauth_answer::OAuthAnswer;
 use crate::flows::oauth_answer::OAuthRefusal;
 use crate::state::live::Live;
+use crate::state::metrics::RequestOutcome;
 
 /// Ends the session that the cookie stands for. The cookie is cleared even when it does not open:
 /// whoever signs out must not be signed in again by a key that comes back.
@@ -47,7 +48,7 @@ pub(in crate::flows) async fn delete_token(
         client: client.name.clone(),
         subject: grant.and_then(|grant| grant.subject).map(|subject| subject.sub),
         family,
-        outcome: "signed_out",
+        outcome: RequestOutcome::SignedOut,
     })
 }
 

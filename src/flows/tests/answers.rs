@@ -36,7 +36,7 @@ async fn no_outage_of_the_server_costs_the_session() {
     scene.counted("exchanges_total", "outcome=\"as_unavailable\"", outages.len());
     // Nothing of it is remembered, and the POST was sent once each time.
     assert_eq!(scene.asked(), 1 + outages.len());
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated");
 }
 
 #[tokio::test]
@@ -52,7 +52,11 @@ async fn whoever_asks_is_told_when_the_server_wants_to_be_asked_again() {
         assert_eq!((refusal.denial, refusal.set_cookie), (busy.clone(), None));
     }
     scene.counted("exchanges_total", "outcome=\"as_unavailable\"", 1);
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated", "nothing of it is remembered");
+    assert_eq!(
+        scene.refresh(&cookie).await.unwrap().outcome.label(),
+        "rotated",
+        "nothing of it is remembered"
+    );
 }
 
 #[tokio::test]
@@ -81,7 +85,7 @@ async fn other_errors_of_the_server_go_to_the_page_and_keep_the_cookie() {
     }));
     assert_eq!(refusal.denial, expected);
     assert!(refusal.set_cookie.is_none());
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated");
 }
 
 #[tokio::test]
@@ -138,7 +142,7 @@ async fn an_id_token_that_has_expired_is_refused_at_sign_in_and_ends_no_session(
     let cookie = scene.signed_in_cookie().await;
     scene.next(expired("alice"));
     let answer = scene.refresh(&cookie).await.unwrap();
-    assert_eq!(answer.outcome, "rotated");
+    assert_eq!(answer.outcome.label(), "rotated");
     scene.next(expired("mallory"));
     let refusal = scene.refresh(&cookie_of(&answer)).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::AnswerMismatch, "whose it is counts all the same");
@@ -172,7 +176,7 @@ async fn an_opaque_access_token_is_judged_by_what_its_issuer_says_of_it() {
     scene.pass(1);
     *scene.server.introspection.lock().unwrap() = None;
     let answer = scene.refresh(&cookie_of(&answer)).await.unwrap();
-    assert_eq!(answer.outcome, "rotated", "an outage of the introspection costs no session");
+    assert_eq!(answer.outcome.label(), "rotated", "an outage of the introspection costs no session");
     scene.pass(1);
     says(json!({ "client_id": "another" }));
     let refusal = scene.refresh(&cookie_of(&answer)).await.unwrap_err();
@@ -191,7 +195,7 @@ async fn an_access_token_gone_bad_keeps_the_session_with_its_next_cookie() {
     assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
     let next = refusal.set_cookie.unwrap();
     let next = next.to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
-    assert_eq!(lenient.refresh(&next).await.unwrap().outcome, "rotated");
+    assert_eq!(lenient.refresh(&next).await.unwrap().outcome.label(), "rotated");
 }
 
 #[tokio::test]
@@ -204,7 +208,7 @@ async fn a_verified_access_token_says_who_signed_in_and_what_was_granted() {
     let wide = "grant_type=refresh_token&client_id=web-app&scope=api:read+openid";
     assert_eq!(scene.post(Some(&cookie), wide).await.unwrap_err().denial, Denial::InvalidScope);
     scene.next(access_token(&scene, json!({ "jti": "t-2" })));
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated");
 }
 
 #[tokio::test]

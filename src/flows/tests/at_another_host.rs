@@ -44,7 +44,7 @@ async fn no_page_of_another_host_gets_a_session_or_ends_one() {
     let headers = of_the_same_host(Some(&cookie), Some("null"));
     let here = head_at("gate.example", &Method::POST, &headers);
     let answer = token(&scene.gate, &scene.live, &here, refresh.as_bytes()).await.unwrap();
-    assert_eq!(answer.outcome, "rotated");
+    assert_eq!(answer.outcome.label(), "rotated");
     let headers = of_the_same_host(Some(&cookie_of(&answer)), None);
     let here = head_at("gate.example", &Method::DELETE, &headers);
     assert_eq!(

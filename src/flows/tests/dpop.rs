@@ -137,7 +137,7 @@ async fn what_is_no_proof_for_the_authorization_server_reaches_it_never_and_cost
     }
     assert_eq!(scene.asked(), 1, "the sign-in alone");
     scene.counted("exchanges_total", "outcome=\"refused\"", 7);
-    assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome.label(), "rotated");
     assert_eq!(scene.prove(&cookie, &good).await.unwrap_err().denial, Denial::DpopProofReplayed);
 }
 
@@ -151,7 +151,7 @@ async fn a_proof_that_was_used_is_known_before_its_signature_is_looked_at_and_on
     for _ in 0..3 {
         assert_eq!(scene.prove(&cookie, &forged).await.unwrap_err().denial, Denial::DpopProofForged);
     }
-    assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome.label(), "rotated");
     for sent in [&good, &forged] {
         let denial = scene.prove(&cookie, sent).await.unwrap_err().denial;
         assert_eq!(denial, Denial::DpopProofReplayed);
@@ -174,7 +174,7 @@ async fn an_answer_is_given_again_to_its_key_on_every_replica_and_to_no_other() 
     for (number, replica) in [scene.replica(), scene.replica()].into_iter().enumerate() {
         let answer = replica.prove(&cookie, &proof(&scene, one, &format!("r-{number}"))).await.unwrap();
         assert_eq!(
-            (answer.outcome, &body(&answer)["access_token"]),
+            (answer.outcome.label(), &body(&answer)["access_token"]),
             ("answered_again", &first["access_token"])
         );
     }
@@ -300,10 +300,16 @@ async fn nonces_of_the_authorization_server_come_back_and_its_wish_for_one_costs
     // It is not remembered: the next one is asked for, with the nonce, whatever the page's clock says.
     let late = json!({ "jti": "p-2", "nonce": "n-1", "iat": scene.clock.now().as_secs() - 3600 });
     let answer = scene.prove(&cookie, &proof_with(&scene, &keys().p256, late)).await.unwrap();
-    assert_eq!((answer.outcome, answer.dpop_nonce.as_ref().unwrap().to_str().unwrap()), ("rotated", "n-2"));
+    assert_eq!(
+        (answer.outcome.label(), answer.dpop_nonce.as_ref().unwrap().to_str().unwrap()),
+        ("rotated", "n-2")
+    );
     // And given again with the answer.
     let again = scene.replica().prove(&cookie, &proof(&scene, &keys().p256, "p-3")).await.unwrap();
-    assert_eq!((again.outcome, again.dpop_nonce.unwrap().to_str().unwrap()), ("answered_again", "n-2"));
+    assert_eq!(
+        (again.outcome.label(), again.dpop_nonce.unwrap().to_str().unwrap()),
+        ("answered_again", "n-2")
+    );
     for none in ["", "a b", "a\"b", &"n".repeat(1001)] {
         scene.server.nonces.lock().unwrap().push_back(none.to_owned());
         let cookie = scene.signed_in_cookie().await;

@@ -9,7 +9,7 @@ async fn a_cookie_becomes_a_new_access_token_and_the_next_cookie() {
     let first = scene.signed_in_cookie().await;
     scene.pass(100);
     let answer = scene.refresh(&first).await.unwrap();
-    assert_eq!(answer.outcome, "rotated");
+    assert_eq!(answer.outcome.label(), "rotated");
     let json = body(&answer);
     assert_eq!(json["access_token"], "access-token-1");
     assert!(json.get("id_token").is_none());
@@ -46,7 +46,7 @@ async fn within_grace_the_same_answer_is_given_again_with_less_time_left() {
     let first = scene.refresh(&cookie).await.unwrap();
     scene.pass(20);
     let again = scene.refresh(&cookie).await.unwrap();
-    assert_eq!((again.outcome, scene.asked()), ("answered_again", 2));
+    assert_eq!((again.outcome.label(), scene.asked()), ("answered_again", 2));
     assert_eq!(cookie_of(&again), cookie_of(&first));
     let (first, again) = (body(&first), body(&again));
     assert_eq!(again["access_token"], first["access_token"]);
@@ -62,7 +62,7 @@ async fn an_answer_that_was_lost_is_made_up_for_after_grace() {
     scene.pass(600);
     let recovered = scene.refresh(&cookie).await.unwrap();
     assert_eq!(
-        (recovered.outcome, &body(&recovered)["access_token"]),
+        (recovered.outcome.label(), &body(&recovered)["access_token"]),
         ("recovered", &"access-token-2".into())
     );
     let (_, form) = scene.server.token_requests.lock().unwrap()[2].clone();
@@ -101,7 +101,7 @@ async fn a_slow_server_is_given_up_for_the_browser_and_not_for_the_session() {
         scene.server.answers.add_permits(1);
     });
     let answer = answer.unwrap();
-    assert_eq!((answer.outcome, scene.asked()), ("coalesced", 2));
+    assert_eq!((answer.outcome.label(), scene.asked()), ("coalesced", 2));
     assert_eq!(body(&answer)["access_token"], "access-token-1");
 }
 
@@ -116,7 +116,7 @@ async fn an_answer_that_came_too_late_for_its_browser_is_there_when_it_comes_bac
     assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
     scene.pass(100);
     let answer = scene.refresh(&cookie).await.unwrap();
-    assert_eq!((answer.outcome, scene.asked()), ("answered_again", 2));
+    assert_eq!((answer.outcome.label(), scene.asked()), ("answered_again", 2));
     let json = body(&answer);
     assert_eq!((&json["access_token"], &json["expires_in"]), (&"access-token-1".into(), &200.into()));
     assert_eq!(json["session_expires_in"], 3600);
@@ -125,7 +125,7 @@ async fn an_answer_that_came_too_late_for_its_browser_is_there_when_it_comes_bac
     assert_eq!(cookie_of(&scene.refresh(&cookie).await.unwrap()), cookie_of(&answer));
     // Where that answer is lost, it is made up for as ever.
     scene.pass(1);
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "recovered");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "recovered");
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn three_replicas_cost_the_server_one_call_a_generation() {
         assert!(answers.iter().all(|answer| body(answer)["access_token"] == token.as_str()));
         // A near miss: the old cookie comes after the flight has landed, elsewhere.
         let late = replicas[round % 3].refresh(&cookie).await.unwrap();
-        assert_eq!((late.outcome, cookie_of(&late)), ("answered_again", cookies[0].clone()));
+        assert_eq!((late.outcome.label(), cookie_of(&late)), ("answered_again", cookies[0].clone()));
         cookie.clone_from(&cookies[0]);
         replicas[0].pass(100);
     }
@@ -125,7 +125,7 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
         if is_used {
             assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
         } else {
-            assert_eq!(again.unwrap().outcome, "recovered");
+            assert_eq!(again.unwrap().outcome.label(), "recovered");
         }
     }
 }
@@ -264,11 +264,11 @@ async fn a_token_that_came_without_its_cookie_proves_nothing() {
     let narrow = "grant_type=refresh_token&client_id=web-app&scope=api:read";
     scene.post(Some(&first), narrow).await.unwrap();
     let answer = scene.refresh(&first).await.unwrap();
-    assert_eq!((answer.outcome, &answer.set_cookie), ("answered_again", &None));
+    assert_eq!((answer.outcome.label(), &answer.set_cookie), ("answered_again", &None));
     scene.uses(&body(&answer)).await;
     scene.pass(31);
     scene.next(token("found"));
-    assert_eq!(scene.refresh(&first).await.unwrap().outcome, "recovered");
+    assert_eq!(scene.refresh(&first).await.unwrap().outcome.label(), "recovered");
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn a_flight_that_shows_no_life_is_given_up_and_the_next_request_begins_ano
     nobody_flies(&scene, &cookie, false).await;
     let began = std::time::Instant::now();
     let answer = scene.refresh(&cookie).await.unwrap();
-    assert_eq!((answer.outcome, scene.asked()), ("rotated", 2));
+    assert_eq!((answer.outcome.label(), scene.asked()), ("rotated", 2));
     assert!(began.elapsed() >= lease::LEASE, "not before the lease is over");
 }
 
@@ -328,7 +328,7 @@ async fn a_store_that_is_away_is_503_and_costs_no_session() {
     assert_eq!(refusal.denial, Denial::StoreUnavailable);
     assert_eq!(scene.asked(), 1, "neither a cookie nor a code was spent");
     scene.store.set_away(false);
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated");
 }
 
 #[tokio::test]
@@ -345,7 +345,7 @@ async fn what_came_while_the_store_was_away_is_kept_when_it_is_back() {
     scene.store.set_away(false);
     until("it landed", || scene.gate.exchanges.is_empty()).await;
     let answer = scene.replica().refresh(&cookie).await.unwrap();
-    assert_eq!((answer.outcome, scene.asked()), ("answered_again", 2));
+    assert_eq!((answer.outcome.label(), scene.asked()), ("answered_again", 2));
     assert_eq!(body(&answer)["access_token"], "access-token-1");
 }
 
@@ -394,7 +394,7 @@ async fn what_does_not_open_leaves_no_flight_that_others_wait_for() {
     let refusal = scene.refresh(other.expose()).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::StoreUnavailable);
     assert!(refusal.set_cookie.is_none());
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "recovered");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "recovered");
 }
 
 /// Whether it is in the store is not known; the session may be over for everybody.

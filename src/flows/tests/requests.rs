@@ -60,7 +60,7 @@ async fn a_session_whose_time_runs_out_during_an_exchange_or_after_it_is_over() 
     scene.pass(3590);
     assert!(scene.post(Some(&cookie), poll).await.is_ok());
     scene.pass(9);
-    assert_eq!(scene.post(Some(&cookie), poll).await.unwrap().outcome, "answered_again");
+    assert_eq!(scene.post(Some(&cookie), poll).await.unwrap().outcome.label(), "answered_again");
     scene.pass(1);
     let refusal = scene.post(Some(&cookie), poll).await.unwrap_err();
     assert_eq!(refusal.denial, idle);
@@ -90,11 +90,11 @@ async fn a_use_that_finds_the_answer_of_a_poll_is_recorded() {
     scene.pass(1800);
     let poll = "grant_type=refresh_token&client_id=web-app&background=true";
     scene.post(Some(&cookie), poll).await.unwrap();
-    assert_eq!(scene.post(Some(&cookie), poll).await.unwrap().outcome, "answered_again");
+    assert_eq!(scene.post(Some(&cookie), poll).await.unwrap().outcome.label(), "answered_again");
     let used = scene.refresh(&cookie).await.unwrap();
-    assert_eq!((used.outcome, scene.asked()), ("rotated", 3));
+    assert_eq!((used.outcome.label(), scene.asked()), ("rotated", 3));
     assert_eq!(body(&used)["session_expires_in"], 3600);
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "answered_again");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "answered_again");
     scene.pass(3599);
     assert!(scene.refresh(&cookie_of(&used)).await.is_ok());
 }

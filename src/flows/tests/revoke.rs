@@ -84,7 +84,7 @@ async fn others_and_whoever_signs_in_later_are_not_touched() {
         scene.next(Instead::With(json!({ "id_token": id_token_of(name) })));
         let cookie = scene.signed_in_cookie().await;
         scene.revoke(json!({ "kind": "sub", "value": "mallory", "block": true })).await.unwrap();
-        assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated", "{name}");
+        assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated", "{name}");
     }
 }
 
@@ -227,7 +227,7 @@ async fn whoever_came_after_a_block_was_lifted_stays() {
     let cookie = scene.signed_in_cookie().await;
     // By then whoever blocked has looked once more.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated");
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,7 +327,7 @@ async fn a_revoked_key_costs_no_session() {
     let next = next.to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
     *scene.server.current.lock().unwrap() = "refresh-token-1".into();
     scene.next(access_token(&scene, json!({ "jti": "w", "sub": "alice" })));
-    assert_eq!(scene.refresh(&next).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.refresh(&next).await.unwrap().outcome.label(), "rotated");
 }
 
 #[tokio::test]
@@ -389,5 +389,5 @@ async fn while_the_list_is_not_known_nobody_passes_and_no_session_is_lost() {
     assert!(refusal.set_cookie.is_none());
     assert_eq!(scene.asked(), 1);
     scene.next(access_token(&scene, json!({ "jti": "u", "sub": "alice" })));
-    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated");
 }

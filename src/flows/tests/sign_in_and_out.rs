@@ -16,7 +16,7 @@ async fn a_code_becomes_a_session_in_a_cookie() {
     let scene = Scene::new();
     scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
     let answer = scene.sign_in().await;
-    assert_eq!((answer.status, answer.outcome), (StatusCode::OK, "signed_in"));
+    assert_eq!((answer.status, answer.outcome.label()), (StatusCode::OK, "signed_in"));
     assert_eq!(answer.subject.as_deref(), Some("alice"));
     let body = body(&answer);
     assert_eq!((&body["access_token"], &body["token_type"]), (&"access-token-0".into(), &"Bearer".into()));
@@ -227,7 +227,7 @@ async fn sign_out_ends_every_copy_of_the_cookie_and_can_be_repeated() {
     let cookie = scene.signed_in_cookie().await;
     for _ in 0..2 {
         let answer = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
-        assert_eq!((answer.status, answer.outcome), (StatusCode::NO_CONTENT, "signed_out"));
+        assert_eq!((answer.status, answer.outcome.label()), (StatusCode::NO_CONTENT, "signed_out"));
         assert!(answer.body.is_empty() && clears(answer.set_cookie.as_ref()));
     }
     scene.revoked(&["refresh-token-0"]).await;

@@ -106,6 +106,52 @@ impl SignalResult {
     }
 }
 
+/// What came of a request to a server: the label `result` of `upstream_requests_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamResult {
+    /// Answered, whatever the status.
+    Ok,
+    /// No connection could be made, so nothing was sent.
+    ConnectFailed,
+    Timeout,
+    /// There was no answer, or none that can be passed on whole.
+    Failed,
+    /// The client left, or the request was ended, before there was an answer.
+    Abandoned,
+}
+
+impl UpstreamResult {
+    pub const ALL: [Self; 5] = [Self::Ok, Self::ConnectFailed, Self::Timeout, Self::Failed, Self::Abandoned];
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ConnectFailed => "connect_failed",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// For whom a listener is: the label `listener` of `connections`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListenerKind {
+    Public,
+    Admin,
+}
+
+impl ListenerKind {
+    pub const ALL: [Self; 2] = [Self::Public, Self::Admin];
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// What is written of requests and of what we do: the label `log` of `log_lines_lost_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Log {
@@ -133,5 +179,24 @@ impl ServerEndpoint {
             Self::Revocation => "revocation",
             Self::Introspection => "introspection",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_names_each_where_it_has_the_series() {
+        let page = include_str!("../../../docs/metrics.md");
+        let names_all = |series: &str, labels: &[&str]| {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{series}` |"))).unwrap();
+            for label in labels {
+                assert!(row.contains(&format!("`{label}`")), "{series} has no {label}: {row}");
+            }
+        };
+        names_all("upstream_requests_total", &UpstreamResult::ALL.map(UpstreamResult::label));
+        names_all("connections", &ListenerKind::ALL.map(ListenerKind::label));
+        names_all("exchanges_total", &ExchangeOutcome::ALL.map(ExchangeOutcome::label));
     }
 }

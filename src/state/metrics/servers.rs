@@ -3,19 +3,18 @@
 use prometheus::IntCounter;
 use prometheus::core::Collector as _;
 
-use super::{Metrics, beginning};
+use super::{Metrics, UpstreamResult, beginning};
 use crate::core::ids::UpstreamName;
 
 impl Metrics {
-    /// What is counted up each time that this comes of a request. `result`: `ok`, `connect_failed`,
-    /// `timeout`, `failed` or `abandoned`.
+    /// What is counted up each time that this comes of a request.
     pub fn upstream_answers(
         &self,
         upstream: &UpstreamName,
         server: &str,
-        result: &'static str,
+        result: UpstreamResult,
     ) -> IntCounter {
-        self.upstream_requests.with_label_values(&[upstream.as_str(), server, result])
+        self.upstream_requests.with_label_values(&[upstream.as_str(), server, result.label()])
     }
 
     pub fn upstream_healthy(&self, upstream: &UpstreamName, server: &str, healthy: bool) {
