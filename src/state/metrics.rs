@@ -7,6 +7,8 @@
 
 mod at_hand;
 mod beginning;
+#[cfg(test)]
+mod documented;
 mod labels;
 mod servers;
 
