@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::core::brake::tests::what_counts::every_denial;
 use crate::core::denial::security_event::{Code, Refused};
 use crate::core::denial::{Denial, SessionEnd};
+use crate::core::revocation::Kind;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -93,4 +94,13 @@ fn the_documentation_names_every_reason_and_no_other() {
         return;
     }
     assert!(page == right, "docs/metrics.md is not what the refusals say; TOLLGATE_BLESS=1 writes it");
+}
+
+#[test]
+fn the_documentation_names_every_kind_of_revocation() {
+    let page = fs::read_to_string(PAGE).unwrap();
+    let row = page.lines().find(|line| line.starts_with("| `revocations` |")).unwrap();
+    for kind in Kind::ALL {
+        assert!(row.contains(&format!("`{}`", kind.label())), "{kind:?} is not in {row}");
+    }
 }
