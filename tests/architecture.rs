@@ -7,6 +7,8 @@
 mod circles;
 #[path = "architecture/deploy.rs"]
 mod deploy;
+#[path = "architecture/figures.rs"]
+mod figures;
 #[path = "architecture/links.rs"]
 mod links;
 #[path = "architecture/rules.rs"]

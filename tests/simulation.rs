@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use world::{Faults, World};
 
-/// How many schedules of how many steps each test drives, but for one: 4,560 in all.
+/// How many schedules of how many steps each test drives, but for one: 5,060 in all.
 const SCHEDULES: u64 = 500;
 const STEPS: usize = 500;
 
@@ -89,6 +89,14 @@ fn honest_tabs_stay_signed_in_on_replicas_whose_clocks_differ() {
 }
 
 #[test]
+fn answers_that_went_bad_while_they_waited_make_nobody_a_thief() {
+    let worlds = run(Faults { losses: true, slow: true, goes_bad: true, ..Faults::NONE });
+    let out = worlds.iter().filter(|world| world.signed_out).count();
+    assert!(out <= worlds.len() / 50, "{out} sessions ended, all after three lost answers in a row");
+    happened(&worlds, &[("rotated", 4_000), ("withdrawn", 20), ("waited long", 50)]);
+}
+
+#[test]
 fn replicas_that_die_and_stores_that_are_away_sign_nobody_out_without_need() {
     let worlds = run(Faults {
         losses: true,
@@ -127,8 +135,9 @@ fn a_server_that_does_not_rotate_is_asked_in_turn_all_the_same() {
 
 #[test]
 fn a_generation_whose_receipt_was_proven_is_always_caught() {
-    let worlds = run(Faults { losses: true, slow: true, kills: true, thief: true, ..Faults::NONE });
-    happened(&worlds, &[("stolen", 600), ("replay", 200), ("spent and refused", 200)]);
+    let worlds =
+        run(Faults { losses: true, slow: true, kills: true, thief: true, goes_bad: true, ..Faults::NONE });
+    happened(&worlds, &[("withdrawn", 10), ("stolen", 600), ("replay", 200), ("spent and refused", 200)]);
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! What was measured, as tables: for the terminal, and into docs/performance.md between two marks.
+//! What was measured, as tables: for the terminal, and into docs/performance.md between two marks. What
+//! docs/comparison.md says of it stands there between marks, too.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::part::Part;
 use crate::results::{Results, Run, Spread};
-use crate::systems::{self, BARE, Group, Load};
+use crate::systems::{self, APACHE, BARE, Group, KNOWN, Load, NEW, NEW_WITH_ASSERTION};
 use crate::{Failure, chart, tables};
 
 const BEGIN: &str = "<!-- what follows is written by `make bench`, up to the next such mark -->";
@@ -27,7 +28,7 @@ pub(crate) fn text(run: &Run) -> String {
 /// Writes the tables, and the chart of requests, into this folder of docs.
 ///
 /// # Errors
-/// When `performance.md` has no place for them.
+/// When `performance.md` has no place for them, or `comparison.md` beside it none for what it says of them.
 pub(crate) fn write(run: &Run, folder: &Path) -> Result<(), Failure> {
     let file = folder.join("performance.md");
     let docs = std::fs::read_to_string(&file)?;
@@ -37,10 +38,45 @@ pub(crate) fn write(run: &Run, folder: &Path) -> Result<(), Failure> {
     if let Some(requests) = run.0.get(&Part::Requests) {
         written = format!("![CPU time a request beside nginx as a plain proxy]({CHART})\n\n");
         std::fs::write(folder.join(CHART), chart::draw(requests))?;
+        compare(requests, &folder.join("comparison.md"))?;
     }
     written += &text(run);
     std::fs::write(&file, format!("{before}{BEGIN}\n\n{written}\n{END}{after}"))?;
     Ok(())
+}
+
+/// Writes into the page that compares what others say of themselves, where there is one and all was measured
+/// that stands there.
+fn compare(results: &Results, page: &Path) -> Result<(), Failure> {
+    let (Ok(mut text), Some(written)) = (std::fs::read_to_string(page), compared(results)) else {
+        return Ok(());
+    };
+    for (what, written) in written {
+        let (begin, end) = (format!("<!-- bench: {what} -->"), format!("<!-- /bench: {what} -->"));
+        let (before, rest) = text.split_once(&begin).ok_or("comparison.md lacks a mark")?;
+        let (_, after) = rest.split_once(&end).ok_or("comparison.md lacks the end of a mark")?;
+        text = format!("{before}{begin}{written}{end}{after}");
+    }
+    Ok(std::fs::write(page, text)?)
+}
+
+/// What stands there, by the names of its marks.
+fn compared(results: &Results) -> Option<[(&'static str, String); 3]> {
+    let of_many = |name| results.ratio(name, Load::Many).map(|ratio| ratio.median);
+    let of_both = |name| {
+        let (one, many) = (results.ratio(name, Load::One)?.median, of_many(name)?);
+        Some(format!("{:.2} to {:.2}", one.min(many), one.max(many)))
+    };
+    let tollgate = format!(
+        "{} times nginx as a plain proxy (the bare pingora proxy {}); {:.2} where every token is new (RS256), {:.2} where \
+         an assertion is made of each besides",
+        of_both(KNOWN)?,
+        of_both(BARE)?,
+        of_many(NEW)?,
+        of_many(NEW_WITH_ASSERTION)?,
+    );
+    let apache = format!("{} times nginx (RS256)", of_both(APACHE)?);
+    Some([("date", results.date.clone()), ("tollgate", tollgate), ("apache", apache)])
 }
 
 fn how(results: &Results) -> String {

@@ -9,6 +9,9 @@ pub(crate) const HAPROXY: &str = "HAProxy, plain proxy";
 pub(crate) const BARE: &str = "pingora, bare proxy";
 pub(crate) const EXCHANGES: &str = "Tollgate, an exchange answered again";
 pub(crate) const KNOWN: &str = "Tollgate, tokens seen before";
+pub(crate) const NEW: &str = "Tollgate, every token new, RS256";
+pub(crate) const NEW_WITH_ASSERTION: &str = "Tollgate, every token new, RS256, an assertion each";
+pub(crate) const APACHE: &str = "Apache mod_auth_openidc, RS256";
 
 const SIGNATURE: &[Bad] = &[Bad::Absent, Bad::Forged, Bad::Unsigned, Bad::Confused];
 const POLICY: &[Bad] = &[
@@ -137,15 +140,15 @@ pub(crate) fn all() -> Vec<System> {
             Es256,
         ),
         // As the others: without an assertion for the upstream, which is a signature more.
-        tollgate("Tollgate, every token new, RS256", "{}", false, Rs256),
+        tollgate(NEW, "{}", false, Rs256),
         tollgate("Tollgate, every token new, EdDSA", "{}", false, EdDsa),
         tollgate("Tollgate, every token new, ES256", "{}", false, Es256),
-        tollgate("Tollgate, every token new, RS256, an assertion each", "{ assertion: {} }", false, Rs256),
+        tollgate(NEW_WITH_ASSERTION, "{ assertion: {} }", false, Rs256),
         other("HAProxy, RS256, only the signature", Program::HaProxy { checks: SIGNED }, Rs256, SIGNATURE),
         other("HAProxy, RS256, all claims", Program::HaProxy { checks: FULL }, Rs256, POLICY),
         other("HAProxy, ES256, only the signature", Program::HaProxy { checks: SIGNED }, Es256, SIGNATURE),
         other("HAProxy, ES256, all claims", Program::HaProxy { checks: FULL }, Es256, POLICY),
-        other("Apache mod_auth_openidc, RS256", Program::Apache, Rs256, POLICY_OF_APACHE),
+        other(APACHE, Program::Apache, Rs256, POLICY_OF_APACHE),
     ]
 }
 

@@ -81,8 +81,8 @@ impl Tally {
 }
 
 #[cfg(test)]
-mod tests {
-    mod what_counts;
+pub(crate) mod tests {
+    pub(crate) mod what_counts;
 
     use http::HeaderValue;
 

@@ -8,6 +8,8 @@
 
 mod at_hand;
 mod beginning;
+#[cfg(test)]
+mod documented;
 mod labels;
 mod request_outcome;
 mod servers;

@@ -80,6 +80,22 @@ fn the_table_of_contents_of_the_decisions_names_each_of_them() {
     );
 }
 
+/// In the list before its first section.
+#[test]
+fn the_tables_of_contents_at_the_head_of_long_pages_name_each_section() {
+    let mut faults = Vec::new();
+    for page in ["docs/configuration.md", "docs/deployment.md", "docs/security.md"] {
+        let text = prose(&fs::read_to_string(project().join(page)).expect(page));
+        let (head, _) = text.split_once("\n## ").expect("sections");
+        let named: Vec<_> = links(head).filter_map(|link| link.strip_prefix('#')).collect();
+        let sections: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect();
+        if named != sections {
+            faults.push(format!("{page} lists {named:?} and has {sections:?}"));
+        }
+    }
+    assert_none(&faults);
+}
+
 #[test]
 fn the_glossary_leads_to_files_that_there_are() {
     let text = fs::read_to_string(project().join("docs/glossary.md")).expect("docs/glossary.md");

@@ -2,14 +2,17 @@
 // upstream. They are less forgiving than a client that was written for a test.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { Gateway } from './support/gateway.mjs';
-import { request, until } from './support/http.mjs';
+import { Browser, request, until } from './support/http.mjs';
+import { blocksOf } from './support/pages.mjs';
 import { freePort } from './support/ports.mjs';
 import { Authority, Folder, Nginx, tool } from './support/tools.mjs';
 import { Upstream } from './support/upstream.mjs';
+import { COOKIE, World } from './support/world.mjs';
 
 const MIB = 1024 * 1024;
 /** What nginx serves as a file. */
@@ -325,4 +328,43 @@ test('nginx in front: it speaks HTTP/1.0, and gets whole answers', async () => {
   assert.equal(file.headers['content-length'] ?? String(TEXT.length), String(TEXT.length));
   assert.equal((await request('POST', `${inFront}/api/x`, { body: 'whole' })).json.body, 'whole');
   assert.equal((await request('GET', `${inFront}/api/closed/x`)).json.status, 401);
+});
+
+test('nginx in front by the block of docs/deployment.md: a session whose cookie just fits is refreshed and signed out, and a body of 3 MiB passes', async (t) => {
+  const world = await World.start({ startGateway: false, client: { accept_any_access_token: true }, config: { trusted_proxies: ['127.0.0.1/32'] } });
+  t.after(() => world.stop());
+  const [location, map] = ['location / {', 'map '].map((begin) => blocksOf('deployment.md', 'nginx').find((block) => block.startsWith(begin)));
+  const behind = location.replace('http://127.0.0.1:8080', `http://127.0.0.1:${world.gateway.port}`);
+  assert.notEqual(behind, location);
+  const place = await Folder.make();
+  t.after(() => place.remove());
+  const front = await Nginx.start(place, { log: '$status', servers: [(port) => `${map} server { listen 127.0.0.1:${port}; ${behind} }`] });
+  t.after(() => front.stop());
+  // What browsers see is nginx.
+  Object.defineProperty(world.gateway, 'url', { value: `http://localhost:${front.ports[0]}` });
+  await world.startGateway();
+  const browser = new Browser();
+  let size = 3000;
+  world.as.tokenFault = (_, answer) => {
+    answer.writeHead(200, { 'content-type': 'application/json' });
+    answer.end(JSON.stringify({ access_token: randomBytes(16).toString('hex'), token_type: 'Bearer', expires_in: 60, refresh_token: 'r'.repeat(size) }));
+  };
+  const signIn = () => world.token(browser, { grant_type: 'authorization_code', code: 'any', code_verifier: 'v'.repeat(43), redirect_uri: world.redirectUri });
+  let answer;
+  for (answer = await signIn(); answer.status === 502 && size > 2000; size -= 8) answer = await signIn();
+  assert.equal(answer.status, 200, answer.text);
+  const cookies = [browser.cookie(COOKIE)];
+  for (let round = 0; round < 2; round += 1) {
+    const refreshed = await world.refresh(browser);
+    assert.equal(refreshed.status, 200, refreshed.text);
+    cookies.push(browser.cookie(COOKIE));
+  }
+  assert.equal(new Set(cookies).size, 3);
+  assert.ok(cookies.every((cookie) => cookie.length > 3850), cookies.map(({ length }) => length).join());
+  const body = 'b'.repeat(3 * MIB);
+  const echo = await request('POST', `${world.gateway.url}/api/public/x`, { body });
+  assert.deepEqual([echo.status, echo.json.body.length], [200, body.length]);
+  world.as.endFault();
+  assert.equal((await world.signOut(browser)).status, 204);
+  assert.equal(browser.cookie(COOKIE), undefined);
 });

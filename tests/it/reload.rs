@@ -96,7 +96,7 @@ async fn what_is_counted_begins_at_zero_for_whoever_is_configured() {
     let said = page.split("So these begin at 0").nth(1).unwrap().split(". ").next().unwrap();
     let said: Vec<_> = said.split('`').skip(1).step_by(2).collect();
     assert!(said.len() > 5, "{said:?}");
-    for series in said {
+    for series in said.iter().copied() {
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let begins = |line: &str| {
             line.starts_with(&format!("tollgate_{name}{{"))
@@ -105,6 +105,26 @@ async fn what_is_counted_begins_at_zero_for_whoever_is_configured() {
         };
         assert!(fresh.lines().any(begins), "{series} is not at 0 in:\n{fresh}");
     }
+    // What a label may say stands in the series' row, and why a request was refused in a table of its own.
+    let mut told = 0;
+    for line in fresh.lines().filter(|line| line.ends_with(" 0")) {
+        let Some((name, labels)) = line.trim_start_matches("tollgate_").split_once('{') else { continue };
+        if !said.iter().any(|series| series.split('{').next() == Some(name)) {
+            continue;
+        }
+        let row = page.lines().find(|row| row.starts_with(&format!("| `{name}` |"))).unwrap();
+        for (label, value) in labels.split("\",").filter_map(|pair| pair.split_once("=\"")) {
+            let value = value.split('"').next().unwrap();
+            let place = match label {
+                "client" | "issuer" | "route" | "upstream" => continue,
+                "reason" => page.split("<!-- reasons -->").nth(1).unwrap(),
+                _ => row,
+            };
+            assert!(place.contains(&format!("`{value}`")), "{name}: {label} {value} is not in\n{place}");
+            told += 1;
+        }
+    }
+    assert!(told > 15, "{told}");
     let stolen =
         |name: &str| format!("tollgate_exchanges_total{{client=\"{name}\",outcome=\"reuse_detected\"}} 0\n");
     assert!(fresh.contains(&stolen("web")), "{fresh}");

@@ -70,7 +70,12 @@ impl World {
                     self.after(LOOKS.0, Event::Look(process, flight));
                 }
             }
-            Outcome::AnswerAgain { next, with_cookie, used } => {
+            Outcome::AnswerAgain { next, age, given_ago, .. }
+                if self.faults.goes_bad && age >= self.windows().grace && self.dice.one_in(2) =>
+            {
+                self.change(process, Change::Withdraw(request, next.generation, given_ago), 0);
+            }
+            Outcome::AnswerAgain { next, with_cookie, used, .. } => {
                 self.count("answered again");
                 self.answer(request, next, with_cookie, used);
             }

@@ -1,5 +1,7 @@
 //! What happens in the simulated world, one thing at a time.
 
+use std::time::Duration;
+
 use tollgate::core::denial::SessionEnd;
 use tollgate::core::session::exchange::{Arrival, FlightId, Issued};
 use tollgate::core::session::grant::{FamilyId, Generation, Grant};
@@ -18,6 +20,8 @@ pub(crate) struct Process {
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Present(Request, FlightId),
+    /// The answer that this request was given, and that made this generation, is good no more.
+    Withdraw(Request, Generation, Option<Duration>),
     /// The request of this flight is about to leave.
     Sends(FlightId),
     Beat(FlightId),
@@ -74,6 +78,8 @@ pub(crate) enum Outcome {
     AskAgainAfter(FlightId),
     AnswerAgain {
         next: Box<Grant>,
+        age: Duration,
+        given_ago: Option<Duration>,
         with_cookie: bool,
         used: bool,
     },

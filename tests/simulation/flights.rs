@@ -159,11 +159,11 @@ pub(super) fn opened(decision: Decision, family: &Family, presented: &Grant) -> 
         }
         Decision::Join(flight) => Outcome::Join(flight),
         Decision::AskAgainAfter(flight) => Outcome::AskAgainAfter(flight),
-        Decision::AnswerAgain { answer, of, with_cookie, .. } => {
+        Decision::AnswerAgain { answer, of, age, given_ago, with_cookie } => {
             let holder = holder.reach(family, of).expect("a way along the links");
             let plain = holder.open(Content::Answer, &answer).expect("sealed for this holder");
             let next = Box::new(Grant::from_bytes(plain.expose()).expect("a grant"));
-            Outcome::AnswerAgain { used: next.counts_as_use(), next, with_cookie }
+            Outcome::AnswerAgain { used: next.counts_as_use(), next, age, given_ago, with_cookie }
         }
         Decision::TooMany => Outcome::TooMany,
         Decision::Replay => Outcome::Replay,

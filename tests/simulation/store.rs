@@ -82,6 +82,10 @@ impl World {
                 );
                 opened(decision, family, &asked.grant)
             }
+            Change::Withdraw(_, made, given_ago) => {
+                family.withdraw_answer(*made, *given_ago, now);
+                Outcome::PresentAgain
+            }
             Change::Sends(flight) => Outcome::Did(family.begin_sending(*flight)),
             Change::Beat(flight) => Outcome::Did(family.beat(*flight)),
             Change::Failed(flight) | Change::TakeBack(flight) => Outcome::Did(family.forget_flight(*flight)),
@@ -213,6 +217,16 @@ impl World {
                     for generation in from.max(self.proven)..=of {
                         self.answered_at.insert(generation, read_at);
                     }
+                    self.given_late = Some((from.max(self.proven), of));
+                }
+            }
+            (Change::Withdraw(_, made, None), _) => {
+                self.count("withdrawn");
+                // For whoever got it all the same its window begins then.
+                if let Some((from, of)) = self.given_late.filter(|(_, of)| of + 1 == *made) {
+                    for generation in from..=of {
+                        self.answered_at.insert(generation, read_at);
+                    }
                 }
             }
             (Change::Beat(flight), _) => self.renewed(*flight, read_at),
@@ -239,6 +253,7 @@ impl World {
                 }
                 self.change(process, Change::TakeBack(new), 1_000);
             }
+            Change::Withdraw(request, ..) => self.refuse(request),
             Change::TakeBack(flight) => self.change(process, Change::TakeBack(flight), 1_000),
             Change::Sends(flight) => {
                 self.tell(process, flight);
@@ -281,6 +296,7 @@ impl World {
     pub(super) fn act(&mut self, process: Process, change: Change, outcome: Outcome) {
         match (change, outcome) {
             (Change::Present(request, new), outcome) => self.presented(process, request, new, outcome),
+            (Change::Withdraw(request, ..), _) => self.present(process, request),
             (Change::Sends(flight), Outcome::Did(true)) => {
                 let delay = self.dice.roll(50);
                 self.after(delay, Event::PostLeaves(flight));

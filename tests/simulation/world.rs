@@ -44,6 +44,8 @@ pub(crate) struct Faults {
     pub(crate) revocations: bool,
     /// Somebody presents a copy of a cookie again and again, each time for something else.
     pub(crate) hoards: bool,
+    /// An answer that waited is found to be of no use by whoever gets it: its access token was taken back.
+    pub(crate) goes_bad: bool,
 }
 
 impl Faults {
@@ -59,6 +61,7 @@ impl Faults {
         loses_store: false,
         revocations: false,
         hoards: false,
+        goes_bad: false,
     };
 }
 
@@ -178,6 +181,8 @@ pub(crate) struct World {
     proven: Generation,
     /// Which generations the newest exchange answers, while nobody has got its answer.
     nobodys: Option<(Generation, Generation)>,
+    /// The same of the one that somebody got last after it had waited.
+    given_late: Option<(Generation, Generation)>,
     lost_store_at: Option<i64>,
     /// How many there are; those of tabs are the first two.
     shapes: usize,
@@ -254,6 +259,7 @@ impl World {
             answered_at: HashMap::new(),
             proven: 0,
             nobodys: None,
+            given_late: None,
             lost_store_at: None,
             shapes: 1,
         }

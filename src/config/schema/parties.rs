@@ -429,5 +429,11 @@ const COOKIE: &[Key] = &[
         "Its `Path`; must cover `/oauth/token`, and be `/` in `session` mode. With another path give it another `name`: browsers keep one of each path, and of two of a name none is used until the next sign-in.",
         "/oauth",
     ),
-    key("same_site", One("`strict`, `lax` or `none`"), Default("strict"), "Its `SameSite`.", "lax"),
+    key(
+        "same_site",
+        One("`strict`, `lax` or `none`"),
+        Default("strict"),
+        "Its `SameSite`. Who comes by a link of another site to a route with `sign_in` comes once more from a page of the gateway's where it is `strict`, and loses the fragment (`#…`) of the link; with `lax` the cookie comes along at once.",
+        "lax",
+    ),
 ];

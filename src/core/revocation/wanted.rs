@@ -16,11 +16,14 @@ const LONGEST_REASON: usize = 1024;
 /// By how much a `before` may lie ahead: clocks of operators.
 const AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// As it was written. Moments are RFC 3339, in UTC.
+/// As it was written. Moments are RFC 3339, in UTC. A `kind` or `value` that is left out is empty, which is a
+/// mistake among the others.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
+    #[serde(default)]
     pub kind: String,
+    #[serde(default)]
     pub value: String,
     /// An issuer's name in config.yaml, its `iss`, or `*`.
     #[serde(default)]
@@ -105,7 +108,7 @@ impl Wanted {
         if kind.is_none() {
             note("kind", "is one of jti, sid, sub, client, kid, family and issuer".to_owned());
         }
-        let target = kind.and_then(|kind| self.target(kind, issuers, &mut note));
+        let target = self.target(kind, issuers, &mut note);
         let before = self.before.as_deref().and_then(|text| moment("before", text, &mut note));
         let until = self.until.as_deref().and_then(|text| moment("until", text, &mut note));
         if let Some(kind) = kind {
@@ -140,24 +143,26 @@ impl Wanted {
 
     fn target(
         &self,
-        kind: Kind,
+        kind: Option<Kind>,
         issuers: &KnownIssuers<'_>,
         note: &mut impl FnMut(&'static str, String),
     ) -> Option<Target> {
-        if self.value.is_empty() || self.value.len() > LONGEST_VALUE {
+        let is_value = (1..=LONGEST_VALUE).contains(&self.value.len());
+        if !is_value {
             note("value", format!("is what is revoked: 1 to {LONGEST_VALUE} bytes"));
-            return None;
         }
-        let whose = issuers.whose(kind, self.issuer.as_deref()).map_err(|what| note("issuer", what)).ok()?;
+        let kind = kind?;
+        let whose = issuers.whose(kind, self.issuer.as_deref()).map_err(|what| note("issuer", what)).ok();
         let value = match kind {
-            Kind::Issuer => issuers.iss(&self.value).map_err(|what| note("value", what)).ok()?,
+            _ if !is_value => None,
+            Kind::Issuer => issuers.iss(&self.value).map_err(|what| note("value", what)).ok(),
             Kind::Family if FamilyId::parse(&self.value).is_none() => {
                 note("value", "is a family's id, 32 hexadecimal digits, as the log writes it".to_owned());
-                return None;
+                None
             }
-            _ => self.value.clone(),
+            _ => Some(self.value.clone()),
         };
-        Some(Target { kind, whose, value })
+        Some(Target { kind, whose: whose?, value: value? })
     }
 
     fn check_rule(&self, kind: Kind, note: &mut impl FnMut(&'static str, String)) {
@@ -311,7 +316,8 @@ mod tests {
             ),
             (json!({ "kind": "sub", "value": "1", "reason": "x".repeat(1025) }), "reason: is longer"),
             (json!({ "kind": "sub", "value": "1", "when": "now" }), "unknown field `when`"),
-            (json!({ "kind": "sub" }), "missing field `value`"),
+            (json!({ "kind": "sub" }), "value: is what is revoked"),
+            (json!({ "value": "alice" }), "kind: is one of jti"),
         ] {
             let shown = wanted.to_string();
             let mistakes = read(wanted).unwrap_err();
@@ -319,6 +325,20 @@ mod tests {
         }
         let both = read(json!({ "kind": "jti", "value": "", "block": true })).unwrap_err();
         assert_eq!(both.len(), 2, "{both:?}");
+        for (wanted, members) in [
+            (json!({}), &["kind", "value"][..]),
+            (json!({ "kind": "person", "reason": "x".repeat(1025) }), &["kind", "value", "reason"]),
+            (json!({ "kind": "family", "value": "1", "issuer": "demo" }), &["issuer", "value"]),
+            (
+                json!({ "kind": "sub", "issuer": "corp", "until": "soon" }),
+                &["value", "issuer", "until", "until"],
+            ),
+        ] {
+            let shown = wanted.to_string();
+            let said = read(wanted).unwrap_err();
+            let said: Vec<_> = said.iter().filter_map(|mistake| mistake.split(':').next()).collect();
+            assert_eq!(said, members, "{shown}");
+        }
         let several = [("one", "https://one"), ("two", "https://two")];
         let whose = read_with(&several, json!({ "kind": "sub", "value": "alice" })).unwrap_err();
         assert!(whose[0].contains("one, two"), "{whose:?}");

@@ -24,7 +24,7 @@ pub(super) enum Presented {
     AnswerAgain {
         answer: Box<Answer>,
         age: Duration,
-        given_ago: Duration,
+        given_ago: Option<Duration>,
         with_cookie: bool,
         /// When the session was last used.
         used_at: Timestamp,

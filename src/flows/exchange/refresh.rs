@@ -203,8 +203,8 @@ pub(in crate::flows) struct ExchangeEnd {
     outcome: ExchangeOutcome,
     /// Since the AS answered.
     pub age: Duration,
-    /// Since somebody first got it.
-    pub given_ago: Duration,
+    /// Since somebody first got it; `None`: nobody had got it before.
+    pub given_ago: Option<Duration>,
     /// Whether its cookie is still the newest.
     pub with_cookie: bool,
 }
@@ -224,7 +224,7 @@ impl ExchangeEnd {
             }
             Ok(_) | Err(_) => ExchangeOutcome::Refused,
         };
-        Self { result, outcome, age: Duration::ZERO, given_ago: Duration::ZERO, with_cookie: true }
+        Self { result, outcome, age: Duration::ZERO, given_ago: None, with_cookie: true }
     }
 
     fn too_many() -> Self {

@@ -13,7 +13,7 @@ use crate::core::denial::{Denial, SessionEnd};
 use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::tokens::SessionTokens;
-use crate::core::session::grant::Grant;
+use crate::core::session::grant::{Generation, Grant};
 use crate::core::session::oauth::answer::claims_from_token_endpoint;
 use crate::core::session::ride::Ride;
 use crate::core::time::Timestamp;
@@ -21,6 +21,7 @@ use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::refresh::renew;
+use crate::flows::family::record::change;
 use crate::flows::family::session_cookie;
 use crate::flows::family::tokens;
 use crate::state::sessions::{Held, KnownFamily, Pause};
@@ -222,16 +223,36 @@ async fn exchanged(
     // Of a use the store was told with that answer, or that answer stands for it.
     let now = request.gate.clock.now();
     known.mark_noted(if activity.is_use() { next.last_used_at.max(now) } else { next.last_used_at });
-    let ride = found.with_cookie.then(|| ride(request, &next, answer, found.given_ago)).flatten();
+    let ride = found
+        .with_cookie
+        .then(|| ride(request, &next, answer, found.given_ago.unwrap_or_default()))
+        .flatten();
     let served = with_answer(request, next.clone(), known, answer, found.age).await;
-    // What waited until somebody came may be good no more, and there was time for another.
-    if matches!(served, Err(Denial::AuthorizationServerUnavailable)) && found.age >= grace(request.live) {
-        return Box::pin(exchanged(request, &next, known, activity, patience)).await;
+    // What waited until somebody came may be good no more, and there was time for another. The browser's own
+    // cookie is presented for that: the next one has reached nobody.
+    if matches!(served, Err(Denial::AuthorizationServerUnavailable))
+        && found.age >= grace(request.live)
+        && withdraw(request, grant, next.generation, found.given_ago).await.is_ok()
+    {
+        return Box::pin(exchanged(request, grant, known, activity, patience)).await;
     }
     match served {
         Ok(served) => Ok(InSession { ride, ..served }),
         Err(denial) => Err(Box::new(NotInSession { ride, ..*refused(denial) })),
     }
+}
+
+/// Nobody gets the answer that made this generation any more.
+async fn withdraw(
+    request: ClientRequest<'_>,
+    grant: &Grant,
+    made: Generation,
+    given_ago: Option<Duration>,
+) -> Result<(), Denial> {
+    let timeouts = session_cookie::timeouts(request.client);
+    let withdrawn =
+        change(request.gate, grant, timeouts, |family, now| family.withdraw_answer(made, given_ago, now));
+    timeout(request.patience(), withdrawn).await.map_err(|_| Denial::StoreUnavailable)?
 }
 
 /// `next`: the grant that came of the exchange.

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::time::timeout;
 use url::Url;
 
 use super::{binding, end_session, is_everywhere};
@@ -30,6 +31,7 @@ use crate::core::session::sign_out::{LIFETIME, SignOut, attributes, cookie_name,
 use crate::core::token::bearer;
 use crate::flows::Gate;
 use crate::flows::client_request::ClientRequest;
+use crate::flows::family::record::look;
 use crate::flows::family::session_cookie;
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::oauth_answer::OAuthRefusal;
@@ -85,15 +87,19 @@ pub async fn log_out(
     if everywhere && grant.is_none() {
         return Err(refusal(if client.session.is_some() { Denial::NoSession } else { NOT_IN_SIGHT }));
     }
+    let request = ClientRequest { gate, live, client, head };
     if let Some(grant) = &grant {
-        end_session(ClientRequest { gate, live, client, head }, grant, everywhere).await.map_err(refusal)?;
+        end_session(request, grant, everywhere).await.map_err(refusal)?;
     }
     let family = grant.as_ref().map(|grant| grant.family);
     let end_session = at_the_server(gate, live, client, login, None).await;
     let has_hint =
         |_: &&Grant| client.session.is_some() && by == SignOutBy::Navigation && end_session.is_some();
     // Without a hint the authorization server asks the person.
-    let with_hint = grant.as_ref().filter(has_hint).and_then(|grant| under_way(gate, live, client, grant));
+    let with_hint = match grant.as_ref().filter(has_hint) {
+        Some(grant) => under_way(request, grant).await,
+        None => None,
+    };
     let goes_to = match (&with_hint, &end_session) {
         (Some(_), _) => next_path(&client.client_id),
         (None, Some(url)) => url.as_str().to_owned(),
@@ -128,11 +134,24 @@ pub(super) fn client_named<'l>(
 }
 
 /// The cookie by which the hint is found on the way.
-fn under_way(gate: &Gate, live: &Live, client: &Client, grant: &Grant) -> Option<HeaderValue> {
+async fn under_way(request: ClientRequest<'_>, grant: &Grant) -> Option<HeaderValue> {
+    let ClientRequest { gate, live, client, .. } = request;
     let name = cookie_name(client.name.as_str());
-    let plain = SignOut::begin(Holder::of(grant), gate.clock.now()).to_bytes();
+    let plain = SignOut::begin(newest_holder(request, grant).await, gate.clock.now()).to_bytes();
     let sealed = live.cookie_keys.seal(binding(client, &name), plain.expose(), random(&*gate.random)).ok()?;
     cookie::set(attributes(&name), &sealed, LIFETIME).ok()
+}
+
+/// Whoever holds the tokens of the session: they lie with its newest generation, whose cookie may not have
+/// reached the browser. A store that is away leaves the presented one, and at worst there is no hint.
+async fn newest_holder(request: ClientRequest<'_>, grant: &Grant) -> Holder {
+    let presented = Holder::of(grant);
+    let known = timeout(request.patience(), look(&*request.gate.store, grant.family)).await;
+    let newest = match known {
+        Ok(Ok(Some(family))) => presented.reach(&family, family.latest()),
+        _ => None,
+    };
+    newest.unwrap_or(presented)
 }
 
 /// Where a browser goes when the authorization server has no place to sign out.

@@ -8,8 +8,9 @@ import { fileURLToPath } from 'node:url';
 
 const doc = (name) => readFileSync(fileURLToPath(new URL(`../../../docs/${name}`, import.meta.url)), 'utf8');
 
-/** The fenced blocks of docs/spa.md of one language, without their fences. */
-export const blocksOfSpaMd = (language) => [...doc('spa.md').matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, 'gm'))].map(([, code]) => code);
+/** The fenced blocks of a page of docs/ of one language, without their fences. */
+export const blocksOf = (page, language) => [...doc(page).matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, 'gm'))].map(([, code]) => code);
+export const blocksOfSpaMd = (language) => blocksOf('spa.md', language);
 export const tollgateJs = () => doc('tollgate.js');
 
 /** A service worker that passes navigations on, and changes nothing of them. */

@@ -30,10 +30,10 @@ fn said(error: &str) -> Box<ServerError> {
 
 const SOON: Duration = Duration::from_secs(1);
 
-#[test]
-fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet() {
+/// One of each kind, with whether it counts.
+pub(crate) fn every_denial() -> Vec<(Denial, bool)> {
     use Denial::*;
-    for (denial, is_counted) in each! {
+    let every = each! {
         AmbiguousTarget(_) => false AmbiguousTarget("");
         BadRequest(_) => false BadRequest("");
         UnknownHost => false UnknownHost;
@@ -122,7 +122,13 @@ fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet(
         Overloaded => false Overloaded;
         NoRoomForProofs => false NoRoomForProofs;
         Internal => false Internal;
-    } {
+    };
+    every.into()
+}
+
+#[test]
+fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet() {
+    for (denial, is_counted) in every_denial() {
         assert_eq!(counts(&denial), is_counted, "{denial:?}");
     }
 }

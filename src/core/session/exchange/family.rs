@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::landing::{Answers, Given, Landing};
+use super::landing::{ANSWERS, Answers, Given, LANDINGS, Landing};
 use super::links::{Link, Links};
 use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Shape, Successor, Windows, With};
 use crate::core::denial::SessionEnd;
@@ -15,10 +15,6 @@ use crate::core::time::Timestamp;
 
 /// How many lost answers in a row are forgiven.
 const FORGIVEN: u8 = 2;
-/// How many answers of one family are kept within `grace`; an exchange takes the place of a lost one.
-pub(super) const ANSWERS: usize = 8;
-/// How many landings are remembered within `grace`; the oldest are spent early.
-pub(super) const LANDINGS: usize = 64;
 /// How many generations may be out whose receipt nobody proved: then only the newest begins another exchange
 /// within its window. No browser keeps the oldest cookie of so many; it presents a newer one, which proves
 /// that.
@@ -214,13 +210,13 @@ impl Family {
         if landing.worth_until.is_some_and(|until| now.store >= until) || (used && !landing.used) {
             return None;
         }
-        landing.give(self.proven, now.store);
+        let given_before = landing.give(self.proven, now.store);
         let stands_for_use = now.store < landing.at.plus(grace);
         let decision = Decision::AnswerAgain {
             answer,
             of: landing.answers.of,
             age: now.store.since(landing.at),
-            given_ago: now.store.since(landing.given_at()),
+            given_ago: given_before.map(|given| now.store.since(given)),
             with_cookie: landing.answers.of.saturating_add(1) == self.latest,
         };
         // A use stands for those within `grace` after it: noting each would be a write for each.
@@ -228,6 +224,16 @@ impl Family {
             self.use_at(now.here);
         }
         Some(decision)
+    }
+
+    /// Whoever got the answer that made this generation found its access token to be of no use: nobody gets
+    /// it again. `given_ago`: as they were told. Where they were the first, nobody can have lost it.
+    pub fn withdraw_answer(&mut self, made: Generation, given_ago: Option<Duration>, now: Now) {
+        let is_nobodys = given_ago.is_none() && made == self.latest && self.proven < made;
+        let makes = |landing: &&mut Landing| landing.answers.of.saturating_add(1) == made;
+        if let Some(landing) = self.landings.iter_mut().find(makes) {
+            landing.withdraw(is_nobodys.then_some(now.store));
+        }
     }
 
     fn begin(

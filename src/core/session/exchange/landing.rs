@@ -10,6 +10,11 @@ use super::{FlightId, Sealed, Shape};
 use crate::core::session::grant::Generation;
 use crate::core::time::Timestamp;
 
+/// How many answers of one family are kept within `grace`; an exchange takes the place of a lost one.
+pub(super) const ANSWERS: usize = 8;
+/// How many landings are remembered within `grace`; the oldest are spent early.
+pub(super) const LANDINGS: usize = 64;
+
 /// Which generations a flight answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answers {
@@ -80,11 +85,23 @@ impl Landing {
             && proven <= self.answers.of
     }
 
-    /// Somebody gets its answer. What was spent when the first did has no window after that.
-    pub(super) fn give(&mut self, proven: Generation, now: Timestamp) {
-        if self.given == Given::NotYet {
-            self.given = Given::At(now);
-            self.answers.window_from = self.answers.window_from.max(proven);
+    /// Somebody gets its answer. What was spent when the first did has no window after that. Returns when
+    /// somebody had got it before.
+    pub(super) fn give(&mut self, proven: Generation, now: Timestamp) -> Option<Timestamp> {
+        if self.given != Given::NotYet {
+            return Some(self.given_at());
+        }
+        self.given = Given::At(now);
+        self.answers.window_from = self.answers.window_from.max(proven);
+        None
+    }
+
+    /// Nobody gets its answer any more. `nobodys`: whoever was given it first could not use it, so that it
+    /// was given to nobody. Another may have got it meanwhile, and has a window from then on.
+    pub(super) fn withdraw(&mut self, nobodys: Option<Timestamp>) {
+        self.answer = None;
+        if let Some(now) = nobodys {
+            (self.given, self.at) = (Given::NotYet, now);
         }
     }
 }

@@ -121,9 +121,15 @@ pub enum Decision {
     /// A flight of another shape is under way: when it has landed, ask again.
     AskAgainAfter(FlightId),
     /// The same answer again. `of`: the generation for whose holders it is sealed. `age`: since it came;
-    /// `given_ago`: since somebody first got it. `with_cookie`: no later generation is known, so its cookie
-    /// is still the newest.
-    AnswerAgain { answer: Sealed, of: Generation, age: Duration, given_ago: Duration, with_cookie: bool },
+    /// `given_ago`: since somebody first got it; `None`: nobody had got it before. `with_cookie`: no later
+    /// generation is known, so its cookie is still the newest.
+    AnswerAgain {
+        answer: Sealed,
+        of: Generation,
+        age: Duration,
+        given_ago: Option<Duration>,
+        with_cookie: bool,
+    },
     /// Nothing now: of the answers that were given lately, the receipt of too many is not proven. Whoever got
     /// one presents its cookie; whoever got none comes again after `grace`.
     TooMany,

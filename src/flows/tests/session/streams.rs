@@ -2,7 +2,6 @@
 
 use super::super::open_requests::{of_session, permit, route};
 use super::*;
-use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::flows::open_requests::mark_lasting;
 use crate::state::open_requests::{Ending, OpenRequest};
 
@@ -161,10 +160,9 @@ async fn whoever_gets_an_answer_that_waited_uses_the_session_then() {
     }
 }
 
-/// Another is asked for, as where no answer had waited.
-#[tokio::test(start_paused = true)]
-async fn an_answer_that_went_bad_while_it_waited_costs_no_request() {
-    let scene = Scene::in_session();
+/// A session whose answer came when nobody waited any more, and whose access token was taken back before
+/// somebody came for it.
+async fn whose_answer_went_bad(scene: &Scene) -> String {
     let cookie = scene.session(60).await;
     scene.pass(61);
     let life = json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 7200 });
@@ -173,10 +171,62 @@ async fn an_answer_that_went_bad_while_it_waited_costs_no_request() {
     scene.ask_and_leave(&asks(&cookie), PAGE).await.unwrap_err();
     scene.server_answers().await;
     scene.pass(600);
-    let jti = Target { kind: Kind::Jti, whose: Whose::Of(AS.to_owned()), value: "token-1".to_owned() };
-    scene.gate.revocations.apply(&[Change::Add(Revocation::new(jti, Rule::Outright, scene.clock.now()))]);
+    scene.take_back(json!({ "kind": "jti", "value": "token-1" })).await;
+    cookie
+}
+
+/// Another is asked for, as where no answer had waited.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_went_bad_while_it_waited_costs_no_request() {
+    let scene = Scene::in_session();
+    let cookie = whose_answer_went_bad(&scene).await;
     scene.next_token("token-2");
     let session = scene.ask(&cookie).await.unwrap();
     assert_eq!((session.found.token().id(), scene.asked()), (Some("token-2"), 2));
-    assert!(session.ride.is_some());
+    let next = cookie_in(&session.ride.unwrap().set_cookie);
+    assert_eq!(scene.good(&cookie).await, Some(next.clone()), "the same again");
+    assert_eq!((scene.good(&next).await, scene.asked()), (None, 2));
+    scene.pass(31);
+    scene.is_over(&cookie, SessionEnd::ReuseDetected).await;
+}
+
+/// Its cookie reached nobody, so that of before is no copy.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_went_bad_while_it_waited_makes_nobody_a_thief() {
+    // What came in its place is lost: the first that is.
+    let scene = Scene::in_session();
+    let cookie = whose_answer_went_bad(&scene).await;
+    for round in 2..=4 {
+        scene.next_token(&format!("token-{round}"));
+        assert!(scene.ask(&cookie).await.unwrap().ride.is_some(), "{round}");
+        scene.pass(301);
+    }
+    scene.is_over(&cookie, SessionEnd::ReuseDetected).await;
+    // Nothing came in its place, which was no answer that could be lost.
+    let scene = Scene::in_session();
+    let cookie = whose_answer_went_bad(&scene).await;
+    for _ in 0..3 {
+        scene.next(Instead::Fault(HttpFault::Connect));
+        assert_eq!(scene.denied(&cookie).await, (Denial::AuthorizationServerUnavailable, None));
+        scene.pass(31);
+    }
+    for round in 2..=4 {
+        scene.next_token(&format!("token-{round}"));
+        assert!(scene.ask(&cookie).await.unwrap().ride.is_some(), "{round}");
+        scene.pass(301);
+    }
+    scene.is_over(&cookie, SessionEnd::ReuseDetected).await;
+}
+
+/// Many tabs come for it at once, on two replicas.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_went_bad_while_it_waited_is_made_up_for_by_one_exchange() {
+    let one = Scene::in_session();
+    let cookie = whose_answer_went_bad(&one).await;
+    let two = one.replica();
+    one.next_token("token-2");
+    let all =
+        join_all((0..20).map(|at| if at % 2 == 0 { one.good(&cookie) } else { two.good(&cookie) })).await;
+    let cookies: HashSet<_> = all.into_iter().map(Option::unwrap).collect();
+    assert_eq!((cookies.len(), one.asked()), (1, 2));
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::core::revocation::Kind;
+use crate::core::session::activity::Activity;
+use crate::flows::session::{self, Wants};
 use crate::flows::sign_out::lead_on::{LedOn, lead_on};
 
 const EVERYWHERE: &str = "client_id=web-app&everywhere=true";
@@ -138,6 +140,33 @@ async fn the_id_token_goes_along_by_a_redirect_once_and_never_by_a_page() {
     }
     // Whoever has the cookie of the session, and not that of the sign-out, gets none either.
     assert_eq!(hint(&scene.goes_on(&mut copied.clone()).await), None);
+}
+
+/// The ID token lies with the next generation then, whose cookie never came.
+#[tokio::test(start_paused = true)]
+async fn the_id_token_goes_along_where_the_next_cookie_came_late_or_was_lost() {
+    for waits in [false, true] {
+        let scene = at_a_server_with_a_place_to_sign_out();
+        let mut browser = scene.signed_in_browser().await;
+        scene.pass(400);
+        let mut own = browser.goes("same-origin");
+        own.insert("x-csrf", HeaderValue::from_static("1"));
+        let head = head(&Method::GET, &own);
+        let client = &scene.live.settings.clients[0];
+        let request = ClientRequest { gate: &scene.gate, live: &scene.live, client, head: &head };
+        let wants = Wants { signs_in: false, activity: Activity::Use };
+        scene.next(access_token(&scene, json!({ "sub": "alice", "client_id": "web-app" })));
+        if waits {
+            scene.server.answers.forget_permits(PLENTY);
+        }
+        let asked = session::of_request(request, wants).await;
+        assert_eq!(asked.is_err(), waits);
+        scene.server.answers.add_permits(PLENTY);
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        scene.pass(60);
+        assert_eq!(scene.signs_out(&mut browser).await, NEXT);
+        assert!(hint(&scene.goes_on(&mut browser).await).is_some(), "waits: {waits}");
+    }
 }
 
 #[tokio::test]

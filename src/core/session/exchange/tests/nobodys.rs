@@ -90,6 +90,45 @@ fn answers_that_come_too_late_to_be_worth_giving_are_not_lost_but_not_without_en
     assert!(scene.family.to_bytes().len() < 32 * 1024, "{}", scene.family.to_bytes().len());
 }
 
+/// Its access token was good no more.
+#[test]
+fn an_answer_that_is_withdrawn_goes_to_nobody_and_is_lost_only_by_those_who_had_it_before() {
+    let waited = || {
+        let mut scene = Scene::new();
+        scene.exchange_for_nobody(0, 0, long(3600), 8);
+        assert!(matches!(scene.present(0, 600), Outcome::Again { answer: 1, .. }));
+        scene
+    };
+    let recovers = |scene: &mut Scene, seconds| {
+        let flying = scene.begin(0, &Shape::default(), true, seconds);
+        assert_eq!(flying.grant.generation, 1);
+        assert!(scene.family.forget_flight(flying.id));
+        flying.recovers
+    };
+    // Whoever asked was the first to be told of it.
+    let mut scene = waited();
+    scene.family.withdraw_answer(1, None, now(600));
+    for seconds in [600, 629, 630, 2000] {
+        assert!(!recovers(&mut scene, seconds), "{seconds}");
+    }
+    // Another had it, for whom its window began then.
+    let mut scene = waited();
+    scene.family.withdraw_answer(1, long(10), now(610));
+    assert!(!recovers(&mut scene, 629) && recovers(&mut scene, 630));
+    // Another got it meanwhile, and has come with its cookie.
+    let mut scene = waited();
+    scene.family.prove_receipt(1);
+    scene.family.withdraw_answer(1, None, now(610));
+    assert!(!recovers(&mut scene, 629));
+    assert!(matches!(scene.present(0, 630), other!(Decision::Replay)));
+    // Or comes with it a moment later: for a tab that sent the one before meanwhile its window is open.
+    let mut scene = waited();
+    scene.family.withdraw_answer(1, None, now(610));
+    scene.family.prove_receipt(1);
+    assert!(!recovers(&mut scene, 639));
+    assert!(matches!(scene.present(0, 640), other!(Decision::Replay)));
+}
+
 #[test]
 fn a_record_of_a_release_before_has_answers_that_were_given() {
     let mut scene = Scene::new();
