@@ -2,7 +2,8 @@ use super::*;
 
 use crate::core::secret::Secret;
 use crate::core::session::activity::Activity;
-use crate::core::session::exchange::family::{ANSWERS, LANDINGS, TOKENS, UNPROVEN};
+use crate::core::session::exchange::family::{ANSWERS, LANDINGS, UNPROVEN};
+use crate::core::session::exchange::issued::TOKENS;
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::grant::Grant;
 use crate::core::session::grant::tests::grant;
