@@ -40,6 +40,7 @@ use crate::flows::family::session_cookie;
 use crate::flows::family::tokens;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_tokens_in_background;
+use crate::flows::revoke::reach::note_again;
 use crate::state::exchanges::{Airborne, FlightEnd, Watch};
 use crate::state::live::Live;
 use crate::state::sessions::Held;
@@ -267,18 +268,27 @@ impl UnderWay {
             // The store is still away, and takes nothing else either.
             Err(_) => None,
         };
+        let mut has_gap = false;
         let landed = self.change_within(FLIGHT, |family, now| {
+            has_gap = family.has_gap();
             let used = activity.is_use() || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.arrival(&grant, answer, judged, newest, used, seed)?;
             let (issued, is_awaited) = (arrival.issued, arrival.is_awaited);
             Ok((family.land(arrival, now), is_awaited.then_some(answer), issued))
         });
-        match landed.await {
-            Ok(Ok((Landed::Kept { pushed_out }, answer, issued))) => {
-                if let Some(token) = pushed_out {
-                    name_tokens_in_background(&self.gate, grant.family, &[token]);
-                }
+        let landed = landed.await;
+        if let Ok(Ok((Landed::Kept { pushed_out: Some(token) }, ..))) = &landed {
+            name_tokens_in_background(&self.gate, grant.family, &[*token]);
+        }
+        if has_gap && matches!(landed, Ok(Ok((Landed::Kept { .. } | Landed::Before, ..)))) {
+            let token = judged.verified.as_deref().map(|found| found.token());
+            if note_again(&self.gate, &self.live, grant, token, self.timeouts, FLIGHT).await.is_err() {
+                return Ok(FlightEnd::Failed(Denial::StoreUnavailable));
+            }
+        }
+        match landed {
+            Ok(Ok((Landed::Kept { .. }, answer, issued))) => {
                 self.note_receipt(issued).await;
                 self.hold_tokens(tokens);
                 if let Some(verified) = &judged.verified {
