@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -100,13 +101,21 @@ pub fn run(loaded: Loaded, source: Source) -> ExitCode {
 }
 
 fn run_saying(loaded: Loaded, source: Source, messages: &Arc<Lines>) -> Result<(), StartError> {
-    warn(&loaded, &source);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    survive_size_limits(&runtime)?;
+    warn(&loaded, &source);
     let files = Files::new(loaded.files);
     let settings = Arc::new(loaded.settings);
     let result = runtime.block_on(serve(settings, messages.clone(), files, source));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// SIGXFSZ would end the process where a file reaches the limit of its size (RLIMIT_FSIZE). With a handler,
+/// which stays for good, the write fails instead (EFBIG), as it does where a disk is full.
+fn survive_size_limits(runtime: &Runtime) -> io::Result<()> {
+    let _entered = runtime.enter();
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// The signals that it hears.

@@ -83,8 +83,8 @@ pub(crate) struct MemoryStore {
     loses: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Held {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
     puts: u64,
     values: HashMap<StoreKey, (Version, Timestamp, Value)>,
     /// Of each key what was last put durably.
@@ -116,6 +116,18 @@ impl MemoryStore {
     pub(crate) fn crash(&self) {
         let mut held = self.held.lock().unwrap();
         held.values = held.durable.clone();
+    }
+
+    /// What it holds now, for [`Self::go_back_to`].
+    pub(crate) fn held(&self) -> Held {
+        self.held.lock().unwrap().clone()
+    }
+
+    /// As a Redis that lost what was put since, by a failover or because it came back empty.
+    pub(crate) fn go_back_to(&self, before: &Held) {
+        let mut held = self.held.lock().unwrap();
+        let puts = held.puts;
+        *held = Held { puts, ..before.clone() };
     }
 
     /// How many values of a kind have not expired.

@@ -120,6 +120,40 @@ test('while Redis is away the list is enforced, nothing new is said to be revoke
 
 test('with on_outage: serve the list is enforced all the same, nothing new is said to be revoked, and in the end the gate shuts', (t) => outage(t, 'serve'));
 
+/** What the store then lacks of a session, and how. */
+const losses = {
+  'was lost by a Redis that came back empty': async ({ world, redis }, browser) => {
+    assert.equal((await world.signIn(browser)).status, 200);
+    assert.equal(await redis.command('FLUSHALL'), '+OK');
+  },
+  'began while Redis was away (on_outage: serve)': async ({ world, redis, gateways }, browser) => {
+    const isUp = (up) => until(`store_up to be ${up}`, async () => (await Promise.all(gateways.map((gateway) => gateway.metric('tollgate_store_up')))).every((value) => value === up));
+    await redis.kill();
+    await isUp(0);
+    assert.equal((await world.signIn(browser)).status, 200);
+    await redis.restart();
+    await isUp(1);
+  },
+};
+
+for (const [loss, lose] of Object.entries(losses)) {
+  test(`what a session hands out that ${loss} is taken back when its issuer says that it has ended`, async (t) => {
+    const logout = (gateway) => ({ backchannel_logout_uri: `${gateway.url}/oauth/backchannel-logout`, backchannel_logout_session_required: true });
+    const features = { backchannelLogout: { enabled: true } };
+    const replicas = await start(t, { count: 2, accessTokenSeconds: 300, store: { on_outage: 'serve' }, features, registration: logout });
+    const { world, gateways } = replicas;
+    const browser = new Browser();
+    await lose(replicas, browser);
+    const next = await answered(() => replicas.refresh(browser, gateways[1]));
+    assert.equal(next.status, 200, next.text);
+    const token = next.json.access_token;
+    assert.equal(claimsOf(token).sid, undefined, 'it does not say of which session it is');
+    for (const gateway of gateways) assert.equal(await call(gateway, token), 200);
+    await world.signOutThere(browser);
+    for (const gateway of gateways) await until('all to refuse it', async () => (await call(gateway, token)) === 401);
+  });
+}
+
 test('a replica that starts while Redis is away knows what it knew', async (t) => {
   const replicas = await start(t, { count: 1 });
   const { world, gateways: [gateway], redis } = replicas;

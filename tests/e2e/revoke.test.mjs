@@ -1,10 +1,10 @@
 // `tollgate revoke` as operators use it: files of many lines, mistakes, a gateway that is away, a gateway that is killed.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { SignJWT } from 'jose';
 import { BINARY, Gateway, run } from './support/gateway.mjs';
@@ -145,4 +145,35 @@ test('it says what is missing, and prints nothing that a terminal would obey', a
   const away = await revoke(world, '--jti', 'x');
   assert.equal(away.code, 1);
   assert.match(away.text, /does not answer; does the gateway run\?/);
+});
+
+test('a limit of the size of its files ends no gateway: it is told, what is known goes on, and all is well when it is lifted', async (t) => {
+  const { gateway, token, ask } = await alone(t);
+  const known = await token('known');
+  assert.equal(await ask(known), 200);
+  const secret = (await readFile(gateway.file('data/admin.token'), 'utf8')).trim();
+  const revoke = (at) =>
+    request('POST', `${gateway.admin}/revocations`, {
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ kind: 'jti', value: `limited-${at}`, reason: 'x'.repeat(900) }),
+    });
+  const limit = (size) => execFileSync('prlimit', ['--pid', String(gateway.pid), `--fsize=${size}:`]);
+  const { size } = await stat(gateway.file('data/revocations.redb'));
+  limit(size);
+  let made = 0;
+  const refused = await until('a refusal', async () => {
+    const answer = await revoke(made);
+    if (answer.status !== 201) return answer;
+    made += 1;
+    assert.ok(made * 900 < 2 * size, 'more was written than there is room for');
+  });
+  assert.equal(refused.status, 503, refused.text);
+  assert.equal(gateway.isGone, false);
+  assert.equal(await ask(known), 200);
+  assert.equal(await gateway.metric('tollgate_store_up'), 0);
+  await gateway.says('a quota or the limit of a file');
+  limit('unlimited');
+  await until('the list to be written again', async () => (await gateway.metric('tollgate_store_up')) === 1);
+  assert.equal((await revoke(made)).status, 201);
+  assert.equal(await gateway.metric('tollgate_revocations', { kind: 'jti' }), made + 1);
 });

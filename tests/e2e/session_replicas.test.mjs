@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Browser, answered, until } from './support/http.mjs';
+import { Browser, answered, request, until } from './support/http.mjs';
 import { Replicas } from './support/replicas.mjs';
 import { COOKIE, sessionMode, signInByGateway } from './support/session_scene.mjs';
 
@@ -59,6 +59,27 @@ describe('a session on three replicas', () => {
       await until('the end of it', async () => (await status()) === 401);
     }
     assert.ok(performance.now() - began < 25_000, 'a second is promised, and these machines are shared');
+  });
+
+  test('signed out at one, signed out at all, also when Redis came back empty meanwhile', async () => {
+    const browser = await signedIn();
+    const [here, there] = replicas.gateways;
+    for (const gateway of replicas.gateways) assert.equal((await call(browser, gateway)).status, 200);
+    const headers = { 'x-csrf': '1', origin: world.gateway.url, cookie: `${COOKIE}=${browser.cookie(COOKIE)}` };
+    const feed = await fetch(`${here.url}/api/feed`, { headers });
+    assert.equal(feed.status, 200);
+    let hasEnded = false;
+    const end = () => (hasEnded = true);
+    feed.text().then(end, end);
+    assert.equal(await replicas.redis.command('FLUSHALL'), '+OK');
+    const began = performance.now();
+    assert.equal((await call(browser, there, '/oauth/logout?client_id=web-app', 'POST')).status, 200);
+    await until('the stream to end', () => hasEnded);
+    for (const gateway of replicas.gateways) {
+      const status = async () => (await request('GET', `${gateway.url}/api/things`, { headers })).status;
+      await until('the end of it', async () => (await status()) === 401);
+    }
+    assert.ok(performance.now() - began < 25_000, 'a second is promised, these machines are shared, and an access token lives for a minute');
   });
 
   test('what is used at one does not go idle at another, and what nobody uses does', async () => {

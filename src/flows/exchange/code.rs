@@ -401,7 +401,7 @@ impl CodeExchange {
             let tokens = SessionTokens { access_token, id_token, expires_at };
             tokens::keep(&self.gate, &self.client, grant, &tokens).await?;
         }
-        change(&self.gate, grant, timeouts, |family, now| family.issue(issued, now).is_none()).await?;
+        change(&self.gate, grant, timeouts, |family, now| family.begin(issued, now)).await?;
         if self.client.session.is_none() {
             receipts::note(&self.gate, grant.family, issued).await;
         }

@@ -42,6 +42,7 @@ use crate::flows::family::record::change;
 use crate::flows::family::tokens;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_tokens_in_background;
+use crate::flows::revoke::reach::note_again;
 use crate::state::exchanges::{Airborne, FlightEnd, Watch};
 use crate::state::live::Live;
 use crate::state::sessions::Held;
@@ -82,6 +83,8 @@ struct InStore {
     /// For those who wait here.
     answer: Option<Answer>,
     issued: Option<Issued>,
+    /// Whether the store knew less of the session than its cookie.
+    has_gap: bool,
 }
 
 impl Flight {
@@ -275,11 +278,12 @@ impl UnderWay {
             Err(_) => None,
         };
         let put = self.change_within(FLIGHT, |family, now| {
+            let has_gap = family.has_gap();
             let used = activity.is_use() || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.make_arrival(&grant, new, used)?;
             let (issued, answer) = (arrival.issued, arrival.is_awaited.then_some(answer));
-            Ok(InStore { landed: family.land(arrival, now), answer, issued })
+            Ok(InStore { landed: family.land(arrival, now), answer, issued, has_gap })
         });
         match put.await {
             Ok(Ok(in_store)) => Ok(self.conclude(new, tokens, in_store).await),
@@ -297,12 +301,19 @@ impl UnderWay {
 
     /// Does what follows from what the store has now. `tokens`: those that this process is to have at hand.
     async fn conclude(&self, new: &NewTokens, tokens: Option<SessionTokens>, in_store: InStore) -> FlightEnd {
-        let (family, InStore { landed, answer, issued }) = (self.flight.grant.family, in_store);
+        let (family, InStore { landed, answer, issued, has_gap }) = (self.flight.grant.family, in_store);
+        if let Landed::Kept { pushed_out: Some(token) } = &landed {
+            name_tokens_in_background(&self.gate, family, &[*token]);
+        }
+        if has_gap && matches!(landed, Landed::Kept { .. } | Landed::Before) {
+            let token = new.judged.verified.as_deref().map(|found| found.token());
+            let grant = &self.flight.grant;
+            if note_again(&self.gate, &self.live, grant, token, self.timeouts, FLIGHT).await.is_err() {
+                return FlightEnd::Failed(Denial::StoreUnavailable);
+            }
+        }
         match landed {
-            Landed::Kept { pushed_out } => {
-                if let Some(token) = pushed_out {
-                    name_tokens_in_background(&self.gate, family, &[token]);
-                }
+            Landed::Kept { .. } => {
                 self.note_receipt(issued).await;
                 self.hold_tokens(tokens);
                 if let Some(verified) = &new.judged.verified {

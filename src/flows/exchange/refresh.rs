@@ -30,8 +30,8 @@ use crate::flows::family::session_cookie;
 use crate::flows::oauth_answer::OAuthAnswer;
 use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::ports::random;
-use crate::flows::revoke::name_session;
 use crate::flows::revoke::session_end::tokens_of;
+use crate::flows::revoke::{name_session, name_tokens_in_background};
 use crate::state::exchanges::{Airborne, FlightEnd, Waiting, Watch};
 use crate::state::log_targets::SECURITY;
 use crate::state::metrics::{ExchangeOutcome, RequestOutcome};
@@ -435,9 +435,10 @@ fn refuse_unconfirmed(
 /// Ends a session that the list of revocations names, here also while the store is away, and revokes its
 /// refresh token at the AS.
 async fn refuse_revoked(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEnd {
-    let mut tokens = vec![grant.refresh_token.clone()];
+    let (mut tokens, mut issued) = (vec![grant.refresh_token.clone()], Vec::new());
     let ended = change(request.gate, grant, session_cookie::timeouts(request.client), |family, _| {
         let newest = family.successor().cloned();
+        issued = family.issued().to_vec();
         let was_over = family.refuse_and_mark(grant.generation);
         family.end(SessionEnd::Revoked, Some(grant.generation));
         let revokes = was_over.is_none_or(|(_, revoke)| revoke);
@@ -446,6 +447,8 @@ async fn refuse_revoked(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEn
     // The list decides; a store that is away only does not remember what the AS was told.
     let _ = ended.await;
     revoke_all(request, tokens);
+    // Whoever took it back may not have found it.
+    name_tokens_in_background(request.gate, grant.family, &issued);
     ExchangeEnd::new(Err(Denial::SessionEnded(SessionEnd::Revoked)), ExchangeOutcome::Revoked)
 }
 

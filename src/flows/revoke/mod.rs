@@ -36,7 +36,7 @@ use crate::flows::Gate;
 use crate::flows::ports::StoreFault;
 use crate::state::live::Live;
 use blocks::{TRIES, see, too_often};
-pub(in crate::flows) use naming::{name_session, name_tokens, name_tokens_in_background};
+pub(in crate::flows) use naming::{name_session, name_signed_out, name_tokens, name_tokens_in_background};
 
 /// The first and the longest pause between attempts at work that nobody is waiting for.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));

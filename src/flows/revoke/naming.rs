@@ -1,5 +1,6 @@
-//! Puts the access tokens that a session handed out into the list of revocations, one by one, and the session
-//! itself where it was stolen: a token need not say which session it came from.
+//! Puts the access tokens that a session handed out into the list of revocations, one by one: a token need
+//! not say which session it came from. And the session itself where it was stolen, or where nobody knows all
+//! that it handed out: replicas would go on serving its cookie by an access token that they have at hand.
 //!
 //! Mostly nobody waits for it: one errand a session writes all that is to be named, for as long as the list
 //! cannot be written. A spent cookie that is presented over and over meanwhile adds to that errand and leaves
@@ -71,9 +72,13 @@ impl Unnamed {
 /// The list cannot be written now.
 pub(in crate::flows) async fn name_tokens(gate: &Gate, issued: &[Issued]) -> Result<(), StoreFault> {
     let now = gate.clock.now();
-    let is_left = |token: &&Issued| now < token.known_until() && !gate.revocations.names_token(token.id, now);
-    let changes: Vec<_> = issued.iter().filter(is_left).map(|token| change_of(token, now)).collect();
+    let changes: Vec<_> = unnamed(gate, issued, now).map(|token| change_of(token, now)).collect();
     if changes.is_empty() { Ok(()) } else { gate.revocation_log.append(&changes).await }
+}
+
+fn unnamed<'i>(gate: &'i Gate, issued: &'i [Issued], now: Timestamp) -> impl Iterator<Item = &'i Issued> {
+    let is_named = move |token: &Issued| gate.revocations.names_token(token.id, now);
+    issued.iter().filter(move |token| now < token.known_until() && !is_named(token))
 }
 
 fn change_of(token: &Issued, now: Timestamp) -> Change {
@@ -85,18 +90,42 @@ fn change_of(token: &Issued, now: Timestamp) -> Change {
 
 /// Names a session that was stolen, and the access tokens that it handed out.
 pub(in crate::flows) fn name_session(gate: &Arc<Gate>, live: &Live, grant: &Grant, issued: &[Issued]) {
-    let (target, now) = (Target::family(grant.family), gate.clock.now());
-    let session = Revocation {
-        until: Some(hold(live, &target).ends(now)),
-        reason: Some("a spent session cookie was presented".to_owned()),
-        ..Revocation::new(target, Rule::Outright, now)
-    };
+    let session = session_entry(gate, live, grant.family, "a spent session cookie was presented");
     name_in_background(gate, grant.family, Unnamed::of(Some(session), issued));
 }
 
-/// Names the access tokens of a session that has ended, or for which it has no room.
+/// Names a session that was signed out, and of which nobody knows all that it handed out.
+///
+/// # Errors
+/// The list cannot be written now.
+pub(in crate::flows) async fn name_signed_out(
+    gate: &Gate,
+    live: &Live,
+    family: FamilyId,
+) -> Result<(), StoreFault> {
+    if gate.revocations.names_family(family, gate.clock.now()) {
+        return Ok(());
+    }
+    let entry = session_entry(gate, live, family, "signed out, and the store had lost what it handed out");
+    gate.revocation_log.append(&[Change::Add(entry)]).await
+}
+
+fn session_entry(gate: &Gate, live: &Live, family: FamilyId, reason: &str) -> Revocation {
+    let (target, now) = (Target::family(family), gate.clock.now());
+    Revocation {
+        until: Some(hold(live, &target).ends(now)),
+        reason: Some(reason.to_owned()),
+        ..Revocation::new(target, Rule::Outright, now)
+    }
+}
+
+/// Names the access tokens of a session that has ended, or for which it has no room, where the list does not
+/// name them yet.
 pub(in crate::flows) fn name_tokens_in_background(gate: &Arc<Gate>, family: FamilyId, issued: &[Issued]) {
-    name_in_background(gate, family, Unnamed::of(None, issued));
+    let left: Vec<_> = unnamed(gate, issued, gate.clock.now()).copied().collect();
+    if !left.is_empty() {
+        name_in_background(gate, family, Unnamed::of(None, &left));
+    }
 }
 
 fn name_in_background(gate: &Arc<Gate>, family: FamilyId, new: Unnamed) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use crate::core::denial::SessionEnd;
 use crate::core::digest::of_parts;
@@ -21,7 +22,7 @@ use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::family::record::try_to_change_known;
 use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Value, Version};
-use crate::flows::revoke::name_tokens;
+use crate::flows::revoke::{RETRY, name_tokens};
 use crate::state::live::Live;
 
 /// How often a change is tried that others were faster than.
@@ -60,8 +61,9 @@ const fn part_of(kind: Kind, family: FamilyId) -> u8 {
     }
 }
 
-/// Notes by what a new session is found. `token`: the first of its access tokens, where it was found good
-/// here. `most`: how many one person may have, [`MOST`].
+/// Notes by what a session is found that is new, or that the store has lost. `token`: the access token that
+/// is about to be handed out, where it was found good here. `most`: how many one person may have, [`MOST`].
+/// To note once more what is noted writes nothing.
 ///
 /// # Errors
 /// The store failed: without the note a revocation would not find the session's tokens.
@@ -91,6 +93,31 @@ pub(in crate::flows) async fn note(
     Ok(())
 }
 
+/// As [`note`], of one whose record the store had lost, so that its index may be lost too; through an outage
+/// of this length.
+///
+/// # Errors
+/// As [`note`].
+pub(in crate::flows) async fn note_again(
+    gate: &Gate,
+    live: &Live,
+    grant: &Grant,
+    token: Option<&VerifiedToken>,
+    timeouts: Timeouts,
+    outage: Duration,
+) -> Result<(), StoreFault> {
+    let until = Instant::now() + outage;
+    let (mut pause, longest) = RETRY;
+    loop {
+        match note(gate, live, grant, token, timeouts, MOST).await {
+            Err(_) if Instant::now() < until => {}
+            noted => return noted,
+        }
+        sleep(pause).await;
+        pause = (2 * pause).min(longest);
+    }
+}
+
 /// Those for which there is no room among so many end, a few at once.
 async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(), StoreFault> {
     for _ in 0..ATTEMPTS {
@@ -98,9 +125,13 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(),
         let now = gate.clock.now();
         let expected = found.value.as_ref().map(|(version, _)| *version);
         let mut entries = found.value.map(|(_, bytes)| read(key, &bytes)).transpose()?.unwrap_or_default();
+        let is_noted = entries.iter().any(|known| known.family == new.family && known.until >= new.until);
+        if is_noted && entries.len() <= most {
+            return Ok(());
+        }
         entries.retain(|entry| now < entry.until && entry.family != new.family);
         entries.push(new);
-        // In the order in which they began. They end before they are forgotten.
+        // In the order in which they were noted. They end before they are forgotten.
         let too_many = entries.len().saturating_sub(most).min(AT_ONCE);
         for oldest in entries.drain(..too_many) {
             tracing::warn!("somebody has so many sessions that the oldest is ended");

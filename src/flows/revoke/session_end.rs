@@ -20,6 +20,8 @@ pub(in crate::flows) struct Ended {
     pub(in crate::flows) revoke: Vec<SecretString>,
     /// The access tokens that it handed out.
     pub(in crate::flows) issued: Vec<Issued>,
+    /// Those may not be all: the store has lost what it knew of the session, or the latest of it.
+    pub(in crate::flows) has_gap: bool,
     /// Whether the store confirmed the end; it may have it all the same.
     pub(in crate::flows) is_stored: Result<(), Denial>,
 }
@@ -39,10 +41,8 @@ pub(in crate::flows) async fn end_family(
     if ended.is_stored.is_err() && gate.store.shared().is_some() {
         let here = end_in(&*gate.store, gate, grant, timeouts, end).await;
         ended.revoke = here.revoke;
-        if !here.issued.is_empty() {
-            // Of these the store that was away never hears.
-            name_tokens_in_background(gate, grant.family, &here.issued);
-        }
+        // Of these the store that was away never hears.
+        name_tokens_in_background(gate, grant.family, &here.issued);
     }
     let cookie_is_replaced = matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother);
     if (ended.is_stored.is_ok() || cookie_is_replaced)
@@ -56,9 +56,9 @@ pub(in crate::flows) async fn end_family(
 }
 
 async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeouts, end: SessionEnd) -> Ended {
-    let (mut revoke, mut issued) = (vec![grant.refresh_token.clone()], Vec::new());
+    let (mut revoke, mut issued, mut has_gap) = (vec![grant.refresh_token.clone()], Vec::new(), false);
     let is_stored = change_in(store, &*gate.clock, grant, timeouts, |family, _| {
-        issued = family.issued().to_vec();
+        (issued, has_gap) = (family.issued().to_vec(), family.has_gap_by(grant));
         let newest = family.successor().cloned();
         let before = family.refuse_and_mark(grant.generation).map(|(before, _)| before);
         family.end(end, Some(grant.generation));
@@ -66,7 +66,7 @@ async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeout
         revoke = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
     });
     let is_stored = is_stored.await;
-    Ended { revoke, issued, is_stored }
+    Ended { revoke, issued, has_gap, is_stored }
 }
 
 /// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have

@@ -27,7 +27,9 @@ use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::refresh;
 use crate::flows::family::session_cookie;
 use crate::flows::revoke::session_end::{Ended, end_family};
-use crate::flows::revoke::{end_later, end_now, name_everything, name_tokens, reach, watermarks_of};
+use crate::flows::revoke::{
+    end_later, end_now, name_everything, name_signed_out, name_tokens, reach, watermarks_of,
+};
 
 /// A sign-out under way opens under its own name and for its own client alone.
 fn binding<'a>(client: &'a Client, cookie: &'a str) -> Binding<'a> {
@@ -60,11 +62,15 @@ pub(in crate::flows) async fn end_session(
     let everything = if everywhere { everything_of(request, grant).await? } else { Vec::new() };
     // Also where this comes to nothing, or its browser leaves.
     end_later(gate, &everything);
-    let Ended { revoke, issued, is_stored } = end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
+    let Ended { revoke, issued, has_gap, is_stored } =
+        end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
     }
     is_stored?;
+    if has_gap {
+        name_signed_out(gate, live, grant.family).await.map_err(|_| Denial::StoreUnavailable)?;
+    }
     name_tokens(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
     let (late, over) = (Arc::clone(gate), grant.clone());
     gate.errands.spawn(async move { reach::forget(&late, &over).await });

@@ -118,7 +118,7 @@ impl Scene {
         let timeouts = session_cookie::timeouts(self.client());
         reach::note(&self.gate, &self.live, &grant, None, timeouts, reach::MOST).await.unwrap();
         let issued = crate::core::session::exchange::Issued { id: issued.id, expires_at, generation: 0 };
-        change(&self.gate, &grant, timeouts, |family, now| family.issue(Some(issued), now)).await.unwrap();
+        change(&self.gate, &grant, timeouts, |family, now| family.begin(Some(issued), now)).await.unwrap();
         let id_token = id_token.map(Into::into);
         let kept = SessionTokens { access_token: token.as_str().into(), id_token, expires_at };
         tokens::keep(&self.gate, self.client(), &grant, &kept).await.unwrap();

@@ -8,10 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
+const PAGE: u64 = 4096;
+
 /// What the disk does, and how often it was asked to keep something.
 #[derive(Debug, Default)]
 pub(in crate::io) struct Faults {
     pub(in crate::io) full: AtomicBool,
+    /// The same for all but the first page, which says where everything is: it is written in its place when
+    /// the file is opened, and has its room.
+    pub(in crate::io) full_behind: AtomicBool,
     /// `fsync` fails, though everything was written.
     pub(in crate::io) loses: AtomicBool,
     /// The library fails in the midst of a write.
@@ -36,8 +41,10 @@ impl Faulty {
         Self { file, faults }
     }
 
-    fn room(&self) -> io::Result<()> {
-        if self.faults.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    fn room(&self, at: u64) -> io::Result<()> {
+        let is_full = at >= PAGE && self.faults.full_behind.load(Ordering::SeqCst);
+        let is_full = is_full || self.faults.full.load(Ordering::SeqCst);
+        if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 
@@ -56,7 +63,7 @@ impl StorageBackend for Faulty {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.room()?;
+        self.room(len)?;
         self.file.set_len(len)
     }
 
@@ -73,7 +80,7 @@ impl StorageBackend for Faulty {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.room()?;
+        self.room(offset)?;
         self.file.write(offset, data)
     }
 

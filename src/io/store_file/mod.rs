@@ -36,7 +36,9 @@ pub enum StoreFileError {
         "the store file {path} was written by another version of Tollgate ({why}); run that one, or move it away"
     )]
     OtherVersion { path: PathBuf, why: String },
-    #[error("the store file {path} cannot be written, because its disk is full; make room there")]
+    #[error(
+        "the store file {path} cannot be written, because its disk is full, or a quota or the limit of a file's size (ulimit -f) is reached; make room there"
+    )]
     Full { path: PathBuf },
     #[error("the store file {path} cannot be used: {why}")]
     Other { path: PathBuf, why: String },
@@ -188,17 +190,19 @@ impl Place {
             {
                 self.damaged(error.to_string())
             }
-            Error::Io(error)
-                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-            {
-                StoreFileError::Full { path }
-            }
+            Error::Io(error) if has_no_room(error.kind()) => StoreFileError::Full { path },
             Error::UpgradeRequired(_) | Error::TableTypeMismatch { .. } => {
                 StoreFileError::OtherVersion { path, why: error.to_string() }
             }
             error => StoreFileError::Other { path, why: error.to_string() },
         }
     }
+}
+
+/// Whether a write failed for want of room: on the disk, or by a limit of the user's or of the process's.
+const fn has_no_room(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// How a file is reached; tests let it fail.

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::core::clock_watch::SureTime;
 use crate::core::denial::Denial;
+use crate::core::ids::FamilyId;
 use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, SignerMarks, TokenMarks};
 use crate::core::revocation::standing::{End, Standing};
 use crate::core::revocation::{Change, GrantIdentity, Kind, Target, TokenIdentity, Whose};
@@ -207,6 +208,11 @@ impl Revocations {
     /// Whether the list names this very token.
     pub fn names_token(&self, token: TokenId, now: Timestamp) -> bool {
         self.tokens.refuses(Mark::of(&self.key, &Target::token(token)), now, now)
+    }
+
+    /// Whether the list names this very session.
+    pub fn names_family(&self, family: FamilyId, now: Timestamp) -> bool {
+        self.family.refuses(Mark::of(&self.key, &Target::family(family)), now, now)
     }
 
     fn check_fresh(&self, now: Timestamp) -> Result<(), Denial> {

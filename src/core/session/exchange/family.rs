@@ -19,8 +19,6 @@ const FORGIVEN: u8 = 2;
 /// within its window. No browser keeps the oldest cookie of so many; it presents a newer one, which proves
 /// that.
 pub(super) const UNPROVEN: Generation = 64;
-/// How many access tokens are remembered; those that end first are forgotten first.
-pub(super) const TOKENS: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Flight {
@@ -52,12 +50,16 @@ pub struct Family {
     flight: Option<Flight>,
     pub(super) landings: VecDeque<Landing>,
     /// Access tokens that were handed out and that some replica may still take.
-    issued: Vec<Issued>,
+    pub(super) issued: Vec<Issued>,
     over: Option<Over>,
     signed_in_at: Timestamp,
     /// The last use that [`Self::successor`] does not tell of.
     #[serde(default)]
     used_at: Option<Timestamp>,
+    /// Not all that it handed out is in [`Self::issued`]: the store lost this record once, or the latest of
+    /// it.
+    #[serde(default)]
+    pub(super) has_gap: bool,
     /// When no grant of this family can be good any more, so that nothing need be known of it.
     keep_until: Timestamp,
     /// Whose session it is, for revocations.
@@ -89,6 +91,7 @@ impl Family {
             over: None,
             signed_in_at: grant.signed_in_at,
             used_at: None,
+            has_gap: true,
             keep_until: grant.signed_in_at,
             iss: grant.iss.clone(),
             subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
@@ -146,7 +149,7 @@ impl Family {
         if presented < self.latest && in_window && unproven >= UNPROVEN {
             return Decision::TooMany;
         }
-        self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
+        self.begin_flight(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
     }
 
     /// Whether it may get the answer of a landing: of one that is recent, or, if it is not spent by now, of
@@ -236,7 +239,7 @@ impl Family {
         }
     }
 
-    fn begin(
+    fn begin_flight(
         &mut self,
         presented: &Grant,
         flight: Flight,
@@ -348,18 +351,6 @@ impl Family {
         Landed::Kept { pushed_out }
     }
 
-    /// Notes an access token that is handed out. Returns one that still lives and for which there is no room
-    /// any more.
-    pub fn issue(&mut self, issued: Option<Issued>, now: Now) -> Option<Issued> {
-        self.issued.retain(|token| now.here < token.known_until());
-        self.issued.extend(issued);
-        if self.issued.len() <= TOKENS {
-            return None;
-        }
-        self.issued.sort_by_key(|token| token.expires_at);
-        Some(self.issued.remove(0))
-    }
-
     /// The session was used, without an exchange.
     pub fn use_at(&mut self, at: Timestamp) {
         if self.over.is_none() {
@@ -370,11 +361,6 @@ impl Family {
     /// The last use of the session: `told` by a grant, or noted here.
     pub fn last_use(&self, told: Timestamp) -> Timestamp {
         self.used_at.map_or(told, |noted| noted.max(told))
-    }
-
-    /// The access tokens that were handed out, some of which may have expired.
-    pub fn issued(&self) -> &[Issued] {
-        &self.issued
     }
 
     /// The flight brought nothing: it is forgotten, and the next request begins another.
@@ -399,6 +385,7 @@ impl Family {
     pub fn prove_receipt(&mut self, generation: Generation) {
         if generation > self.latest {
             // Sealed by us, so given out by us, before this memory began.
+            self.has_gap = true;
             self.latest = generation;
             self.flight = None;
             self.forget_successor();

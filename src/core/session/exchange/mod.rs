@@ -41,7 +41,7 @@
 //! generation, which looks like theft. Answers on one connection keep their order.
 //!
 //! - `family`: the state and its transitions; `landing`: what is remembered of an exchange that landed;
-//!   `record`: the form in which a store keeps them
+//!   `issued`: the access tokens that were handed out; `record`: the form in which a store keeps them
 //! - `lease`: by what replicas agree that an exchange is under way
 //! - `seal`: how what a store holds is sealed; `links`: how holders of an older generation open what is
 //!   sealed for later ones
@@ -49,6 +49,7 @@
 
 pub mod answer;
 mod family;
+mod issued;
 mod landing;
 pub mod lease;
 mod links;

@@ -43,3 +43,46 @@ async fn a_session_that_began_in_the_very_second_of_a_watermark_is_ended_by_it()
     scene.revoke(json!({ "kind": "sub", "value": "alice", "before": before })).await.unwrap();
     assert_eq!(scene.takes(&token).await, Ok(()), "one that began in the second after it is not");
 }
+
+/// What it hands out since says no more of itself than before.
+#[tokio::test]
+async fn a_session_that_the_store_lost_is_found_again_from_its_next_exchange_on() {
+    for (kind, value) in NAMES {
+        for fails_first in [false, true] {
+            let scene = Scene::strict();
+            let empty = scene.store.held();
+            let (cookie, _) = session(&scene).await;
+            scene.store.go_back_to(&empty);
+            if fails_first {
+                // It leaves a record, in which nothing shows when the session began to be known.
+                scene.next(Instead::Fault(HttpFault::Connect));
+                scene.refresh(&cookie).await.unwrap_err();
+                assert_eq!(scene.store.len("family:"), 1);
+            }
+            scene.next(access_token(&scene, json!({ "jti": "u", "sub": null, "client_id": null })));
+            let answer = scene.refresh(&cookie).await.unwrap();
+            let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+            assert_eq!(scene.takes(&token).await, Ok(()));
+            scene.replica().revoke(json!({ "kind": kind, "value": value })).await.unwrap();
+            assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{kind} {fails_first}");
+        }
+    }
+}
+
+/// The store was away when it was looked for; the second look is seconds later.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_not_found_takes_its_access_tokens_along_when_its_cookie_comes() {
+    let scene = Scene::strict();
+    let (cookie, token) = session(&scene).await;
+    scene.store.set_away(true);
+    scene.revoke(json!({ "kind": "sid", "value": "sid-1" })).await.unwrap_err();
+    scene.store.set_away(false);
+    assert_eq!(scene.takes(&token).await, Ok(()), "it does not say whose it is");
+    for _ in 0..2 {
+        let refusal = scene.refresh(&cookie).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+        // While there is anything to do, no time passes.
+        scene.revoked(&["refresh-token-0"]).await;
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
+    }
+}

@@ -1,6 +1,7 @@
 //! When a session is over, and when it is not.
 
 use super::*;
+use crate::core::revocation::{Kind, Revocation, Target};
 
 #[tokio::test]
 async fn a_session_that_is_used_lives_on_and_one_that_is_polled_goes_idle() {
@@ -217,6 +218,59 @@ async fn a_session_that_was_signed_out_elsewhere_is_over_here() {
     scene.is_over(&cookie, SessionEnd::Revoked).await;
     scene.replica().is_over(&cookie, SessionEnd::Revoked).await;
     assert_eq!(scene.asked(), 0);
+}
+
+/// Other replicas have its access token at hand, and serve its cookie without asking the store.
+#[tokio::test]
+async fn a_session_that_the_store_lost_is_signed_out_at_every_replica() {
+    #[derive(Clone, Copy, Debug)]
+    enum Lost {
+        All,
+        /// And a use has made a record anew, in which no access token is.
+        AllBeforeAUse,
+        /// What was put since the exchange before.
+        TheLatest,
+    }
+    for lost in [Lost::All, Lost::AllBeforeAUse, Lost::TheLatest] {
+        let scene = Scene::in_session();
+        let empty = scene.store.held();
+        let mut cookie = scene.session(300).await;
+        let elsewhere = scene.replica();
+        let before = scene.store.held();
+        scene.pass(295);
+        scene.next_tokens(json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 20_000 }), None);
+        cookie = scene.good(&cookie).await.unwrap();
+        assert_eq!(elsewhere.good(&cookie).await, None);
+        scene.store.go_back_to(if matches!(lost, Lost::TheLatest) { &before } else { &empty });
+        if matches!(lost, Lost::AllBeforeAUse) {
+            scene.pass(1800);
+            assert_eq!((scene.good(&cookie).await, scene.store.len("family:")), (None, 1));
+        }
+        let (grant, headers) = (scene.grant_in(&cookie), asks(&cookie));
+        let head = head(&Method::POST, &headers);
+        let request =
+            ClientRequest { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+        // Nobody is told that it is over before every replica can know.
+        scene.log.set_away(true);
+        assert_eq!(end_session(request, &grant, false).await, Err(Denial::StoreUnavailable), "{lost:?}");
+        scene.log.set_away(false);
+        for _ in 0..2 {
+            assert_eq!(end_session(request, &grant, false).await, Ok(()), "{lost:?}");
+            let entries = scene.log.all();
+            let of_it = |entry: &&Revocation| entry.target == Target::family(grant.family);
+            assert_eq!(entries.iter().filter(of_it).count(), 1, "{lost:?}");
+        }
+        elsewhere.is_over(&cookie, SessionEnd::Revoked).await;
+        scene.is_over(&cookie, SessionEnd::Revoked).await;
+    }
+    // Of one that nothing was lost of the access tokens are enough.
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    let (grant, headers) = (scene.grant_in(&cookie), asks(&cookie));
+    let head = head(&Method::POST, &headers);
+    let request = ClientRequest { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    assert_eq!(end_session(request, &grant, false).await, Ok(()));
+    assert!(scene.log.all().iter().all(|entry| entry.target.kind == Kind::Token));
 }
 
 #[tokio::test]

@@ -63,10 +63,13 @@ enum FileState {
         /// It was not for want of room.
         anew: bool,
     },
-    /// Another process may have it. There were so many commits when it was given up; `None`: it was never
-    /// open. `anew`: it failed before, as above.
+    /// Another process may have it.
     GivenUp {
+        /// There were so many when it was given up; `None`: it was never open.
         commits: Option<u64>,
+        /// It could not be written then.
+        failed: bool,
+        /// And that was not for want of room.
         anew: bool,
     },
 }
@@ -112,8 +115,8 @@ impl Writer {
         let (folder, place) = (folder.to_owned(), ListFile::place(folder));
         let (tell, told) = sync_channel(1);
         let run = move || {
-            let (at, next_sweep) =
-                (FileState::GivenUp { commits: None, anew: false }, Instant::now() + tuning.sweep);
+            let at = FileState::GivenUp { commits: None, failed: false, anew: false };
+            let next_sweep = Instant::now() + tuning.sweep;
             let mut writer = Self { folder, shared, errands, tuning, at, followed: None, next_sweep };
             let opens = writer.shared.keeping.is_open();
             let opened = if opens { writer.take_back() } else { Ok(()) };
@@ -351,11 +354,11 @@ impl Writer {
                 let before = Some(*commits.as_ref().unwrap_or(&0));
                 let given_up = commits.and(file.map_or(Ok(()), ListFile::close));
                 let anew = given_up.as_ref().is_err_and(StoreFileError::leaves_doubt);
-                self.at = FileState::GivenUp { commits: before, anew };
+                self.at = FileState::GivenUp { commits: before, failed: given_up.is_err(), anew };
                 given_up
             }
             FileState::Failed { anew, .. } => {
-                self.at = FileState::GivenUp { commits: Some(0), anew };
+                self.at = FileState::GivenUp { commits: Some(0), failed: true, anew };
                 let why = self.shared.keeping.why_away().unwrap_or_default();
                 Err(ListFile::place(&self.folder).other(why))
             }
@@ -363,9 +366,10 @@ impl Writer {
     }
 
     /// Opens the file that was given up. What another process wrote meanwhile counts: whoever follows has all
-    /// of it when this returns.
+    /// of it when this returns. One that failed before, and still cannot be written, is this process's again,
+    /// and is tried over and over as before.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
-        let FileState::GivenUp { commits: before, anew } = self.at else { return Ok(()) };
+        let FileState::GivenUp { commits: before, failed, anew } = self.at else { return Ok(()) };
         if anew {
             ListFile::open_again(&self.folder, &self.tuning.backend, true)?.close()?;
         }
@@ -392,12 +396,17 @@ impl Writer {
                 Ok(false) => break,
                 Err(error) => {
                     drop(self.shared.shelf.replace(None));
-                    self.at = FileState::GivenUp { commits: before, anew };
+                    self.at = FileState::GivenUp { commits: before, failed, anew };
                     return Err(error);
                 }
             }
         }
-        self.shared.keeping.set_up();
+        // A full disk can be read.
+        let proved = if failed { self.shared.shelf.with(|file| file.write(&[])) } else { None };
+        match proved {
+            Some(Err(error)) => self.fail(&error, Vec::new()),
+            Some(Ok(())) | None => self.shared.keeping.set_up(),
+        }
         self.shared.keeping.opened();
         Ok(())
     }

@@ -56,8 +56,11 @@ enum FileState {
         /// It was not for want of room.
         anew: bool,
     },
-    /// Another process may have it. `anew`: it failed before, as above.
+    /// Another process may have it.
     GivenUp {
+        /// It could not be written when it was given up.
+        failed: bool,
+        /// And that was not for want of room.
         anew: bool,
     },
 }
@@ -104,7 +107,7 @@ impl Writer {
                 backend,
                 shared,
                 errands,
-                at: FileState::GivenUp { anew: false },
+                at: FileState::GivenUp { failed: false, anew: false },
                 sweep,
                 swept,
             };
@@ -309,14 +312,14 @@ impl Writer {
     fn give_up(&mut self) -> Result<(), StoreFileError> {
         self.shared.keeping.closes();
         self.open_again();
-        let file = match std::mem::replace(&mut self.at, FileState::GivenUp { anew: false }) {
+        let file = match std::mem::replace(&mut self.at, FileState::GivenUp { failed: false, anew: false }) {
             FileState::Open(file) => file,
             given_up @ FileState::GivenUp { .. } => {
                 self.at = given_up;
                 return Ok(());
             }
             FileState::Failed { anew, .. } => {
-                self.at = FileState::GivenUp { anew };
+                self.at = FileState::GivenUp { failed: true, anew };
                 let why = self.shared.keeping.why_away().unwrap_or_default();
                 return Err(Place::new(&self.folder, &STORE).other(why));
             }
@@ -335,7 +338,8 @@ impl Writer {
         }
         let closed = file.close();
         let given_up = written.and(closed);
-        self.at = FileState::GivenUp { anew: given_up.as_ref().is_err_and(StoreFileError::leaves_doubt) };
+        let anew = given_up.as_ref().is_err_and(StoreFileError::leaves_doubt);
+        self.at = FileState::GivenUp { failed: given_up.is_err(), anew };
         given_up
     }
 
@@ -346,9 +350,10 @@ impl Writer {
         opened.inspect_err(|error| self.shared.keeping.set_away(error.to_string()))
     }
 
-    /// Opens the file that was given up. What another process wrote meanwhile counts.
+    /// Opens the file that was given up. What another process wrote meanwhile counts. One that failed before,
+    /// and still cannot be written, is this process's again, and is tried over and over as before.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
-        let FileState::GivenUp { anew } = self.at else { return Ok(()) };
+        let FileState::GivenUp { failed, anew } = self.at else { return Ok(()) };
         if anew {
             StoreFile::open_again(&self.folder, &self.backend, true)?.close()?;
         }
@@ -369,8 +374,13 @@ impl Writer {
                 *slot = Slot { on_file: Some(record.version), held: Some(record), writing: None };
             }
         }
+        // A full disk can be read.
+        let proved = if failed { file.prove() } else { Ok(()) };
         self.at = FileState::Open(file);
-        self.shared.keeping.set_up();
+        match proved {
+            Err(error) => self.fail(error, Vec::new()),
+            Ok(()) => self.shared.keeping.set_up(),
+        }
         self.shared.keeping.opened();
         Ok(())
     }

@@ -2,7 +2,8 @@ use super::*;
 
 use crate::core::secret::Secret;
 use crate::core::session::activity::Activity;
-use crate::core::session::exchange::family::{TOKENS, UNPROVEN};
+use crate::core::session::exchange::family::UNPROVEN;
+use crate::core::session::exchange::issued::TOKENS;
 use crate::core::session::exchange::landing::{ANSWERS, LANDINGS};
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::grant::Grant;

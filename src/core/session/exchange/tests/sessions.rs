@@ -220,6 +220,27 @@ fn access_tokens_are_known_until_they_end_and_not_without_bound() {
 }
 
 #[test]
+fn a_record_that_lost_something_says_so_for_good() {
+    let mut scene = Scene::new();
+    scene.family.begin(None, now(0));
+    scene.exchange(0, 0, 0);
+    scene.exchange(1, 1, 1);
+    let [first, .., last] = &scene.grants[..] else { panic!("two exchanges") };
+    assert!(!scene.family.has_gap() && !scene.family.has_gap_by(first) && !scene.family.has_gap_by(last));
+    // It was lost whole, and made anew of a cookie.
+    let mut anew = Family::of(last);
+    assert!(anew.has_gap());
+    anew.issue(None, now(2));
+    assert!(Family::from_bytes(&anew.to_bytes()).unwrap().has_gap());
+    // Or the latest of it, which the cookie shows.
+    let mut before = Family::of(first);
+    before.begin(None, now(0));
+    assert!(before.has_gap_by(last) && !before.has_gap());
+    before.prove_receipt(last.generation);
+    assert!(before.has_gap());
+}
+
+#[test]
 fn what_a_session_handed_out_last_is_known_for_as_long_as_it_may_pass() {
     let mut family = Family::of(&grant());
     family.extend_life(WINDOWS.timeouts);

@@ -136,6 +136,28 @@ async fn a_disk_that_fails_refuses_what_must_last_and_tables_say_what_it_has_aft
 }
 
 #[tokio::test]
+async fn a_list_that_is_taken_back_while_its_disk_is_full_still_says_so() {
+    let folder = folder();
+    let (log, faults) = faulty(folder.path(), TestClock::start());
+    let tables = followed(&log).await;
+    add(&*log, [jti("there")]).await;
+    faults.full_behind.store(true, Ordering::SeqCst);
+    let new = [Change::Add(jti("new"))];
+    log.append(&new).await.unwrap_err();
+    log.close().await.unwrap_err();
+    assert_eq!(log.open().await, Ok(()), "it can be read, and is this process's");
+    let health = log.health();
+    assert!(matches!(&health, StoreHealth::Away { why, .. } if why.contains("full")), "{health:?}");
+    let refused = log.append(&new).await;
+    assert!(matches!(refused, Err(StoreFault::Unavailable(_))), "{refused:?}");
+    assert!(refuses(&tables, &jti("there")) && !refuses(&tables, &jti("new")));
+    faults.full_behind.store(false, Ordering::SeqCst);
+    until("the list to be written again", async || log.health() == StoreHealth::Up).await;
+    log.append(&new).await.unwrap();
+    assert!(refuses(&tables, &jti("new")));
+}
+
+#[tokio::test]
 async fn after_an_fsync_that_failed_the_list_is_a_copy_that_is_on_the_disk() {
     let folder = folder();
     let (log, faults) = faulty(folder.path(), TestClock::start());

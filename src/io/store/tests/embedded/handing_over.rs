@@ -160,3 +160,31 @@ async fn a_file_whose_writes_were_lost_is_copied_also_when_it_was_full_before_or
     assert_eq!(held(&store, &key("there")).await.map(|(version, _)| version), there);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
 }
+
+#[tokio::test]
+async fn a_store_that_is_taken_back_while_its_disk_is_full_still_says_so() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    store.put_if(&key("there"), None, durable("x")).await.unwrap().unwrap();
+    let is_full = || matches!(store.health(), StoreHealth::Away { why, .. } if why.contains("full"));
+    for fails_before in [true, false] {
+        if !fails_before {
+            // Only what it writes at the end finds no room.
+            store.put_if(&key("lease"), None, passing("y")).await.unwrap().unwrap();
+        }
+        faults.full_behind.store(true, Ordering::SeqCst);
+        if fails_before {
+            store.put_if(&key("new"), None, durable("x")).await.unwrap_err();
+        }
+        store.close().await.unwrap_err();
+        assert_eq!(store.open().await, Ok(()), "it can be read, and is this process's");
+        assert!(is_full());
+        let refused = store.put_if(&key("new"), None, durable("x")).await.unwrap_err();
+        assert!(matches!(refused, StoreFault::Unavailable(_)), "{refused:?}");
+        assert_eq!(bytes_of(&store, &key("there")).await.unwrap(), "x");
+        faults.full_behind.store(false, Ordering::SeqCst);
+        until("the store to write again", async || store.health() == StoreHealth::Up).await;
+        store.put_if(&key(fails_before), None, durable("x")).await.unwrap().unwrap();
+    }
+    assert_eq!(bytes_of(&store, &key("lease")).await.unwrap(), "y");
+}
