@@ -359,7 +359,7 @@ const REQUIRE: &[Key] = &[
         "claims",
         Values { name: "claim", value: "text, a number, true or false, or `{name}` of the path" },
         Otherwise("no claim"),
-        "Equal to the value, or containing it where the claim is a list; of a list of values one. A name is looked up as it stands, then dots descend.",
+        "Equal to the value, or containing it where the claim is a list, or an object with a member of that name; of a list of values one. A name is looked up as it stands, then dots descend.",
         "{ sub: \"{id}\", realm_access.roles: [staff, admin] }",
     ),
     key(

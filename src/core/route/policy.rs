@@ -14,6 +14,7 @@ use crate::core::ids::IssuerName;
 use crate::core::path::CanonicalPath;
 use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
+use crate::core::token::claims::said_names;
 use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::is_exact;
 use crate::core::token::scope_values::ScopeValues;
@@ -108,7 +109,8 @@ pub struct Requirements {
     pub clients: Option<Vec<(IssuerName, String)>>,
 }
 
-/// `claims: { name: value or list }`: equal, or contained when the claim is a list; one of `values`.
+/// `claims: { name: value or list }`: equal, or contained when the claim is a list, or an object that has it
+/// as the name of a member; one of `values`.
 #[derive(Clone, Debug)]
 pub struct ClaimRequirement {
     /// Looked up literally first, then dots descend.
@@ -256,20 +258,27 @@ impl ClaimValue {
     fn is_in<'p>(&self, claim: &Value, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
         match claim {
             Value::Array(members) => members.iter().any(|member| self.is(member, parameter)),
+            Value::Object(members) => said_names(members).any(|name| self.is_text(name, parameter)),
             single => self.is(single, parameter),
         }
     }
 
     fn is<'p>(&self, claim: &Value, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
         match (self, claim) {
-            (Self::PathParameter(name), Value::String(text)) => parameter(name).is_some_and(|p| p == *text),
+            (_, Value::String(text)) => self.is_text(text, parameter),
             (Self::PathParameter(name), Value::Number(number)) if !number.is_f64() => {
                 parameter(name).is_some_and(|p| p == number.to_string())
             }
             (Self::Literal(Value::Number(wanted)), Value::Number(number)) => same_number(wanted, number),
-            (Self::Literal(Value::String(wanted)), Value::String(text)) => wanted == text,
             (Self::Literal(Value::Bool(wanted)), Value::Bool(truth)) => wanted == truth,
             _ => false,
+        }
+    }
+
+    fn is_text<'p>(&self, text: &str, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
+        match self {
+            Self::PathParameter(name) => parameter(name).is_some_and(|p| p == text),
+            Self::Literal(wanted) => wanted.as_str() == Some(text),
         }
     }
 }
@@ -439,6 +448,9 @@ mod tests {
             "https://example.com/roles": ["admin"],
             "realm_access": { "roles": ["ops"], "a.b": { "c.d": 1 } },
             "odd.name": "literal", "odd": { "name": "descended" },
+            "urn:zitadel:iam:org:project:roles": { "admin": { "123": "org.example" }, "7": {} },
+            "flags": { "on": true, "off": false, "untold": null, "none": 0, "empty": "" },
+            "deep": [{ "in": 1 }], "empty": {},
         }));
         for (name, value, holds) in [
             ("tier", json!("gold"), true),
@@ -475,6 +487,26 @@ mod tests {
             ("realm_access.a.b", json!(1), false),
             ("odd.name", json!("literal"), true),
             ("odd.name", json!("descended"), false),
+            // An object contains the names of its members, but for those that say no, and at no other level.
+            ("urn:zitadel:iam:org:project:roles", json!("admin"), true),
+            ("urn:zitadel:iam:org:project:roles", json!("Admin"), false),
+            ("urn:zitadel:iam:org:project:roles", json!("123"), false),
+            ("urn:zitadel:iam:org:project:roles", json!("org.example"), false),
+            ("urn:zitadel:iam:org:project:roles", json!("7"), true),
+            ("urn:zitadel:iam:org:project:roles", json!(7), false),
+            ("urn:zitadel:iam:org:project:roles.admin", json!("123"), true),
+            ("urn:zitadel:iam:org:project:roles.admin.123", json!("org.example"), true),
+            ("realm_access", json!("roles"), true),
+            ("realm_access", json!("ops"), false),
+            ("odd", json!("name"), true),
+            ("flags", json!("on"), true),
+            ("flags", json!("off"), false),
+            ("flags", json!("untold"), false),
+            ("flags", json!("none"), true),
+            ("flags", json!("empty"), true),
+            ("flags.on", json!(true), true),
+            ("deep", json!("in"), false),
+            ("empty", json!(""), false),
         ] {
             let claims = vec![ClaimRequirement {
                 name: name.to_owned(),
@@ -608,8 +640,9 @@ mod tests {
 
     #[test]
     fn a_path_parameter_is_compared_decoded() {
-        let brought =
-            Brought::new(&json!({ "sub": "alice@x", "number": 42, "half": 0.5, "mine": ["a", "b"] }));
+        let brought = Brought::new(
+            &json!({ "sub": "alice@x", "number": 42, "half": 0.5, "mine": ["a", "b"], "orgs": { "7": {}, "a@x": "" } }),
+        );
         for (path, name, holds) in [
             ("/users/alice@x", "sub", true),
             ("/users/alice%40x", "sub", true),
@@ -621,6 +654,9 @@ mod tests {
             ("/users/0.5", "half", false),
             ("/users/b", "mine", true),
             ("/users/c", "mine", false),
+            ("/users/7", "orgs", true),
+            ("/users/a%40x", "orgs", true),
+            ("/users/8", "orgs", false),
             ("/users/x", "absent", false),
         ] {
             let required = Requirements {

@@ -103,6 +103,13 @@ impl<'a> From<&'a Map<String, Value>> for Claims<'a> {
     }
 }
 
+/// The names that an object says, as a list says its values: Zitadel's roles are
+/// `{"admin":{"<org>":"<name>"}}`. A member that is `false` or `null` says that it is not so.
+pub fn said_names(object: &Map<String, Value>) -> impl Iterator<Item = &String> {
+    let is_denied = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
+    object.iter().filter_map(move |(name, value)| (!is_denied(value)).then_some(name))
+}
+
 fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
     let member = || {
         name.rmatch_indices('.').find_map(|(dot, _)| {

@@ -40,7 +40,7 @@ pub(super) fn warn_of_unfilled(
         client = %client.name,
         issuer = %client.issuer,
         headers = unfilled.into_iter().collect::<Vec<_>>().join(", "),
-        "the first ID token of this client has no claim for these identity headers, or none that a header can say (null, an object, an empty list), so upstreams do not get them: ask for the \
+        "the first ID token of this client has no claim for these identity headers, or none that a header can say (null, an empty list or object), so upstreams do not get them: ask for the \
          scope that brings it (profile, email, groups), let the AS put it into the ID token and not into UserInfo alone \
          (docs/deployment.md says where), or set clients.{}.identity: access_token where it is in access tokens",
         client.name,
