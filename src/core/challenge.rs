@@ -321,6 +321,7 @@ mod tests {
             Denial::UnknownHost,
             Denial::AmbiguousTarget("x"),
             Denial::ClaimMismatch { claim: "sub".to_owned() },
+            Denial::ClaimElsewhere { claim: "groups".to_owned() },
             Denial::InvalidRequest("x"),
             Denial::KeysUnavailable,
             Denial::OriginNotAllowed,

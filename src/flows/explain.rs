@@ -55,7 +55,7 @@ pub enum Outcome {
 /// One step, in words.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// `method`, `target`, `route`, `token`, `session`, `require`
+    /// `method`, `target`, `route`, `token`, `session`, `require`, `headers`
     pub part: &'static str,
     pub outcome: Outcome,
     pub what: String,
@@ -162,11 +162,29 @@ impl Story<'_> {
             Err(denial) => Permit::without_credential(matched, query, denial),
         };
         let permit = permit.map_err(|not| (not.denial, Some(not.route)))?;
+        self.left_out(&permit);
         let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
         let upstream = upstream.cloned().ok_or_else(|| (Denial::Internal, Some(route.clone())))?;
         let asserted = route.forwarding.identity.assertion.as_ref().filter(|_| permit.token().is_some());
         let asserted = asserted.map(|rules| rules.header.clone());
         Ok(Verdict::Passes(Box::new(permit), upstream, asserted))
+    }
+
+    /// The headers of the route that the token does not fill, because their claims stand elsewhere.
+    fn left_out(&mut self, permit: &Permit) {
+        let Some(token) = permit.token() else { return };
+        let live = self.live;
+        let lists = &live.settings.identity.headers;
+        for (header, claim) in permit.route().forwarding.identity.headers.of(lists) {
+            if token.claims().has_elsewhere(claim) {
+                self.say(
+                    "headers",
+                    Outcome::Fails,
+                    format!("{header} ({claim})"),
+                    format!("left out: {ELSEWHERE}"),
+                );
+            }
+        }
     }
 
     fn own(&mut self, endpoint: OwnEndpoint, target: &Target) -> Result<Verdict, Denial> {
@@ -402,6 +420,10 @@ impl Story<'_> {
     }
 }
 
+/// Of a claim that the token does not have.
+const ELSEWHERE: &str =
+    "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
+
 /// Whether who brings nothing is told to sign in.
 fn is_for_sessions(route: &Route) -> bool {
     route.session.is_some() && matches!(route.access, Access::Protected(_))
@@ -417,6 +439,9 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
     } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
         if token.scope().is_empty() { absent() } else { token::shown(&scope(token)) }
     } else if let Some(required) = alone.claims.first() {
+        if token.claims().has_elsewhere(&required.name) {
+            return ELSEWHERE.to_owned();
+        }
         token.claims().get(&required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
     } else if alone.acr.is_empty() {
         token.signed_in_at().map_or_else(absent, Timestamp::to_rfc3339)

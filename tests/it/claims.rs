@@ -57,3 +57,46 @@ routes:
         }
     }
 }
+
+/// Entra ID leaves out the groups of people who are in many, and says where they stand.
+#[tokio::test]
+async fn who_has_groups_that_stand_elsewhere_is_refused_for_that_and_upstreams_are_told_of_none() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "identity: {{ headers: {{ X-User: sub, X-Groups: groups }} }}
+routes:
+  - {{ path: /staff/*, to: \"{to}\", require: {{ claims: {{ groups: staff }} }} }}
+  - {{ path: /all/*, to: \"{to}\" }}
+"
+    ))
+    .await;
+    let elsewhere = json!({
+        "_claim_names": { "groups": "src1" },
+        "_claim_sources": { "src1": { "endpoint": "https://graph.windows.net/x/getMemberObjects" } },
+    });
+    let mut client = gateway.connect().await;
+    for (claims, reason) in [
+        (elsewhere, "claim_elsewhere"),
+        (json!({ "hasgroups": true }), "claim_elsewhere"),
+        (json!({}), "claim_mismatch"),
+        (json!({ "_claim_names": { "address": "src1" } }), "claim_mismatch"),
+        (json!({ "groups": ["other"], "_claim_names": { "groups": "src1" } }), "claim_mismatch"),
+    ] {
+        let token = bearer(&gateway, claims.clone());
+        // The second time of what is kept of the token.
+        for _ in 0..2 {
+            let answer = client.get("/staff/x", &[("Authorization", &token)]).await;
+            assert_eq!(answer.status, 403, "{claims}: {}", answer.head);
+            assert_eq!(answer.json()["type"], format!("urn:tollgate:refusal:{reason}"), "{claims}");
+            assert_eq!(answer.challenge(), None, "{claims}: {}", answer.head);
+        }
+        let answer = client.get("/all/x", &[("Authorization", &token)]).await;
+        assert_eq!(answer.status, 200, "{claims}: {}", answer.head);
+        let groups = claims["groups"].is_array().then_some("other");
+        assert_eq!(upstream.received().pop().unwrap().header("x-groups"), groups, "{claims}");
+    }
+    let metrics = gateway.admin("/metrics").await;
+    let counted = r#"tollgate_denials_total{reason="claim_elsewhere",route="/staff/*"} 4"#;
+    assert!(String::from_utf8_lossy(&metrics.body).contains(counted));
+}

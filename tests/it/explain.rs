@@ -517,3 +517,39 @@ async fn it_says_what_only_a_running_gateway_does() {
     let (code, text) = explain(gateway.folder(), &arguments).await;
     assert!(code == 2 && text.contains("?   introspection   only test knows what this token is"), "{text}");
 }
+
+#[tokio::test]
+async fn it_tells_a_claim_that_stands_elsewhere_from_one_that_nobody_has() {
+    const ELSEWHERE: &str =
+        "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "identity: {{ headers: {{ X-Auth-Subject: sub, X-Groups: groups }} }}
+routes:
+  - {{ path: /staff/*, to: \"{to}\", require: {{ claims: {{ groups: staff }} }} }}
+  - {{ path: /all/*, to: \"{to}\" }}
+"
+    ))
+    .await;
+    let many = || gateway.issuer.token_with(json!({ "sub": "alice", "_claim_names": { "groups": "src1" } }));
+    let none = || gateway.issuer.token_with(json!({ "sub": "alice" }));
+    let asked = vec![
+        ("GET", "/staff/x", Some(many())),
+        ("GET", "/staff/x", Some(none())),
+        ("GET", "/all/x", Some(many())),
+        ("GET", "/all/x", Some(none())),
+    ];
+    compare(&gateway, &upstream, asked).await;
+    for (path, token, told, untold) in [
+        ("/staff/x", many(), format!("NO  claim groups is \"staff\"  {ELSEWHERE}"), "the token has none"),
+        ("/staff/x", many(), "refused: 403 claim_elsewhere: ".to_owned(), "claim_mismatch"),
+        ("/staff/x", none(), "NO  claim groups is \"staff\"  the token has none".to_owned(), ELSEWHERE),
+        ("/staff/x", none(), "refused: 403 claim_mismatch: ".to_owned(), "claim_elsewhere"),
+        ("/all/x", many(), format!("headers   NO  x-groups (groups)  left out: {ELSEWHERE}"), "refused"),
+        ("/all/x", none(), "verdict   passes".to_owned(), ELSEWHERE),
+    ] {
+        let (_, text) = explain(gateway.folder(), &["GET", path, "--token", &token]).await;
+        assert!(text.contains(&told) && !text.contains(untold), "{path} {told}: {text}");
+    }
+}

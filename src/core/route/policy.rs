@@ -228,7 +228,12 @@ impl Requirements {
                 .get(&required.name)
                 .is_some_and(|claim| required.values.iter().any(|value| value.is_in(claim, &parameter)));
             if !holds {
-                return Err(Denial::ClaimMismatch { claim: required.name.clone() });
+                let claim = required.name.clone();
+                return Err(if token.claims.has_elsewhere(&claim) {
+                    Denial::ClaimElsewhere { claim }
+                } else {
+                    Denial::ClaimMismatch { claim }
+                });
             }
         }
         Ok(())
@@ -516,6 +521,34 @@ mod tests {
             let required = Requirements { claims, ..Requirements::default() };
             assert_eq!(judged(required, &brought), expected, "{name} {value}");
         }
+    }
+
+    #[test]
+    fn a_claim_that_stands_elsewhere_is_lacking_in_another_way() {
+        let required = |name: &str| Requirements {
+            claims: vec![ClaimRequirement {
+                name: name.to_owned(),
+                values: vec![ClaimValue::Literal(json!("a"))],
+            }],
+            ..Requirements::default()
+        };
+        let claim = || "groups".to_owned();
+        for (claims, expected) in [
+            (json!({ "_claim_names": { "groups": "src1" } }), Err(Denial::ClaimElsewhere { claim: claim() })),
+            (json!({ "hasgroups": true }), Err(Denial::ClaimElsewhere { claim: claim() })),
+            (json!({ "_claim_names": { "roles": "src1" } }), Err(Denial::ClaimMismatch { claim: claim() })),
+            (
+                json!({ "_claim_names": { "groups": "src1" }, "groups": ["b"] }),
+                Err(Denial::ClaimMismatch { claim: claim() }),
+            ),
+            (json!({ "_claim_names": { "groups": "src1" }, "groups": ["a"] }), Ok(())),
+            (json!({ "_claim_names": { "groups": "a" } }), Err(Denial::ClaimElsewhere { claim: claim() })),
+        ] {
+            assert_eq!(judged(required("groups"), &Brought::new(&claims)), expected, "{claims}");
+        }
+        let entra = Brought::new(&json!({ "_claim_names": { "groups": "src1" } }));
+        let of_member = Denial::ClaimElsewhere { claim: "groups.a".to_owned() };
+        assert_eq!(judged(required("groups.a"), &entra), Err(of_member));
     }
 
     #[test]

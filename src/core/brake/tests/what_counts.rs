@@ -78,6 +78,7 @@ fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet(
         PageLoadNotShown => false PageLoadNotShown;
         InsufficientScope { .. } => false InsufficientScope { needed: vec![] };
         ClaimMismatch { .. } => false ClaimMismatch { claim: String::new() };
+        ClaimElsewhere { .. } => false ClaimElsewhere { claim: String::new() };
         StepUp { .. } => false StepUp { acr_values: vec![], max_age: None };
         OriginNotAllowed => false OriginNotAllowed;
         InvalidRequest(_) => false InvalidRequest("");
