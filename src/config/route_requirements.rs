@@ -1,4 +1,5 @@
-//! `routes[].require`: what a token must have. What a list of claims says is for `route_claims`.
+//! `routes[].require`: what a token must have, in one way or in one of several. What a list of claims says is
+//! for `route_claims`.
 
 use std::time::Duration;
 
@@ -6,13 +7,56 @@ use crate::config::read::{Keys, Value};
 use crate::config::route_claims;
 use crate::config::route_context::RouteContext;
 use crate::config::settings::Client;
+use crate::core::ids::IssuerName;
 use crate::core::path::PathPattern;
-use crate::core::route::policy::{Access, Requirements};
+use crate::core::route::policy::{Access, Alternatives, Requirements};
 use crate::core::session::step_up::{LONGEST as LONGEST_ACR_VALUES, is_acr};
 
-/// `path`: of the route. Whose tokens it takes is not said here.
-pub(super) fn read(keys: &Keys<'_>, path: Option<&PathPattern>) -> Requirements {
-    let require = keys.section("require");
+/// `path`: of the route. `issuers`, `clients`: whose tokens it takes, in whatever way they pass.
+pub(super) fn read(
+    keys: &Keys<'_>,
+    path: Option<&PathPattern>,
+    issuers: Option<&[IssuerName]>,
+    clients: Option<&[(IssuerName, String)]>,
+) -> Alternatives {
+    if let Some(list) = keys.get("require").filter(Value::is_list) {
+        check_list(&list);
+    }
+    let mut each = sections(keys).into_iter().map(|require| Requirements {
+        issuers: issuers.map(<[_]>::to_vec),
+        clients: clients.map(<[_]>::to_vec),
+        ..one_way(&require, path)
+    });
+    let first = each.next().unwrap_or_default();
+    Alternatives::new(first, each.collect())
+}
+
+/// An entry that asks for nothing would make the others idle.
+fn check_list(list: &Value<'_>) {
+    let entries = list.items();
+    if entries.is_empty() {
+        list.wrong(
+            "the list is empty, so no token could pass; name what one must have, like `[{ scope: api:read }, { scope: admin }]`, \
+             or remove the key, and any valid token passes",
+        );
+    }
+    if entries.len() > 1 {
+        for entry in entries.iter().filter(|entry| entry.is_empty_section()) {
+            entry.wrong(
+                "asks for nothing, so any valid token would pass, whatever the others ask for; fill it, or remove it",
+            );
+        }
+    }
+}
+
+/// Where each way to pass is said; there is one at least.
+pub(super) fn sections<'a>(keys: &Keys<'a>) -> Vec<Keys<'a>> {
+    let said = keys.get("require").map(|value| value.alternatives()).unwrap_or_default();
+    let said: Vec<Keys<'a>> = said.iter().filter_map(Value::keys).collect();
+    if said.is_empty() { vec![keys.section("require")] } else { said }
+}
+
+fn one_way(require: &Keys<'_>, path: Option<&PathPattern>) -> Requirements {
     let scopes = |key| require.get(key).map(scope_values).unwrap_or_default();
     let (scope, any_scope) = (scopes("scope"), scopes("any_scope"));
     let claims = require.get("claims").map(|value| route_claims::read(&value, path)).unwrap_or_default();
@@ -20,7 +64,7 @@ pub(super) fn read(keys: &Keys<'_>, path: Option<&PathPattern>) -> Requirements 
     let within = require.get("signed_in_within");
     let bounds = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
     let signed_in_within = within.and_then(|value| value.duration(bounds));
-    Requirements { scope, any_scope, claims, acr, signed_in_within, ..Requirements::default() }
+    Requirements { scope, any_scope, claims, acr, signed_in_within, issuers: None, clients: None }
 }
 
 /// Authentication contexts that somebody can sign in by. An authorization server is asked for all of them at
@@ -38,9 +82,14 @@ fn acr_values(value: &Value<'_>) -> Vec<String> {
     read
 }
 
-/// What the gateway asks for where it signs people in has a longest list.
-pub(super) fn check_length(keys: &Keys<'_>, around: &RouteContext<'_>, access: &Access) {
-    let Access::Protected(required) = access else { return };
+/// What the gateway asks for where it signs people in has a longest list. `require`: where `required` stands;
+/// `access`: of the route.
+pub(super) fn check_length(
+    require: &Keys<'_>,
+    required: &Requirements,
+    around: &RouteContext<'_>,
+    access: &Access,
+) {
     let bytes = required.acr.join(" ").len();
     let signs_in =
         |client: &&Client| client.login.is_some() && access.takes(&client.issuer, &client.client_id);
@@ -48,7 +97,7 @@ pub(super) fn check_length(keys: &Keys<'_>, around: &RouteContext<'_>, access: &
         return;
     }
     if let Some(client) = around.pages.iter().find(signs_in) {
-        keys.section("require").wrong(
+        require.wrong(
             "acr",
             format!(
                 "its values have {bytes} bytes together, and {LONGEST_ACR_VALUES} can be asked for at a sign-in, which the gateway does for `{}`; name fewer, or let the route take other `clients`",

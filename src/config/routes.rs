@@ -22,7 +22,7 @@ use crate::core::ids::{IssuerName, NO_ROUTE, RouteName};
 use crate::core::path::PathPattern;
 use crate::core::request::{METHODS, Origin};
 use crate::core::route::forwarding::{Forwarding, SentPath};
-use crate::core::route::policy::{Access, Requirements};
+use crate::core::route::policy::Access;
 use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{Dpop, Route};
@@ -100,9 +100,11 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
-    route_requirements::check_length(keys, around, &access);
-    route_claims::check_issuer_names(keys, around.issuers, &access);
-    route_claims::warn_of_namesakes(keys, around.issuers, &access);
+    for (require, required) in route_requirements::sections(keys).iter().zip(access.alternatives()) {
+        route_requirements::check_length(require, required, around, &access);
+        route_claims::check_issuer_names(require, required, around.issuers);
+        route_claims::warn_of_namesakes(require, required, around.issuers, &access);
+    }
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let case_sensitive = upstream.as_ref().is_some_and(|name| upstreams.is_case_sensitive(name));
     let forwarding = Forwarding { case_sensitive, ..forwarding(keys, path.as_ref()) };
@@ -219,9 +221,9 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
     let public = keys.flag("public");
     let issuers = issuers(keys, around);
     let clients = clients(keys, around, issuers.as_deref());
-    let requirements = Requirements { issuers, clients, ..route_requirements::read(keys, path) };
+    let alternatives = route_requirements::read(keys, path, issuers.as_deref(), clients.as_deref());
     if !public {
-        return Access::Protected(requirements);
+        return Access::Protected(alternatives);
     }
     let wrong = |key, why: &str| {
         keys.wrong(
@@ -232,7 +234,7 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
     if keys.has("require") {
         wrong("require", "");
     }
-    match requirements.issuers {
+    match issuers {
         Some(issuers) if around.introspecting.len() > 1 => return Access::PublicOf(issuers),
         Some(_) => {
             wrong(

@@ -162,7 +162,7 @@ impl Story<'_> {
             Err(denial) => Permit::without_credential(matched, query, denial),
         };
         let permit = permit.map_err(|not| (not.denial, Some(not.route)))?;
-        self.left_out(&permit);
+        self.say_what_is_left_out(&permit);
         let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
         let upstream = upstream.cloned().ok_or_else(|| (Denial::Internal, Some(route.clone())))?;
         let asserted = route.forwarding.identity.assertion.as_ref().filter(|_| permit.token().is_some());
@@ -171,7 +171,7 @@ impl Story<'_> {
     }
 
     /// The headers of the route that the token does not fill, because their claims stand elsewhere.
-    fn left_out(&mut self, permit: &Permit) {
+    fn say_what_is_left_out(&mut self, permit: &Permit) {
         let Some(token) = permit.token() else { return };
         let live = self.live;
         let lists = &live.settings.identity.headers;
@@ -398,25 +398,58 @@ impl Story<'_> {
         }
         // Each requirement is looked at alone.
         let route = &Route { dpop: Dpop::Allowed, ..route.clone() };
-        let required = match &route.access {
-            Access::Protected(required) => required,
+        let alternatives = match &route.access {
+            Access::Protected(alternatives) => alternatives,
             Access::Public => return self.say("require", Outcome::Holds, "nothing", "the route is public"),
             Access::PublicOf(_) => return self.required_issuer(route, path, token),
         };
         if matches!(token, Some(None)) {
             self.say("require", Outcome::Fails, "a valid token", "");
         }
-        for alone in required.one_by_one() {
-            let what = summary::each_requirement(&alone).join(", ");
-            let Some(token) = token.flatten() else {
-                self.say("require", Outcome::NotReached, what, "");
-                continue;
-            };
-            let about = brought(&alone, token);
-            let only = Route { access: Access::Protected(alone), ..route.clone() };
-            let holds = judge(&only, path, Some(TokenFacts::from(token)), self.now).is_ok();
-            self.say("require", if holds { Outcome::Holds } else { Outcome::Fails }, what, about);
+        let each: Vec<&Requirements> = alternatives.iter().collect();
+        let several = match each.as_slice() {
+            [only] => return self.say_each(route, path, only, "", token.flatten()),
+            several => several,
+        };
+        self.say_each(route, path, &alternatives.shared(), "", token.flatten());
+        for (at, alternative) in several.iter().enumerate() {
+            let alone = alternative.unshared();
+            let name = format!("alternative {} of {}", at + 1, several.len());
+            let outcome = self.outcome(route, path, &alone, token.flatten());
+            self.say("require", outcome, name, "");
+            self.say_each(route, path, &alone, "  ", token.flatten());
         }
+    }
+
+    /// Each requirement alone. `indent`: before each line.
+    fn say_each(
+        &mut self,
+        route: &Route,
+        path: &CanonicalPath,
+        required: &Requirements,
+        indent: &str,
+        token: Option<&VerifiedToken>,
+    ) {
+        for alone in required.one_by_one() {
+            let what = format!("{indent}{}", summary::each_requirement(&alone).join(", "));
+            let about = token.map(|token| brought(&alone, token)).unwrap_or_default();
+            let outcome = self.outcome(route, path, &alone, token);
+            self.say("require", outcome, what, about);
+        }
+    }
+
+    /// Whether the token has what is required on this route, looked at alone.
+    fn outcome(
+        &self,
+        route: &Route,
+        path: &CanonicalPath,
+        required: &Requirements,
+        token: Option<&VerifiedToken>,
+    ) -> Outcome {
+        let Some(token) = token else { return Outcome::NotReached };
+        let only = Route { access: Access::Protected(required.clone().into()), ..route.clone() };
+        let holds = judge(&only, path, Some(TokenFacts::from(token)), self.now).is_ok();
+        if holds { Outcome::Holds } else { Outcome::Fails }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What tokens of some authorization servers say of groups and roles, as routes require it and as upstreams
-//! are told of it.
+//! are told of it; and routes that are for one kind of people or another.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -99,4 +101,75 @@ routes:
     let metrics = gateway.admin("/metrics").await;
     let counted = r#"tollgate_denials_total{reason="claim_elsewhere",route="/staff/*"} 4"#;
     assert!(String::from_utf8_lossy(&metrics.body).contains(counted));
+}
+
+/// For whoever owns it, or an administrator who signed in just now.
+#[tokio::test]
+async fn one_of_several_alternatives_lets_a_request_pass_and_who_has_none_is_told_of_one() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - path: \"/users/{{id}}/*\"
+    to: \"{to}\"
+    require:
+      - {{ scope: api:read, claims: {{ sub: \"{{id}}\" }} }}
+      - {{ scope: [api:read, admin], signed_in_within: 5m, acr: gold }}
+  - {{ path: /reports/*, to: \"{to}\", require: [{{ scope: reports }}, {{ scope: admin }}] }}
+  - {{ path: /trial/*, to: \"{to}\", report_only: true, require: [{{ scope: reports }}, {{ scope: admin }}] }}
+"
+    ))
+    .await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let token = |sub: &str, scope: &str, signed_in: Option<u64>| {
+        let mut claims = json!({ "sub": sub, "scope": scope, "acr": "gold" });
+        if let Some(ago) = signed_in {
+            claims["auth_time"] = json!(now - ago);
+        }
+        bearer(&gateway, claims)
+    };
+    let mut client = gateway.connect().await;
+    for (path, token, status, reason, challenge) in [
+        ("/users/alice/x", Some(token("alice", "api:read", None)), 200, "", ""),
+        ("/users/alice/x", Some(token("bob", "api:read admin", Some(10))), 200, "", ""),
+        ("/users/alice/x", Some(token("bob", "api:read", Some(10))), 403, "claim_mismatch", ""),
+        (
+            "/users/alice/x",
+            Some(token("alice", "openid", None)),
+            403,
+            "insufficient_scope",
+            ", scope=\"api:read\"",
+        ),
+        (
+            "/users/alice/x",
+            Some(token("bob", "api:read admin", Some(600))),
+            401,
+            "step_up_needed",
+            ", acr_values=\"gold\", max_age=\"300\"",
+        ),
+        ("/users/alice/x", None, 401, "no_credential", ", scope=\"api:read\""),
+        ("/reports/x", Some(token("bob", "reports", None)), 200, "", ""),
+        ("/reports/x", Some(token("bob", "admin", None)), 200, "", ""),
+        ("/reports/x", Some(token("bob", "openid", None)), 403, "insufficient_scope", ", scope=\"reports\""),
+    ] {
+        let fields: Vec<_> = token.iter().map(|token| ("Authorization", token.as_str())).collect();
+        let answer = client.get(path, &fields).await;
+        let told = format!("{path} {reason}: {}", answer.head);
+        assert_eq!(answer.status, status, "{told}");
+        if status == 200 {
+            assert!(upstream.received().pop().unwrap().header("x-auth-subject").is_some(), "{told}");
+            continue;
+        }
+        assert_eq!(answer.json()["type"], format!("urn:tollgate:refusal:{reason}"), "{told}");
+        let given =
+            answer.all("www-authenticate").first().map(|first| (*first).to_owned()).unwrap_or_default();
+        assert!(given.ends_with(challenge) && given.is_empty() == challenge.is_empty(), "{told}");
+    }
+    let metadata = client.get("/.well-known/oauth-protected-resource/users", &[]).await;
+    assert_eq!(metadata.json()["scopes_supported"], json!(["api:read", "admin"]));
+    for (scope, subject) in [("admin", Some("bob")), ("openid", None)] {
+        let answer = client.get("/trial/x", &[("Authorization", &token("bob", scope, None))]).await;
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), subject, "{scope}");
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything that is required must hold; what is absent does not hold. A sign-in that is too old or
 //! too weak, or that the token does not tell of, asks for another one (step-up) and is no pass.
-//! What a new sign-in cannot mend is looked at first.
+//! What a new sign-in cannot mend is looked at first. Where a route has alternatives, one that holds is
+//! enough; where none does, the caller is told of the first that a new sign-in would mend, else of the first.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -26,8 +27,59 @@ pub enum Access {
     Public,
     /// Public too, but a token that comes along must be of one of these issuers.
     PublicOf(Vec<IssuerName>),
-    /// Whoever brings a valid token that satisfies the requirements.
-    Protected(Requirements),
+    /// Whoever brings a valid token that satisfies one of these.
+    Protected(Alternatives),
+}
+
+/// What a route requires, in one way or several: one of them must hold. There is always one.
+#[derive(Clone, Debug)]
+pub struct Alternatives {
+    first: Requirements,
+    others: Vec<Requirements>,
+}
+
+impl Alternatives {
+    pub const fn new(first: Requirements, others: Vec<Requirements>) -> Self {
+        Self { first, others }
+    }
+
+    /// That of which callers are told where nothing singles out another.
+    pub const fn first(&self) -> &Requirements {
+        &self.first
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Requirements> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// What all of them ask for: a token of these issuers and clients.
+    pub fn shared(&self) -> Requirements {
+        let Requirements { issuers, clients, .. } = self.first.clone();
+        Requirements { issuers, clients, ..Requirements::default() }
+    }
+
+    /// `parameter`: what the path has at a `{name}`.
+    fn accept<'p>(
+        &self,
+        token: TokenFacts<'_>,
+        parameter: impl Fn(&str) -> Option<Cow<'p, str>>,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        let Some(mut told) = self.first.first_lack(token, &parameter, now) else { return Ok(()) };
+        for other in &self.others {
+            let Some(lack) = other.first_lack(token, &parameter, now) else { return Ok(()) };
+            if lack.is_sign_in() && !told.is_sign_in() {
+                told = lack;
+            }
+        }
+        Err(told.denial(token))
+    }
+}
+
+impl From<Requirements> for Alternatives {
+    fn from(only: Requirements) -> Self {
+        Self::new(only, Vec::new())
+    }
 }
 
 impl Access {
@@ -46,52 +98,55 @@ impl Access {
         match self {
             Self::Public => true,
             Self::PublicOf(issuers) => issuers.contains(issuer),
-            Self::Protected(required) => {
+            Self::Protected(alternatives) => alternatives.iter().any(|required| {
                 required.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer))
-                    && required.clients.as_ref().is_none_or(|clients| clients.iter().any(is_listed))
-            }
+                    && required.clients.as_ref().is_none_or(|clients| clients.iter().any(&is_listed))
+            }),
         }
     }
 
-    /// The scope that is enough: all of `scope` and the first of `any_scope`.
+    /// What tokens must have, in one way or another; none where the route is public.
+    pub fn alternatives(&self) -> impl Iterator<Item = &Requirements> {
+        let alternatives = match self {
+            Self::Public | Self::PublicOf(_) => None,
+            Self::Protected(alternatives) => Some(alternatives),
+        };
+        alternatives.into_iter().flat_map(Alternatives::iter)
+    }
+
+    /// The scope that is enough by the first alternative: all of `scope` and the first of `any_scope`.
     pub fn sufficient_scope(&self) -> Vec<String> {
         match self {
             Self::Public | Self::PublicOf(_) => Vec::new(),
-            Self::Protected(required) => required.needed_scope(&ScopeValues::default()),
+            Self::Protected(alternatives) => alternatives.first.needed_scope(&ScopeValues::default()),
         }
     }
 
     /// Every scope value that the requirements name.
     pub fn named_scope(&self) -> impl Iterator<Item = &str> {
-        let (all, any) = match self {
-            Self::Public | Self::PublicOf(_) => (&[][..], &[][..]),
-            Self::Protected(required) => (&required.scope[..], &required.any_scope[..]),
-        };
-        all.iter().chain(any).map(String::as_str)
+        let named = self.alternatives().flat_map(|required| required.scope.iter().chain(&required.any_scope));
+        named.map(String::as_str)
     }
 
     /// The claims that the requirements look at.
     pub fn named_claims(&self) -> impl Iterator<Item = &str> {
-        self.claims().iter().map(|claim| claim.name.as_str())
+        self.claims().map(|claim| claim.name.as_str())
     }
 
-    fn claims(&self) -> &[ClaimRequirement] {
-        match self {
-            Self::Public | Self::PublicOf(_) => &[],
-            Self::Protected(requirements) => &requirements.claims,
-        }
+    fn claims(&self) -> impl Iterator<Item = &ClaimRequirement> {
+        self.alternatives().flat_map(|required| &required.claims)
     }
 
     /// The `{name}`s of the path that the requirements look at.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
-        self.claims().iter().flat_map(|claim| &claim.values).filter_map(|value| match value {
+        self.claims().flat_map(|claim| &claim.values).filter_map(|value| match value {
             ClaimValue::PathParameter(name) => Some(name.as_str()),
             ClaimValue::Literal(_) => None,
         })
     }
 }
 
-/// What a protected route requires of a verified token; all of it must hold.
+/// What a protected route requires of a verified token, in one way; all of it must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Requirements {
     /// All of these.
@@ -103,7 +158,7 @@ pub struct Requirements {
     pub acr: Vec<String>,
     /// At most this long since sign-in (RFC 9470 `max_age`).
     pub signed_in_within: Option<Duration>,
-    /// Only tokens of these issuers, when set.
+    /// Only tokens of these issuers, when set; all alternatives of a route say the same here, and of clients.
     pub issuers: Option<Vec<IssuerName>>,
     /// Only tokens of these clients, when set: issuer and `client_id`.
     pub clients: Option<Vec<(IssuerName, String)>>,
@@ -129,7 +184,8 @@ pub enum ClaimValue {
 /// Judges a request on `route` for `path` by the token that came along, if any.
 ///
 /// # Errors
-/// The first requirement that does not hold, and what would be needed.
+/// The first requirement that does not hold, and what would be needed; of alternatives that of the first that
+/// lacks only a step-up, else that of the first.
 pub fn judge(
     route: &Route,
     path: &CanonicalPath,
@@ -150,10 +206,7 @@ pub fn judge(
         }
         (Access::Protected(_), None) => Err(Denial::NoCredential),
         (Access::Protected(required), Some(token)) => {
-            required.accept_issuer_and_client(token)?;
-            required.accept_scope(token)?;
-            required.accept_claims(token, |name| route.path.parameter(path, name))?;
-            required.accept_sign_in(token, now)
+            required.accept(token, |name| route.path.parameter(path, name), now)
         }
     }
 }
@@ -186,25 +239,49 @@ impl Requirements {
         each
     }
 
-    fn accept_issuer_and_client(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
-        if self.issuers.as_ref().is_some_and(|issuers| !issuers.contains(token.issuer)) {
-            return Err(Denial::IssuerNotAccepted);
+    /// The same without what it shares with others of its route ([`Alternatives::shared`]).
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        Self { issuers: None, clients: None, ..self.clone() }
+    }
+
+    /// What does not hold, what a new sign-in cannot mend first.
+    fn first_lack<'p>(
+        &self,
+        token: TokenFacts<'_>,
+        parameter: &impl Fn(&str) -> Option<Cow<'p, str>>,
+        now: Timestamp,
+    ) -> Option<Lack<'_>> {
+        if !self.takes_issuer(token) {
+            return Some(Lack::Issuer);
         }
+        if !self.takes_client(token) {
+            return Some(Lack::Client);
+        }
+        if !self.has_scope(token) {
+            return Some(Lack::Scope(self));
+        }
+        let is_lacking = |required: &&ClaimRequirement| !required.holds(token, parameter);
+        if let Some(lacking) = self.claims.iter().find(is_lacking) {
+            return Some(Lack::Claim(&lacking.name));
+        }
+        (!self.is_signed_in(token, now)).then_some(Lack::SignIn(self))
+    }
+
+    fn takes_issuer(&self, token: TokenFacts<'_>) -> bool {
+        self.issuers.as_ref().is_none_or(|issuers| issuers.contains(token.issuer))
+    }
+
+    fn takes_client(&self, token: TokenFacts<'_>) -> bool {
         let is_of = |(issuer, client): &(IssuerName, String)| {
             issuer == token.issuer && Some(client.as_str()) == token.client
         };
-        if self.clients.as_ref().is_some_and(|clients| !clients.iter().any(is_of)) {
-            return Err(Denial::ClientNotAccepted);
-        }
-        Ok(())
+        self.clients.as_ref().is_none_or(|clients| clients.iter().any(is_of))
     }
 
-    fn accept_scope(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
+    fn has_scope(&self, token: TokenFacts<'_>) -> bool {
         let has = |value: &String| token.scope.contains(value);
-        if self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has)) {
-            return Ok(());
-        }
-        Err(Denial::InsufficientScope { needed: self.needed_scope(token.scope) })
+        self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has))
     }
 
     /// What is needed is named in full, since a client asks its AS for the whole scope again; of
@@ -217,45 +294,56 @@ impl Requirements {
         needed
     }
 
-    fn accept_claims<'p>(
-        &self,
-        token: TokenFacts<'_>,
-        parameter: impl Fn(&str) -> Option<Cow<'p, str>>,
-    ) -> Result<(), Denial> {
-        for required in &self.claims {
-            let holds = token
-                .claims
-                .get(&required.name)
-                .is_some_and(|claim| required.values.iter().any(|value| value.is_in(claim, &parameter)));
-            if !holds {
-                let claim = required.name.clone();
-                return Err(if token.claims.has_elsewhere(&claim) {
-                    Denial::ClaimElsewhere { claim }
-                } else {
-                    Denial::ClaimMismatch { claim }
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// RFC 9470 section 3: both needs are told at once, so that one sign-in is enough.
-    ///
     /// How far a sign-in may lie in the future was judged with its token, by its issuer's `clock_skew`, and
     /// is not again by another measure: who had just signed in would be asked to over and over.
-    pub(in crate::core) fn accept_sign_in(
-        &self,
-        token: TokenFacts<'_>,
-        now: Timestamp,
-    ) -> Result<(), Denial> {
-        let strong = self.acr.is_empty() || token.acr.is_some_and(|acr| self.acr.iter().any(|a| a == acr));
-        let fresh = self
+    pub(in crate::core) fn is_signed_in(&self, token: TokenFacts<'_>, now: Timestamp) -> bool {
+        let is_strong = self.acr.is_empty() || token.acr.is_some_and(|acr| self.acr.iter().any(|a| a == acr));
+        let is_fresh = self
             .signed_in_within
             .is_none_or(|within| token.signed_in_at.is_some_and(|at| now.since(at) <= within));
-        if strong && fresh {
-            return Ok(());
+        is_strong && is_fresh
+    }
+}
+
+/// What a token lacks of one alternative. A denial is made of it where no other holds: who passes by the
+/// second costs no memory.
+#[derive(Clone, Copy)]
+enum Lack<'r> {
+    Issuer,
+    Client,
+    Scope(&'r Requirements),
+    /// By its name.
+    Claim(&'r str),
+    SignIn(&'r Requirements),
+}
+
+impl Lack<'_> {
+    /// Whether a new sign-in would mend it; nothing else is lacking then.
+    const fn is_sign_in(self) -> bool {
+        matches!(self, Self::SignIn(_))
+    }
+
+    fn denial(self, token: TokenFacts<'_>) -> Denial {
+        match self {
+            Self::Issuer => Denial::IssuerNotAccepted,
+            Self::Client => Denial::ClientNotAccepted,
+            Self::Scope(required) => Denial::InsufficientScope { needed: required.needed_scope(token.scope) },
+            Self::Claim(name) if token.claims.has_elsewhere(name) => {
+                Denial::ClaimElsewhere { claim: name.to_owned() }
+            }
+            Self::Claim(name) => Denial::ClaimMismatch { claim: name.to_owned() },
+            // RFC 9470 section 3: both needs are told at once, so that one sign-in is enough.
+            Self::SignIn(required) => {
+                Denial::StepUp { acr_values: required.acr.clone(), max_age: required.signed_in_within }
+            }
         }
-        Err(Denial::StepUp { acr_values: self.acr.clone(), max_age: self.signed_in_within })
+    }
+}
+
+impl ClaimRequirement {
+    fn holds<'p>(&self, token: TokenFacts<'_>, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
+        let is_one = |claim| self.values.iter().any(|value| value.is_in(claim, parameter));
+        token.claims.get(&self.name).is_some_and(is_one)
     }
 }
 
@@ -352,7 +440,7 @@ mod tests {
 
     fn judged_at(pattern: &str, path: &str, required: Requirements, brought: &Brought) -> Result<(), Denial> {
         judge(
-            &route(pattern, Access::Protected(required)),
+            &route(pattern, Access::Protected(required.into())),
             &CanonicalPath::parse(path.as_bytes()).unwrap(),
             Some(brought.facts()),
             NOW,
@@ -392,7 +480,7 @@ mod tests {
     #[test]
     fn a_route_that_is_not_public_needs_a_credential_even_without_requirements() {
         let path = CanonicalPath::parse(b"/x").unwrap();
-        let protected = route("/*", Access::Protected(Requirements::default()));
+        let protected = route("/*", Access::Protected(Requirements::default().into()));
         assert_eq!(judge(&protected, &path, None, NOW), Err(Denial::NoCredential));
         assert_eq!(judge(&protected, &path, Some(Brought::new(&json!({})).facts()), NOW), Ok(()));
         assert_eq!(judge(&route("/*", Access::Public), &path, None, NOW), Ok(()));
@@ -402,7 +490,7 @@ mod tests {
     fn a_route_may_take_only_tokens_that_are_bound_to_a_key() {
         let path = CanonicalPath::parse(b"/x").unwrap();
         let brought = Brought::new(&json!({}));
-        let protected = || Access::Protected(Requirements::default());
+        let protected = || Access::Protected(Requirements::default().into());
         for (access, without) in [
             (protected(), Err(Denial::NoCredential)),
             (Access::Public, Ok(())),
@@ -669,6 +757,119 @@ mod tests {
             let kind = std::mem::discriminant::<Denial>;
             assert_eq!(all.as_ref().map(kind), each.first().map(kind), "{all:?} {each:?}");
         });
+    }
+
+    fn judged_by(alternatives: Vec<Requirements>, brought: &Brought) -> Result<(), Denial> {
+        let mut each = alternatives.into_iter();
+        let access = Access::Protected(Alternatives::new(each.next().unwrap(), each.collect()));
+        let path = CanonicalPath::parse(b"/users/alice").unwrap();
+        judge(&route("/users/{id}", access), &path, Some(brought.facts()), NOW)
+    }
+
+    fn owner() -> Requirements {
+        let values = vec![ClaimValue::PathParameter("id".to_owned())];
+        Requirements {
+            claims: vec![ClaimRequirement { name: "sub".to_owned(), values }],
+            ..Requirements::default()
+        }
+    }
+
+    #[test]
+    fn one_of_several_alternatives_is_enough_and_the_denial_is_of_the_one_that_a_sign_in_mends() {
+        let scope = |scope: &[&str]| Requirements { scope: strings(scope), ..Requirements::default() };
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        let admin = || Requirements { signed_in_within: minutes(5), ..scope(&["admin"]) };
+        let gold =
+            || Requirements { acr: strings(&["gold"]), signed_in_within: minutes(10), ..scope(&["admin"]) };
+        let mismatch = || Err(Denial::ClaimMismatch { claim: "sub".to_owned() });
+        let lacking = |scope: &[&str]| Err(Denial::InsufficientScope { needed: strings(scope) });
+        let step_up = |required: Requirements| {
+            Err(Denial::StepUp { acr_values: required.acr, max_age: required.signed_in_within })
+        };
+        let mine = || json!({ "sub": "alice" });
+        for (alternatives, claims, scopes, signed_in, expected) in [
+            (vec![owner(), scope(&["admin"])], mine(), &["openid"][..], None, Ok(())),
+            (vec![owner(), scope(&["admin"])], json!({ "sub": "bob" }), &["admin"], None, Ok(())),
+            (vec![owner(), scope(&["admin"])], json!({ "sub": "bob" }), &[], None, mismatch()),
+            (vec![scope(&["admin"]), owner()], json!({ "sub": "bob" }), &[], None, lacking(&["admin"])),
+            (vec![scope(&["admin"]), scope(&["ops"])], mine(), &[], None, lacking(&["admin"])),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &[], None, mismatch()),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &["admin"], None, step_up(admin())),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &["admin"], Some(301), step_up(admin())),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &["admin"], Some(300), Ok(())),
+            (vec![owner(), admin()], mine(), &["admin"], Some(301), Ok(())),
+            // Of two that only a sign-in is lacking to the first; the other may hold all the same.
+            (vec![admin(), gold()], mine(), &["admin"], None, step_up(admin())),
+            (vec![gold(), admin()], mine(), &["admin"], None, step_up(gold())),
+            (vec![owner(), gold(), admin()], json!({}), &["admin"], Some(301), step_up(gold())),
+            (vec![gold(), admin()], mine(), &["admin"], Some(10), Ok(())),
+        ] {
+            let told = format!("{alternatives:?} {claims} {scopes:?} {signed_in:?}");
+            let mut brought = Brought::new(&claims);
+            brought.scope = scopes.iter().copied().collect();
+            brought.signed_in_at = signed_in.map(|ago| NOW.minus(Duration::from_secs(ago)));
+            assert_eq!(judged_by(alternatives, &brought), expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn alternatives_hold_exactly_where_one_of_them_holds_alone() {
+        bolero::check!().with_iterations(2_000).with_type::<([[u8; 4]; 3], u8, [u8; 4])>().for_each(
+            |(asked, count, has)| {
+                let scope = |bits: u8| -> Vec<String> {
+                    let names = ["a", "b"].iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1);
+                    names.map(|(_, name)| (*name).to_owned()).collect()
+                };
+                let claim = |bits: u8| if bits.is_multiple_of(3) { owner().claims } else { Vec::new() };
+                let alternatives: Vec<Requirements> = asked
+                    .iter()
+                    .take(1 + usize::from(count % 3))
+                    .map(|[all, claims, acr, within]| Requirements {
+                        scope: scope(*all),
+                        claims: claim(*claims),
+                        acr: if acr % 3 == 0 { strings(&["gold"]) } else { Vec::new() },
+                        signed_in_within: (within % 3 == 0).then(|| Duration::from_secs(u64::from(*within))),
+                        ..Requirements::default()
+                    })
+                    .collect();
+                let mut brought =
+                    Brought::new(&json!({ "sub": if has[0] % 2 == 0 { "alice" } else { "bob" } }));
+                brought.scope = scope(has[1]).iter().map(String::as_str).collect();
+                brought.acr = (has[2] % 2 == 0).then(|| "gold".to_owned());
+                brought.signed_in_at = Some(NOW.minus(Duration::from_secs(u64::from(has[3]))));
+                let alone = alternatives.iter().map(|one| judged_by(vec![one.clone()], &brought));
+                let denials: Option<Vec<Denial>> = alone.map(Result::err).collect();
+                let expected = denials.map(|denials| {
+                    let step_up = denials.iter().find(|denial| matches!(denial, Denial::StepUp { .. }));
+                    step_up.or(denials.first()).cloned().unwrap()
+                });
+                assert_eq!(judged_by(alternatives, &brought).err(), expected);
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_a_route_is_said_of_all_its_alternatives() {
+        let issuers = Some(vec![IssuerName::new("demo")]);
+        let with = |scope: &[&str], any: &[&str], claims| Requirements {
+            scope: strings(scope),
+            any_scope: strings(any),
+            claims,
+            issuers: issuers.clone(),
+            ..Requirements::default()
+        };
+        let others = vec![with(&["b"], &["c"], owner().claims), with(&["a"], &[], Vec::new())];
+        let alternatives = Alternatives::new(with(&["a"], &["x", "y"], Vec::new()), others);
+        assert!(alternatives.shared().scope.is_empty() && alternatives.shared().issuers == issuers);
+        assert!(alternatives.first().unshared().issuers.is_none());
+        let access = Access::Protected(alternatives);
+        assert!(access.named_scope().eq(["a", "x", "y", "b", "c", "a"]));
+        assert_eq!(access.sufficient_scope(), ["a", "x"], "the first is what who brings nothing is told of");
+        assert!(access.named_claims().eq(["sub"]) && access.path_parameters().eq(["id"]));
+        assert!(
+            access.takes_issuer(&IssuerName::new("demo")) && !access.takes_issuer(&IssuerName::new("other"))
+        );
+        assert_eq!(Access::Public.alternatives().count(), 0);
     }
 
     #[test]

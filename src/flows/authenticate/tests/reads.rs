@@ -56,7 +56,7 @@ async fn that_tokens_of_an_issuer_have_claims_elsewhere_is_told_once() {
             name: "groups".to_owned(),
             values: vec![ClaimValue::Literal(json!("staff"))],
         }];
-        let access = Access::Protected(Requirements { claims, ..Requirements::default() });
+        let access = Access::Protected(Requirements { claims, ..Requirements::default() }.into());
         settings.routes = vec![Arc::new(Route { access, ..route::testing::route("/*") })];
         settings.identity.headers[0].push((HeaderName::from_static("x-roles"), "roles".to_owned()));
         Arc::new(live)
