@@ -59,6 +59,11 @@ const TAKEN: &[&str] = &[
 ];
 const TAKEN_FAMILIES: &[&str] = &["sec-", "access-control-"];
 
+/// Under these names oauth2-proxy tells upstreams who calls, so that many read them; no proxy sends them of
+/// itself. They are reserved, as all of `X-Forwarded-*`, and may carry a claim.
+const OF_OAUTH2_PROXY: [&str; 4] =
+    ["x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username"];
+
 const ASSERTION: HeaderName = HeaderName::from_static("x-auth-assertion");
 
 const DEFAULT: [(HeaderName, &str); 4] = [
@@ -163,7 +168,7 @@ fn assertion(
 ) -> Option<AssertionRules> {
     let header = match keys.get("header") {
         None => Some(inherited.map_or(ASSERTION, |rules| rules.header.clone())),
-        Some(value) => value.text().and_then(|text| own_header(&value, &text)),
+        Some(value) => value.text().and_then(|text| own_header(&value, &text, Carries::Assertion)),
     };
     // One that is inherited was looked at where it stands.
     let is_named_here = keys.has("header") || inherited.is_none();
@@ -212,11 +217,14 @@ impl Names {
 }
 
 /// A header that nobody needs for anything else.
-fn own_header(value: &Value<'_>, written: &str) -> Option<HeaderName> {
+fn own_header(value: &Value<'_>, written: &str, carries: Carries) -> Option<HeaderName> {
     let Ok(name) = written.parse::<HeaderName>() else {
         value.wrong("is no header name; use letters, digits and `-`, like `X-Auth-Subject`");
         return None;
     };
+    if carries == Carries::Claim && OF_OAUTH2_PROXY.contains(&name.as_str()) {
+        return Some(name);
+    }
     let fold = fold(name.as_str());
     if ReservedHeaders::new(std::iter::empty()).is_reserved(&fold)
         || TAKEN.contains(&fold.as_str())
@@ -237,7 +245,7 @@ fn headers(value: &Value<'_>, names: &mut Names) -> HeaderList {
             continue;
         }
         let Some(claim) = value.text() else { continue };
-        let Some(name) = own_header(&value, written) else { continue };
+        let Some(name) = own_header(&value, written, Carries::Claim) else { continue };
         let fold = fold(name.as_str());
         if let Some((_, other)) = folded.iter().find(|(other, _)| *other == fold) {
             value.wrong(format!(

@@ -189,6 +189,12 @@ impl<'a> Value<'a> {
         items.iter().enumerate().map(item).collect()
     }
 
+    /// The entries of a list, or a single one, under the same keys.
+    pub(super) fn alternatives(&self) -> Vec<Value<'a>> {
+        let entry = |item| Value { pattern: self.pattern.clone(), ..item };
+        self.items().into_iter().map(entry).collect()
+    }
+
     /// The entries of a list of entries; a single one may stand without a list.
     pub(super) fn entries(&self) -> Vec<Value<'a>> {
         if self.is_list() {
@@ -196,6 +202,11 @@ impl<'a> Value<'a> {
         } else {
             vec![Value { pattern: format!("{}[]", self.pattern), ..self.clone() }]
         }
+    }
+
+    /// Whether no key stands in it.
+    pub(super) fn is_empty_section(&self) -> bool {
+        matches!(self.node, Node::Map(entries) if entries.is_empty())
     }
 
     pub(super) fn is_list(&self) -> bool {

@@ -31,9 +31,13 @@ fn formed(node: &Node, form: Form) -> Value {
             };
             items.iter().map(|node| formed(node, item)).collect()
         }
-        (Form::Section(keys) | Form::OneOrKeys(_, keys) | Form::OneOrEntries(_, keys), Node::Map(_)) => {
-            redacted(node, keys)
-        }
+        (
+            Form::Section(keys)
+            | Form::Alternatives(keys)
+            | Form::OneOrKeys(_, keys)
+            | Form::OneOrEntries(_, keys),
+            Node::Map(_),
+        ) => redacted(node, keys),
         (Form::Named { keys, .. }, Node::Map(entries)) => entries
             .iter()
             .map(|(name, node)| (name.clone(), redacted(node, keys)))

@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::config::network::is_trimmed;
 use crate::config::read::{Keys, Value};
-use crate::config::routes::scope_values;
+use crate::config::route_requirements::scope_values;
 use crate::config::settings::{ClientCredential, GrantType};
 use crate::core::ids::{ClientName, IssuerName};
 

@@ -6,7 +6,7 @@
 use crate::config::read::{Keys, Value};
 use crate::config::settings::Issuer;
 use crate::core::path::PathPattern;
-use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue};
+use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::token::json::is_exact;
 
 /// `path`: of the route.
@@ -56,9 +56,9 @@ fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimVal
     Some(ClaimValue::PathParameter(name.to_owned()))
 }
 
-/// Routes see an issuer by its one name, whatever its access tokens say (`core::token::issuer`).
-pub(super) fn check_issuer_names(keys: &Keys<'_>, issuers: &[Issuer], access: &Access) {
-    let Access::Protected(required) = access else { return };
+/// Routes see an issuer by its one name, whatever its access tokens say (`core::token::issuer`). `require`:
+/// where `required` stands.
+pub(super) fn check_issuer_names(require: &Keys<'_>, required: &Requirements, issuers: &[Issuer]) {
     let other_name = |value: &ClaimValue| match value {
         ClaimValue::Literal(literal) => {
             let iss = literal.as_str()?;
@@ -71,7 +71,7 @@ pub(super) fn check_issuer_names(keys: &Keys<'_>, issuers: &[Issuer], access: &A
         let others: Vec<_> = claim.values.iter().filter_map(other_name).collect();
         let alone = if others.len() == claim.values.len() { ", so no token could pass" } else { "" };
         for (iss, rules) in others {
-            keys.section("require").section("claims").wrong(
+            require.section("claims").wrong(
                 "iss",
                 format!(
                     "`{iss}` matches no token{alone}: what stands in `access_token_issuer` of the issuer `{0}` counts as its `url` from \
@@ -83,16 +83,21 @@ pub(super) fn check_issuer_names(keys: &Keys<'_>, issuers: &[Issuer], access: &A
     }
 }
 
-/// A route that takes tokens of several issuers, and asks only who somebody is at theirs.
-pub(super) fn warn_of_namesakes(keys: &Keys<'_>, issuers: &[Issuer], access: &Access) {
-    let Access::Protected(required) = access else { return };
+/// A route that takes tokens of several issuers, and asks only who somebody is at theirs. `require`: where
+/// `required` stands; `access`: of the route.
+pub(super) fn warn_of_namesakes(
+    require: &Keys<'_>,
+    required: &Requirements,
+    issuers: &[Issuer],
+    access: &Access,
+) {
     let taken = issuers.iter().filter(|issuer| access.takes_issuer(&issuer.name));
     let taken: Vec<String> = taken.map(|issuer| format!("`{}`", issuer.name)).collect();
     let singles_out = |claim: &ClaimRequirement| claim.name == "iss" && claim.values.len() == 1;
     if taken.len() < 2 || required.claims.iter().any(singles_out) {
         return;
     }
-    let names = keys.section("require").section("claims");
+    let names = require.section("claims");
     for claim in required.claims.iter().filter(|claim| is_somebody(claim)) {
         names.warn(
             &claim.name,

@@ -57,7 +57,7 @@ fn all_read(access: &Access, around: &RouteContext<'_>) -> bool {
     let names = around.issuer_names.iter().map(|name| IssuerName::new(*name));
     let mut unread = names.filter(|name| !is_read(name)).peekable();
     // Of which issuer a client is that could not be read, nobody can tell.
-    let names_clients = matches!(access, Access::Protected(required) if required.clients.is_some());
+    let names_clients = access.alternatives().any(|required| required.clients.is_some());
     let clients_are_read = !names_clients || around.clients.len() == around.client_names.len();
     unread.peek().is_none() || (clients_are_read && !unread.any(|name| access.takes_issuer(&name)))
 }

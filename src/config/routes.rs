@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderName, Method};
 
@@ -13,6 +12,7 @@ use crate::config::read::{Keys, Value};
 use crate::config::route_claims;
 use crate::config::route_context::RouteContext;
 use crate::config::route_paths;
+use crate::config::route_requirements;
 use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
 use crate::config::settings::{Client, SessionMode, Upstream};
@@ -22,11 +22,10 @@ use crate::core::ids::{IssuerName, NO_ROUTE, RouteName};
 use crate::core::path::PathPattern;
 use crate::core::request::{METHODS, Origin};
 use crate::core::route::forwarding::{Forwarding, SentPath};
-use crate::core::route::policy::{Access, Requirements};
+use crate::core::route::policy::Access;
 use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{Dpop, Route};
-use crate::core::session::step_up::{LONGEST as LONGEST_ACR_VALUES, is_acr};
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
 pub(super) fn read(
@@ -101,9 +100,11 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
-    check_length(keys, around, &access);
-    route_claims::check_issuer_names(keys, around.issuers, &access);
-    route_claims::warn_of_namesakes(keys, around.issuers, &access);
+    for (require, required) in route_requirements::sections(keys).iter().zip(access.alternatives()) {
+        route_requirements::check_length(require, required, around, &access);
+        route_claims::check_issuer_names(require, required, around.issuers);
+        route_claims::warn_of_namesakes(require, required, around.issuers, &access);
+    }
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let case_sensitive = upstream.as_ref().is_some_and(|name| upstreams.is_case_sensitive(name));
     let forwarding = Forwarding { case_sensitive, ..forwarding(keys, path.as_ref()) };
@@ -218,9 +219,11 @@ fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
 
 fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>) -> Access {
     let public = keys.flag("public");
-    let requirements = requirements(keys, around, path);
+    let issuers = issuers(keys, around);
+    let clients = clients(keys, around, issuers.as_deref());
+    let alternatives = route_requirements::read(keys, path, issuers.as_deref(), clients.as_deref());
     if !public {
-        return Access::Protected(requirements);
+        return Access::Protected(alternatives);
     }
     let wrong = |key, why: &str| {
         keys.wrong(
@@ -231,7 +234,7 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
     if keys.has("require") {
         wrong("require", "");
     }
-    match requirements.issuers {
+    match issuers {
         Some(issuers) if around.introspecting.len() > 1 => return Access::PublicOf(issuers),
         Some(_) => {
             wrong(
@@ -260,55 +263,6 @@ fn single_out(keys: &Keys<'_>, around: &RouteContext<'_>, access: &Access) {
                  did not issue it; this route must single one out, like `issuers: {}`",
                 asked.join(" or "),
                 first.trim_matches('`'),
-            ),
-        );
-    }
-}
-
-fn requirements(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>) -> Requirements {
-    let require = keys.section("require");
-    let scopes = |key| require.get(key).map(scope_values).unwrap_or_default();
-    let (scope, any_scope) = (scopes("scope"), scopes("any_scope"));
-    let claims = require.get("claims").map(|value| route_claims::read(&value, path)).unwrap_or_default();
-    let acr = require.get("acr").as_ref().map(acr_values).unwrap_or_default();
-    let within = require.get("signed_in_within");
-    let bounds = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
-    let signed_in_within = within.and_then(|value| value.duration(bounds));
-    let issuers = issuers(keys, around);
-    let clients = clients(keys, around, issuers.as_deref());
-    Requirements { scope, any_scope, claims, acr, signed_in_within, issuers, clients }
-}
-
-/// Authentication contexts that somebody can sign in by. An authorization server is asked for all of them at
-/// once, with a space between (OpenID Connect Core 1.0 section 3.1.2.1).
-fn acr_values(value: &Value<'_>) -> Vec<String> {
-    let mut read = Vec::new();
-    for (item, text) in value.texts().unwrap_or_default() {
-        if text.contains(' ') {
-            item.wrong("has a space in it, by which authorization servers tell several apart, so none ever answers with it; write a list, like `[gold, silver]`");
-        } else if !is_acr(&text) {
-            item.wrong("has a character that is not visible ASCII, and no request can ask an authorization server for it (RFC 9470 section 3); write it as that server names it, like `urn:example:mfa`");
-        }
-        read.push(text);
-    }
-    read
-}
-
-/// What the gateway asks for where it signs people in has a longest list.
-fn check_length(keys: &Keys<'_>, around: &RouteContext<'_>, access: &Access) {
-    let Access::Protected(required) = access else { return };
-    let bytes = required.acr.join(" ").len();
-    let signs_in =
-        |client: &&Client| client.login.is_some() && access.takes(&client.issuer, &client.client_id);
-    if bytes <= LONGEST_ACR_VALUES {
-        return;
-    }
-    if let Some(client) = around.pages.iter().find(signs_in) {
-        keys.section("require").wrong(
-            "acr",
-            format!(
-                "its values have {bytes} bytes together, and {LONGEST_ACR_VALUES} can be asked for at a sign-in, which the gateway does for `{}`; name fewer, or let the route take other `clients`",
-                client.name
             ),
         );
     }
@@ -344,28 +298,6 @@ fn clients(
         clients.push((issuer.clone(), client_id.clone()));
     }
     Some(clients)
-}
-
-/// Scope values (RFC 6749 section 3.3), as text with spaces or as a list.
-pub(super) fn scope_values(value: Value<'_>) -> Vec<String> {
-    let mut values: Vec<String> = Vec::new();
-    for (item, text) in value.texts().unwrap_or_default() {
-        let mut parts = text.split(' ').filter(|part| !part.is_empty()).peekable();
-        if parts.peek().is_none() {
-            item.wrong("is nothing but spaces; name a scope, or remove it");
-        }
-        for part in parts {
-            let fits = part.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-            if !fits {
-                item.wrong("a scope is printable ASCII without `\"` and `\\` (RFC 6749 section 3.3); separate several by spaces");
-            } else if values.iter().any(|value| value == part) {
-                item.wrong(item.untold(&format!("names the scope `{part}` twice; remove one"), &text));
-            } else {
-                values.push(part.to_owned());
-            }
-        }
-    }
-    values
 }
 
 /// Gives every route a name of its own: metrics and logs tell routes apart by it.

@@ -8,7 +8,7 @@ use crate::config::settings::{
 use crate::config::values::{show_duration, show_size};
 use crate::core::assertion::Binding;
 use crate::core::route::identity::RouteIdentity;
-use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
+use crate::core::route::policy::{Access, Alternatives, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
 use crate::core::route::{Dpop, Route, TakesSession};
 use crate::core::session::csrf::Csrf;
@@ -230,7 +230,7 @@ pub fn show_access(access: &Access) -> String {
             let names: Vec<&str> = issuers.iter().map(|issuer| issuer.as_str()).collect();
             format!("public, tokens of {}", names.join(" or "))
         }
-        Access::Protected(requirements) => show_requirements(requirements),
+        Access::Protected(alternatives) => show_alternatives(alternatives),
     }
 }
 
@@ -304,9 +304,19 @@ fn show_upstream(upstream: &Upstream) -> String {
     format!("{}: {}{balance}{}{case}", upstream.name, servers.join(" "), health.unwrap_or_default())
 }
 
-fn show_requirements(requirements: &Requirements) -> String {
-    let all = std::iter::once("a valid token".to_owned()).chain(each_requirement(requirements));
-    all.collect::<Vec<_>>().join(", ")
+fn show_alternatives(alternatives: &Alternatives) -> String {
+    let mut all = vec!["a valid token".to_owned()];
+    let each: Vec<&Requirements> = alternatives.iter().collect();
+    match each.as_slice() {
+        [only] => all.extend(each_requirement(only)),
+        several => {
+            all.extend(each_requirement(&alternatives.shared()));
+            let each =
+                several.iter().map(|one| format!("({})", each_requirement(&one.unshared()).join(", ")));
+            all.push(format!("one of {}", each.collect::<Vec<_>>().join(" or ")));
+        }
+    }
+    all.join(", ")
 }
 
 /// What is required beside a valid token, each in words.

@@ -55,7 +55,9 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
 /// Those of `keys` under which there is a key of this name, one level down.
 fn sections_with(name: &str, keys: &[Key]) -> Vec<String> {
     let has = |form: &Form| match form {
-        Form::Section(keys) | Form::OneOrKeys(_, keys) => keys.iter().any(|key| key.name == name),
+        Form::Section(keys) | Form::Alternatives(keys) | Form::OneOrKeys(_, keys) => {
+            keys.iter().any(|key| key.name == name)
+        }
         _ => false,
     };
     keys.iter().filter(|key| has(&key.form)).map(|key| format!("`{}`", key.name)).collect()
@@ -64,15 +66,15 @@ fn sections_with(name: &str, keys: &[Key]) -> Vec<String> {
 fn form(node: &Node, form: Form, place: &Place, report: &Report) {
     let wanted = form.wanted();
     match (form, node) {
-        (Form::Section(keys), _) => section(node, keys, place, report),
+        (Form::Alternatives(keys) | Form::List(keys), Node::List(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                section(item, keys, &place.index(index), report);
+            }
+        }
+        (Form::Section(keys) | Form::Alternatives(keys), _) => section(node, keys, place, report),
         (Form::Named { keys, .. }, Node::Map(entries)) => {
             for (name, value) in entries {
                 section(value, keys, &place.key(name), report);
-            }
-        }
-        (Form::List(keys), Node::List(items)) => {
-            for (index, item) in items.iter().enumerate() {
-                section(item, keys, &place.index(index), report);
             }
         }
         (Form::OneOrKeys(_, keys), Node::Map(_)) => section(node, keys, place, report),

@@ -124,11 +124,10 @@ mod tests {
         let path = PathPattern::parse("/api/*").unwrap();
         let route = Route {
             resource: resource.map_or_else(|| Resource::of(&path), |text| Resource::parse(text).unwrap()),
-            access: Access::Protected(Requirements {
-                scope: texts(scope),
-                any_scope: texts(any_scope),
-                ..Requirements::default()
-            }),
+            access: Access::Protected(
+                Requirements { scope: texts(scope), any_scope: texts(any_scope), ..Requirements::default() }
+                    .into(),
+            ),
             ..route::testing::route("/api/*")
         };
         let at = Origin::parse("https://gate.example").unwrap();
@@ -321,6 +320,7 @@ mod tests {
             Denial::UnknownHost,
             Denial::AmbiguousTarget("x"),
             Denial::ClaimMismatch { claim: "sub".to_owned() },
+            Denial::ClaimElsewhere { claim: "groups".to_owned() },
             Denial::InvalidRequest("x"),
             Denial::KeysUnavailable,
             Denial::OriginNotAllowed,

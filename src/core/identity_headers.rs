@@ -2,10 +2,12 @@
 //!
 //! Values: printable ASCII stays, except `%`, `,` and `"`; everything else is percent-encoded UTF-8
 //! (RFC 3986 section 2.1), also a space at either end of a value, where HTTP would drop it (RFC 9110
-//! section 5.5). A list is its members joined by `,`. No two different texts, and no two different lists of
-//! texts, look alike; but a header does not say what kind of value it was: a list of one looks like its
-//! member, a number or a truth value like the text of it. An absent claim, `null`, an empty list, an object,
-//! and a list with an object, list or `null` in it have no header.
+//! section 5.5). A list is its members joined by `,`, an object the names of its members, in their order by
+//! code points, as if they were a list; those whose value is `false` or `null` are left out. No two different
+//! texts, and no two different lists of texts, look alike; but a header does not say what kind of value it
+//! was: a list of one looks like its member, a number or a truth value like the text of it. An absent claim,
+//! `null`, an empty list, an object that says nothing, and a list with an object, list or `null` in it have
+//! no header.
 //!
 //! Names: a header is reserved when it equals a reserved name without regard to case and with every
 //! character that is not a letter or digit counting as `-`, because CGI and WSGI make one variable of
@@ -16,7 +18,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::core::percent;
-use crate::core::token::claims::Claims;
+use crate::core::token::claims::{Claims, said_names};
 use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::is_exact;
 
@@ -125,6 +127,10 @@ fn write_value(token: TokenFacts<'_>, name: &str, text: &mut String) -> Option<(
 fn write_claim(claims: Claims<'_>, name: &str, text: &mut String) -> Option<()> {
     match claims.get(name)? {
         Value::Array(members) => write_list(members.iter(), ',', text, write_single),
+        Value::Object(members) => write_list(said_names(members), ',', text, |name, out| {
+            write_text(name, out);
+            Some(())
+        }),
         single => write_single(single, text),
     }
 }
@@ -380,7 +386,12 @@ mod tests {
             (json!(false), Some("false")),
             (json!([]), None),
             (json!(null), None),
-            (json!({ "a": 1 }), None),
+            (json!({ "a": 1 }), Some("a")),
+            (json!({ "viewer": {}, "admin": { "123": "org" } }), Some("admin,viewer")),
+            (json!({ "on": true, "off": false, "untold": null, "zero": 0 }), Some("on,zero")),
+            (json!({ "a,b": 1, " c": 1, "\u{eb}\r\n": 1 }), Some("%20c,a%2Cb,%C3%AB%0D%0A")),
+            (json!({ "off": false }), None),
+            (json!({}), None),
             (json!(["a", {}]), None),
             (json!(["a", null]), None),
             (json!(["a", ["b"]]), None),
@@ -438,6 +449,7 @@ mod tests {
             (json!(["a"]), json!("a")),
             (json!(["a,b"]), json!("a,b")),
             (json!([1]), json!("1")),
+            (json!({ "a": 1, "b": {} }), json!(["a", "b"])),
         ] {
             assert_eq!(header_of(&one), header_of(&other), "{one} {other}");
         }

@@ -376,7 +376,7 @@ mod tests {
     }
 
     fn live() -> Live {
-        let protected = || Access::Protected(Requirements::default());
+        let protected = || Access::Protected(Requirements::default().into());
         let routes = vec![
             route("/*", None, None, Access::Public),
             route("/api/*", None, None, protected()),

@@ -19,6 +19,7 @@ use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
+use crate::flows::claims_elsewhere::{read_of_access_tokens, warn_of_claims_elsewhere};
 use crate::flows::introspect;
 use crate::flows::keep_keys_fresh::{Means, keys_for, keys_for_one_time_message};
 use crate::flows::prove_possession::prove_possession;
@@ -118,6 +119,7 @@ fn remembered(
     text: &str,
 ) -> Arc<KnownCaller> {
     let JudgedJwt { token, issuer, keys } = judged;
+    warn_of_claims_elsewhere(&issuer, token.claims(), read_of_access_tokens(&live.settings, &issuer));
     let facts = TokenIdentity::of(&token, &issuer.settings.rules.iss, text);
     let marks = gate.revocations.marks_by_each_name(&facts, text);
     let uses = gate.metrics.token_recalls(&issuer.settings.name);

@@ -55,7 +55,7 @@ pub enum Outcome {
 /// One step, in words.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// `method`, `target`, `route`, `token`, `session`, `require`
+    /// `method`, `target`, `route`, `token`, `session`, `require`, `headers`
     pub part: &'static str,
     pub outcome: Outcome,
     pub what: String,
@@ -162,11 +162,29 @@ impl Story<'_> {
             Err(denial) => Permit::without_credential(matched, query, denial),
         };
         let permit = permit.map_err(|not| (not.denial, Some(not.route)))?;
+        self.say_what_is_left_out(&permit);
         let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
         let upstream = upstream.cloned().ok_or_else(|| (Denial::Internal, Some(route.clone())))?;
         let asserted = route.forwarding.identity.assertion.as_ref().filter(|_| permit.token().is_some());
         let asserted = asserted.map(|rules| rules.header.clone());
         Ok(Verdict::Passes(Box::new(permit), upstream, asserted))
+    }
+
+    /// The headers of the route that the token does not fill, because their claims stand elsewhere.
+    fn say_what_is_left_out(&mut self, permit: &Permit) {
+        let Some(token) = permit.token() else { return };
+        let live = self.live;
+        let lists = &live.settings.identity.headers;
+        for (header, claim) in permit.route().forwarding.identity.headers.of(lists) {
+            if token.claims().has_elsewhere(claim) {
+                self.say(
+                    "headers",
+                    Outcome::Fails,
+                    format!("{header} ({claim})"),
+                    format!("left out: {ELSEWHERE}"),
+                );
+            }
+        }
     }
 
     fn own(&mut self, endpoint: OwnEndpoint, target: &Target) -> Result<Verdict, Denial> {
@@ -381,27 +399,64 @@ impl Story<'_> {
         }
         // Each requirement is looked at alone.
         let route = &Route { dpop: Dpop::Allowed, ..route.clone() };
-        let required = match &route.access {
-            Access::Protected(required) => required,
+        let alternatives = match &route.access {
+            Access::Protected(alternatives) => alternatives,
             Access::Public => return self.say("require", Outcome::Holds, "nothing", "the route is public"),
             Access::PublicOf(_) => return self.required_issuer(route, path, token),
         };
         if matches!(token, Some(None)) {
             self.say("require", Outcome::Fails, "a valid token", "");
         }
-        for alone in required.one_by_one() {
-            let what = summary::each_requirement(&alone).join(", ");
-            let Some(token) = token.flatten() else {
-                self.say("require", Outcome::NotReached, what, "");
-                continue;
-            };
-            let about = brought(&alone, token);
-            let only = Route { access: Access::Protected(alone), ..route.clone() };
-            let holds = judge(&only, path, Some(TokenFacts::from(token)), self.now).is_ok();
-            self.say("require", if holds { Outcome::Holds } else { Outcome::Fails }, what, about);
+        let each: Vec<&Requirements> = alternatives.iter().collect();
+        let several = match each.as_slice() {
+            [only] => return self.say_each(route, path, only, "", token.flatten()),
+            several => several,
+        };
+        self.say_each(route, path, &alternatives.shared(), "", token.flatten());
+        for (at, alternative) in several.iter().enumerate() {
+            let alone = alternative.unshared();
+            let name = format!("alternative {} of {}", at + 1, several.len());
+            let outcome = self.outcome(route, path, &alone, token.flatten());
+            self.say("require", outcome, name, "");
+            self.say_each(route, path, &alone, "  ", token.flatten());
         }
     }
+
+    /// Each requirement alone. `indent`: before each line.
+    fn say_each(
+        &mut self,
+        route: &Route,
+        path: &CanonicalPath,
+        required: &Requirements,
+        indent: &str,
+        token: Option<&VerifiedToken>,
+    ) {
+        for alone in required.one_by_one() {
+            let what = format!("{indent}{}", summary::each_requirement(&alone).join(", "));
+            let about = token.map(|token| brought(&alone, token)).unwrap_or_default();
+            let outcome = self.outcome(route, path, &alone, token);
+            self.say("require", outcome, what, about);
+        }
+    }
+
+    /// Whether the token has what is required on this route, looked at alone.
+    fn outcome(
+        &self,
+        route: &Route,
+        path: &CanonicalPath,
+        required: &Requirements,
+        token: Option<&VerifiedToken>,
+    ) -> Outcome {
+        let Some(token) = token else { return Outcome::NotReached };
+        let only = Route { access: Access::Protected(required.clone().into()), ..route.clone() };
+        let holds = judge(&only, path, Some(TokenFacts::from(token)), self.now).is_ok();
+        if holds { Outcome::Holds } else { Outcome::Fails }
+    }
 }
+
+/// Of a claim that the token does not have.
+const ELSEWHERE: &str =
+    "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
 
 /// Whether who brings nothing is told to sign in.
 fn is_for_sessions(route: &Route) -> bool {
@@ -418,6 +473,9 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
     } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
         if token.scope().is_empty() { absent() } else { token::shown(&scope(token)) }
     } else if let Some(required) = alone.claims.first() {
+        if token.claims().has_elsewhere(&required.name) {
+            return ELSEWHERE.to_owned();
+        }
         token.claims().get(&required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
     } else if alone.acr.is_empty() {
         token.signed_in_at().map_or_else(absent, Timestamp::to_rfc3339)

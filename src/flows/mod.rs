@@ -36,6 +36,7 @@
 //! - `ports`: the world outside, as traits
 //! - `brake`: who gets no more work done; `brought`: how an access token reached us
 //! - `own_endpoint`: which paths are Tollgate's own; `oauth_answer`: what is said at `/oauth/token`
+//! - `claims_elsewhere`: tells operators what tokens leave out
 //! - `client_request`: a request that concerns one client; `family`: what store and cookie hold of its
 //!   session
 
@@ -47,6 +48,7 @@ pub mod backchannel_logout;
 pub mod brake;
 pub mod brought;
 pub mod call_authorization_server;
+mod claims_elsewhere;
 mod client_request;
 pub mod describe_resource;
 pub mod exchange;

@@ -2,7 +2,7 @@
 //! `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure. What it said of
 //! opaque tokens is in [`Introspections`].
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ struct Known {
     /// Counts the fetches that ended.
     landed: watch::Sender<u64>,
     last_error: Mutex<Option<Arc<str>>>,
+    /// Operators were told that its tokens have claims elsewhere.
+    is_told_of: AtomicBool,
 }
 
 impl IssuerState {
@@ -61,6 +63,12 @@ impl IssuerState {
     /// What it said of opaque tokens; `None` where it is not asked about any.
     pub fn introspections(&self) -> Option<&Introspections> {
         self.introspections.as_deref()
+    }
+
+    /// Whether nobody was told yet that its tokens leave out claims that are read here, and say that they
+    /// stand elsewhere. Says so once.
+    pub fn claim_word_of_claims_elsewhere(&self) -> bool {
+        !self.known.is_told_of.swap(true, Ordering::Relaxed)
     }
 
     /// The keys at hand, however old.
@@ -201,6 +209,7 @@ impl Known {
             fresh_until: AtomicI64::new(fresh_until),
             landed: watch::Sender::new(0),
             last_error: Mutex::new(error),
+            is_told_of: AtomicBool::new(false),
         }
     }
 
@@ -213,6 +222,7 @@ impl Known {
             fresh_until: AtomicI64::new(self.fresh_until.load(Ordering::Acquire)),
             landed: watch::Sender::new(0),
             last_error: Mutex::new(lock(&self.last_error).clone()),
+            is_told_of: AtomicBool::new(self.is_told_of.load(Ordering::Relaxed)),
         }
     }
 }

@@ -109,10 +109,11 @@ fn a_route_takes_no_name_that_means_something_else() {
     for (said, path, part) in [
         ("{ headers: { Cookie: sub } }", "headers.Cookie", "another meaning"),
         ("{ headers: { Authorization: sub } }", "headers.Authorization", "another meaning"),
-        ("{ headers: { X-Forwarded-User: sub } }", "headers.X-Forwarded-User", "another meaning"),
+        ("{ headers: { X-Forwarded-Host: sub } }", "headers.X-Forwarded-Host", "another meaning"),
         ("{ headers: { X-A: sub, X_A: iss } }", "headers.X_A", "same as `X-A`"),
         ("{ headers: { X-A: [sub] } }", "headers.X-A", "one claim"),
         ("{ assertion: { header: Host } }", "assertion.header", "another meaning"),
+        ("{ assertion: { header: X-Forwarded-User } }", "assertion.header", "another meaning"),
         ("{ assertion: { ttl: 1s } }", "assertion.ttl", "10s"),
         ("{ assertion: { keys: [] } }", "assertion.keys", "unknown key"),
         ("{ assertion: on }", "assertion", "only `off` works"),
@@ -236,6 +237,8 @@ fn identity_headers_have_no_other_meaning_and_no_double() {
         "TE",
         "X-Forwarded-For",
         "X_Forwarded_User",
+        "X-Forwarded-Access-Token",
+        "X-Forwarded-User-Id",
         "Forwarded",
         "X-Request-Id",
         "Content_Type",
@@ -248,6 +251,30 @@ fn identity_headers_have_no_other_meaning_and_no_double() {
     }
     only_error(&headers("\"X A\": sub"), "identity.headers[\"X A\"]", "no header name");
     only_error(&headers("X-A: [sub]"), "identity.headers.X-A", "one claim");
+}
+
+#[test]
+fn the_headers_of_oauth2_proxy_may_carry_claims() {
+    const HEADERS: &str = "{ headers: { X-Forwarded-User: sub, x-forwarded-email: email, X-Forwarded-Groups: groups, \
+                           X-Forwarded-Preferred-Username: preferred_username } }";
+    let route = format!(", identity: {HEADERS}");
+    let settings = read(&text(&format!("identity: {HEADERS}"), &["", &route])).settings;
+    let pair = |name: &str, claim: &str| (name.to_owned(), claim.to_owned());
+    let expected = [
+        pair("x-forwarded-user", "sub"),
+        pair("x-forwarded-email", "email"),
+        pair("x-forwarded-groups", "groups"),
+        pair("x-forwarded-preferred-username", "preferred_username"),
+    ];
+    for (headers, _, _) in told(&settings) {
+        assert_eq!(headers, expected);
+    }
+    let twice = ", identity: { headers: { X-Forwarded-User: sub, x-forwarded-user: email } }";
+    only_error(
+        &text("", &["", twice]),
+        "routes[1].identity.headers.x-forwarded-user",
+        "same as `X-Forwarded-User`",
+    );
 }
 
 #[test]

@@ -143,7 +143,7 @@ impl Parts {
 
 pub(crate) fn requirements(settings: &Settings, index: usize) -> &Requirements {
     match &settings.routes[index].access {
-        Access::Protected(requirements) => requirements,
+        Access::Protected(alternatives) => alternatives.first(),
         Access::Public | Access::PublicOf(_) => panic!("route {index} is public"),
     }
 }

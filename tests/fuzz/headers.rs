@@ -48,6 +48,9 @@ fn what_an_upstream_reads_is_what_was_signed() {
         assert_eq!(read(&single), [texts[0].clone()]);
         let list = header_of(json!(texts)).unwrap();
         assert_eq!(read(&list), texts, "{list}");
+        let object: Map<String, Value> = texts.iter().map(|text| (text.clone(), json!(1))).collect();
+        let names: Vec<String> = object.keys().cloned().collect();
+        assert_eq!(read(&header_of(Value::Object(object)).unwrap()), names, "{names:?}");
         assert!(list.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"'), "{list}");
     });
 }

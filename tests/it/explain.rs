@@ -517,3 +517,99 @@ async fn it_says_what_only_a_running_gateway_does() {
     let (code, text) = explain(gateway.folder(), &arguments).await;
     assert!(code == 2 && text.contains("?   introspection   only test knows what this token is"), "{text}");
 }
+
+#[tokio::test]
+async fn it_tells_a_claim_that_stands_elsewhere_from_one_that_nobody_has() {
+    const ELSEWHERE: &str =
+        "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "identity: {{ headers: {{ X-Auth-Subject: sub, X-Groups: groups }} }}
+routes:
+  - {{ path: /staff/*, to: \"{to}\", require: {{ claims: {{ groups: staff }} }} }}
+  - {{ path: /all/*, to: \"{to}\" }}
+"
+    ))
+    .await;
+    let many = || gateway.issuer.token_with(json!({ "sub": "alice", "_claim_names": { "groups": "src1" } }));
+    let none = || gateway.issuer.token_with(json!({ "sub": "alice" }));
+    let asked = vec![
+        ("GET", "/staff/x", Some(many())),
+        ("GET", "/staff/x", Some(none())),
+        ("GET", "/all/x", Some(many())),
+        ("GET", "/all/x", Some(none())),
+    ];
+    compare(&gateway, &upstream, asked).await;
+    for (path, token, told, untold) in [
+        ("/staff/x", many(), format!("NO  claim groups is \"staff\"  {ELSEWHERE}"), "the token has none"),
+        ("/staff/x", many(), "refused: 403 claim_elsewhere: ".to_owned(), "claim_mismatch"),
+        ("/staff/x", none(), "NO  claim groups is \"staff\"  the token has none".to_owned(), ELSEWHERE),
+        ("/staff/x", none(), "refused: 403 claim_mismatch: ".to_owned(), "claim_elsewhere"),
+        ("/all/x", many(), format!("headers   NO  x-groups (groups)  left out: {ELSEWHERE}"), "refused"),
+        ("/all/x", none(), "verdict   passes".to_owned(), ELSEWHERE),
+    ] {
+        let (_, text) = explain(gateway.folder(), &["GET", path, "--token", &token]).await;
+        assert!(text.contains(&told) && !text.contains(untold), "{path} {told}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_which_of_several_alternatives_holds_or_why_each_does_not() {
+    const SHARED: &str = "ok  issuer test  the token has test\n";
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - path: \"/users/{{id}}\"
+    to: \"{to}\"
+    issuers: test
+    require: [{{ claims: {{ sub: \"{{id}}\" }} }}, {{ scope: admin, signed_in_within: 5m }}]
+"
+    ))
+    .await;
+    let token = |claims: Value| Some(gateway.issuer.token_with(claims));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let owner = || token(json!({ "sub": "alice", "scope": "openid" }));
+    let admin = |ago| token(json!({ "sub": "bob", "scope": "admin", "auth_time": now - ago }));
+    let nobody = || token(json!({ "sub": "bob", "scope": "openid" }));
+    let asked = [owner(), admin(10), admin(600), nobody(), None].map(|token| ("GET", "/users/alice", token));
+    compare(&gateway, &upstream, asked.to_vec()).await;
+    let alternative = |mark: &str, at: usize| format!("{mark:<4}alternative {at} of 2\n");
+    for (token, marks, says) in [
+        (
+            owner(),
+            ["ok", "NO"],
+            ["ok    claim sub is {id} of the path  the token has \"alice\"", "verdict   passes\n", SHARED],
+        ),
+        (
+            admin(10),
+            ["NO", "ok"],
+            [
+                "NO    claim sub is {id} of the path  the token has \"bob\"",
+                "ok    scope admin  the token has admin",
+                SHARED,
+            ],
+        ),
+        (
+            admin(600),
+            ["NO", "NO"],
+            ["NO    signed in within 5m  the token has ", "refused: 401 step_up_needed", "max_age=\"300\""],
+        ),
+        (
+            nobody(),
+            ["NO", "NO"],
+            ["NO    scope admin  the token has openid", "refused: 403 claim_mismatch", SHARED],
+        ),
+    ] {
+        let (_, text) = explain(gateway.folder(), &["GET", "/users/alice", "--token", &token.unwrap()]).await;
+        for told in [alternative(marks[0], 1), alternative(marks[1], 2)] {
+            assert!(text.contains(&told), "{told}: {text}");
+        }
+        for told in says {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+    }
+    let (_, text) = explain(gateway.folder(), &["GET", "/users/alice"]).await;
+    assert!(text.contains(&alternative("-", 1)) && text.contains("NO  a valid token\n"), "{text}");
+}

@@ -11,6 +11,7 @@ mod bad_tokens;
 mod broken_bodies;
 mod calls;
 mod check_live;
+mod claims;
 mod conversations;
 mod cookies;
 mod cors;

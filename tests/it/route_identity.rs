@@ -238,3 +238,44 @@ async fn a_reload_changes_what_a_route_says_at_once_for_tokens_that_are_known() 
         }
     }
 }
+
+/// An upstream that was behind oauth2-proxy: it reads these of whoever sends them.
+#[tokio::test]
+async fn the_headers_of_oauth2_proxy_are_set_and_nobody_brings_any_of_their_kind() {
+    const OTHERS: [&str; 4] =
+        ["x-forwarded-access-token", "x-forwarded-roles", "x_forwarded_user", "x-forwarded.groups"];
+    const THEIRS: [&str; 4] =
+        ["x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username"];
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - path: /app/*
+    to: \"{to}\"
+    identity: {{ headers: {{ X-Forwarded-User: sub, X-Forwarded-Email: email, X-Forwarded-Groups: groups, X-Forwarded-Preferred-Username: preferred_username }} }}
+  - {{ path: /plain/*, to: \"{to}\" }}
+  - {{ path: /public/*, to: \"{to}\", public: true }}
+"
+    ))
+    .await;
+    let claims = json!({ "sub": "alice", "email": "alice@x", "groups": ["staff", "a,b"] });
+    let token = format!("Bearer {}", gateway.issuer.token_with(claims));
+    let nominated = THEIRS.join(", ");
+    let mut client = gateway.connect().await;
+    for path in ["/app/x", "/plain/x", "/public/x"] {
+        for connection in ["keep-alive", &nominated] {
+            let forged = THEIRS.iter().chain(&OTHERS).map(|name| (*name, "forged"));
+            let fields: Vec<_> =
+                [("Authorization", &*token), ("Connection", connection)].into_iter().chain(forged).collect();
+            let answer = client.get(path, &fields).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.head);
+            let seen = upstream.received().pop().unwrap();
+            assert!(!seen.head.contains("forged"), "{path}: {}", seen.head);
+            let told = THEIRS.map(|name| seen.header(name));
+            // The claim `preferred_username` is not there.
+            let all = [Some("alice"), Some("alice@x"), Some("staff,a%2Cb"), None];
+            assert_eq!(told, if path == "/app/x" { all } else { [None; 4] }, "{path}: {}", seen.head);
+            assert_eq!(seen.header("x-forwarded-proto"), Some("http"), "{path}: {}", seen.head);
+        }
+    }
+}

@@ -114,6 +114,8 @@ routes:
   - {{ path: /admin/*, to: \"{to}\", require: {{ scope: admin }} }}
   - {{ path: /app/*, to: \"{to}\", sign_in: web-app }}
   - {{ path: /fresh/*, to: \"{to}\", sign_in: web-app, require: {{ signed_in_within: 5m, acr: [gold, silver] }} }}
+  - {{ path: /either/*, to: \"{to}\", sign_in: web-app, require: [{{ scope: admin }}, {{ acr: [gold, silver], signed_in_within: 5m }}, {{ acr: tin }}] }}
+  - {{ path: /any/*, to: \"{to}\", sign_in: web-app, require: [{{ scope: admin, acr: gold }}, {{ scope: api:read }}] }}
   - {{ path: /trial/*, to: \"{to}\", report_only: true, require: {{ scope: admin }} }}
   - {{ path: /public/*, to: \"{to}\", public: true }}
   - {{ path: /dead/*, to: \"http://127.0.0.1:9\" }}
@@ -587,6 +589,11 @@ async fn a_page_that_needs_a_stronger_sign_in_leads_there_and_a_script_is_told()
     assert_eq!((answer.status, answer.json()["login_url"].as_str()), (401, Some(&*stronger(""))));
     assert!(answer.challenge().unwrap().contains("insufficient_user_authentication"));
     assert!(upstream.received().is_empty());
+    // Of alternatives it is led to what the first asks for that lacks nothing else; where one holds, nowhere.
+    let answer = world.get("/either/x", &PAGE, &cookie).await;
+    let page = stronger("&return_to=%2Feither%2Fx");
+    assert_eq!((answer.status, answer.header("location")), (303, Some(&*page)));
+    assert_eq!(world.get("/any/x", &PAGE, &cookie).await.status, 200);
 }
 
 #[tokio::test]

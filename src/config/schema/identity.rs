@@ -9,7 +9,7 @@ pub(super) const IDENTITY: &[Key] = &[
         "headers",
         Values { name: "header", value: "the name of a claim" },
         Default("{ X-Auth-Subject: sub, X-Auth-Client: client_id, X-Auth-Scope: scope, X-Auth-Issuer: iss }"),
-        "Headers that the upstream gets, and the claims that fill them. What a caller sends under these names is removed, on every route.",
+        "Headers that the upstream gets, and the claims that fill them. Of a list its values, joined by `,`; of an object the names of its members. What a caller sends under these names is removed, on every route.",
         "{ X-User: sub }",
     ),
     key(

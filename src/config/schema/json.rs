@@ -7,7 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use super::Form::{
-    self, List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values,
+    self, Alternatives, List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section,
+    Values,
 };
 use super::Need::{Default, Otherwise, Required};
 use super::{Key, ROOT};
@@ -50,6 +51,9 @@ fn form(form: Form) -> Value {
         Secrets => json!({ "type": "array", "items": secret() }),
         Values { value, .. } => json!({ "type": "object", "additionalProperties": one_or_many(value) }),
         Section(keys) => section(keys),
+        Alternatives(keys) => {
+            json!({ "anyOf": [section(keys), { "type": "array", "items": section(keys) }] })
+        }
         Named { keys, .. } => json!({
             "type": "object",
             "propertyNames": { "maxLength": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$" },

@@ -22,7 +22,7 @@ mod upstreams;
 pub use json::json_schema;
 pub use table::ROOT;
 
-use Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secrets, Section, Values};
+use Form::{Alternatives, List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secrets, Section, Values};
 use Need::{Default, Otherwise, Required};
 
 /// One key.
@@ -51,6 +51,8 @@ pub enum Form {
     Values { name: &'static str, value: &'static str },
     /// Keys of its own.
     Section(&'static [Key]),
+    /// Keys of its own, or a list of entries with these, of which one is enough.
+    Alternatives(&'static [Key]),
     /// Names that the operator chose, each with these keys.
     Named { name: &'static str, keys: &'static [Key] },
     /// A list of entries with these keys.
@@ -94,7 +96,7 @@ fn collect(above: &str, keys: &'static [Key], found: &mut Vec<(String, &'static 
         let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
         found.push((path.clone(), key));
         match key.form {
-            Section(keys) | OneOrKeys(_, keys) => collect(&path, keys, found),
+            Section(keys) | Alternatives(keys) | OneOrKeys(_, keys) => collect(&path, keys, found),
             Named { name, keys } => collect(&format!("{path}.<{name}>"), keys, found),
             List(keys) | OneOrEntries(_, keys) => collect(&format!("{path}[]"), keys, found),
             One(_) | OneOrMany(_) | Form::Secret | Secrets | Values { .. } => {}
@@ -112,6 +114,7 @@ impl Form {
             Secrets => "a list; each text or `{ file: … }`".to_owned(),
             Values { name, value } => format!("keys: <{name}>: {value}"),
             Section(_) => "keys".to_owned(),
+            Alternatives(_) => "keys, or a list of such".to_owned(),
             Named { name, .. } => format!("<{name}>: keys"),
             List(_) => "a list of entries".to_owned(),
             OneOrKeys(kind, _) => format!("{kind}, or keys"),
@@ -162,7 +165,9 @@ fn table(title: &str, above: &str, keys: &'static [Key], out: &mut String) {
     for key in keys {
         let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
         match key.form {
-            Section(keys) | OneOrKeys(_, keys) => table(&format!("`{path}`"), &path, keys, out),
+            Section(keys) | Alternatives(keys) | OneOrKeys(_, keys) => {
+                table(&format!("`{path}`"), &path, keys, out);
+            }
             Named { name, keys } => table(&format!("`{path}`"), &format!("{path}.<{name}>"), keys, out),
             List(keys) | OneOrEntries(_, keys) => {
                 table(&format!("`{path}`"), &format!("{path}[]"), keys, out);

@@ -1,7 +1,9 @@
 //! The table itself, but for what has a file beside it. A row: name, form, what holds without it, meaning,
 //! example.
 
-use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
+use super::Form::{
+    Alternatives, List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values,
+};
 use super::Need::{Default, Otherwise, Required};
 use super::identity::{IDENTITY, ROUTE_IDENTITY};
 use super::limits::{LIMITS, TIMEOUTS};
@@ -232,9 +234,9 @@ const ROUTE: &[Key] = &[
     ),
     key(
         "require",
-        Section(REQUIRE),
+        Alternatives(REQUIRE),
         Otherwise("any valid token passes"),
-        "What a token must have. All of it must hold.",
+        "What a token must have. All of it must hold; of a list one entry, all of it.",
         "",
     ),
     key(
@@ -359,7 +361,7 @@ const REQUIRE: &[Key] = &[
         "claims",
         Values { name: "claim", value: "text, a number, true or false, or `{name}` of the path" },
         Otherwise("no claim"),
-        "Equal to the value, or containing it where the claim is a list; of a list of values one. A name is looked up as it stands, then dots descend.",
+        "Equal to the value, or containing it where the claim is a list, or an object with a member of that name; of a list of values one. A name is looked up as it stands, then dots descend.",
         "{ sub: \"{id}\", realm_access.roles: [staff, admin] }",
     ),
     key(

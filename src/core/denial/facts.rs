@@ -188,6 +188,14 @@ impl Denial {
                 "A claim of the token does not have the value that this route needs.",
                 Info,
             ),
+            Self::ClaimElsewhere { .. } => row(
+                StatusCode::FORBIDDEN,
+                "claim_elsewhere",
+                None,
+                "The access token does not allow this",
+                "The token does not have a claim that this route needs, and says that it stands elsewhere (_claim_names or hasgroups), where nobody looks: the authorization server must put it into the token.",
+                Info,
+            ),
             Self::StepUp { .. } => row(
                 StatusCode::UNAUTHORIZED,
                 "step_up_needed",

@@ -112,6 +112,10 @@ pub enum Denial {
     ClaimMismatch {
         claim: String,
     },
+    /// The token does not have the claim, and says that it stands elsewhere.
+    ClaimElsewhere {
+        claim: String,
+    },
     /// Sign-in too weak or too long ago (RFC 9470).
     StepUp {
         acr_values: Vec<String>,

@@ -278,15 +278,18 @@ mod tests {
     }
 
     fn own_account() -> Access {
-        Access::Protected(Requirements {
-            scope: vec!["api:read".to_owned()],
-            claims: vec![ClaimRequirement {
-                name: "sub".to_owned(),
-                values: vec![ClaimValue::PathParameter("id".to_owned())],
-            }],
-            signed_in_within: Some(Duration::from_secs(300)),
-            ..Requirements::default()
-        })
+        Access::Protected(
+            Requirements {
+                scope: vec!["api:read".to_owned()],
+                claims: vec![ClaimRequirement {
+                    name: "sub".to_owned(),
+                    values: vec![ClaimValue::PathParameter("id".to_owned())],
+                }],
+                signed_in_within: Some(Duration::from_secs(300)),
+                ..Requirements::default()
+            }
+            .into(),
+        )
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Everything that is required must hold; what is absent does not hold. A sign-in that is too old or
 //! too weak, or that the token does not tell of, asks for another one (step-up) and is no pass.
-//! What a new sign-in cannot mend is looked at first.
+//! What a new sign-in cannot mend is looked at first. Where a route has alternatives, one that holds is
+//! enough; where none does, the caller is told of the first that a new sign-in would mend, else of the first.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::core::ids::IssuerName;
 use crate::core::path::CanonicalPath;
 use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
+use crate::core::token::claims::said_names;
 use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::is_exact;
 use crate::core::token::scope_values::ScopeValues;
@@ -25,8 +27,59 @@ pub enum Access {
     Public,
     /// Public too, but a token that comes along must be of one of these issuers.
     PublicOf(Vec<IssuerName>),
-    /// Whoever brings a valid token that satisfies the requirements.
-    Protected(Requirements),
+    /// Whoever brings a valid token that satisfies one of these.
+    Protected(Alternatives),
+}
+
+/// What a route requires, in one way or several: one of them must hold. There is always one.
+#[derive(Clone, Debug)]
+pub struct Alternatives {
+    first: Requirements,
+    others: Vec<Requirements>,
+}
+
+impl Alternatives {
+    pub const fn new(first: Requirements, others: Vec<Requirements>) -> Self {
+        Self { first, others }
+    }
+
+    /// That of which callers are told where nothing singles out another.
+    pub const fn first(&self) -> &Requirements {
+        &self.first
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Requirements> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// What all of them ask for: a token of these issuers and clients.
+    pub fn shared(&self) -> Requirements {
+        let Requirements { issuers, clients, .. } = self.first.clone();
+        Requirements { issuers, clients, ..Requirements::default() }
+    }
+
+    /// `parameter`: what the path has at a `{name}`.
+    fn accept<'p>(
+        &self,
+        token: TokenFacts<'_>,
+        parameter: impl Fn(&str) -> Option<Cow<'p, str>>,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        let Some(mut told) = self.first.first_lack(token, &parameter, now) else { return Ok(()) };
+        for other in &self.others {
+            let Some(lack) = other.first_lack(token, &parameter, now) else { return Ok(()) };
+            if lack.is_sign_in() && !told.is_sign_in() {
+                told = lack;
+            }
+        }
+        Err(told.denial(token))
+    }
+}
+
+impl From<Requirements> for Alternatives {
+    fn from(only: Requirements) -> Self {
+        Self::new(only, Vec::new())
+    }
 }
 
 impl Access {
@@ -45,52 +98,55 @@ impl Access {
         match self {
             Self::Public => true,
             Self::PublicOf(issuers) => issuers.contains(issuer),
-            Self::Protected(required) => {
+            Self::Protected(alternatives) => alternatives.iter().any(|required| {
                 required.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer))
-                    && required.clients.as_ref().is_none_or(|clients| clients.iter().any(is_listed))
-            }
+                    && required.clients.as_ref().is_none_or(|clients| clients.iter().any(&is_listed))
+            }),
         }
     }
 
-    /// The scope that is enough: all of `scope` and the first of `any_scope`.
+    /// What tokens must have, in one way or another; none where the route is public.
+    pub fn alternatives(&self) -> impl Iterator<Item = &Requirements> {
+        let alternatives = match self {
+            Self::Public | Self::PublicOf(_) => None,
+            Self::Protected(alternatives) => Some(alternatives),
+        };
+        alternatives.into_iter().flat_map(Alternatives::iter)
+    }
+
+    /// The scope that is enough by the first alternative: all of `scope` and the first of `any_scope`.
     pub fn sufficient_scope(&self) -> Vec<String> {
         match self {
             Self::Public | Self::PublicOf(_) => Vec::new(),
-            Self::Protected(required) => required.needed_scope(&ScopeValues::default()),
+            Self::Protected(alternatives) => alternatives.first.needed_scope(&ScopeValues::default()),
         }
     }
 
     /// Every scope value that the requirements name.
     pub fn named_scope(&self) -> impl Iterator<Item = &str> {
-        let (all, any) = match self {
-            Self::Public | Self::PublicOf(_) => (&[][..], &[][..]),
-            Self::Protected(required) => (&required.scope[..], &required.any_scope[..]),
-        };
-        all.iter().chain(any).map(String::as_str)
+        let named = self.alternatives().flat_map(|required| required.scope.iter().chain(&required.any_scope));
+        named.map(String::as_str)
     }
 
     /// The claims that the requirements look at.
     pub fn named_claims(&self) -> impl Iterator<Item = &str> {
-        self.claims().iter().map(|claim| claim.name.as_str())
+        self.claims().map(|claim| claim.name.as_str())
     }
 
-    fn claims(&self) -> &[ClaimRequirement] {
-        match self {
-            Self::Public | Self::PublicOf(_) => &[],
-            Self::Protected(requirements) => &requirements.claims,
-        }
+    fn claims(&self) -> impl Iterator<Item = &ClaimRequirement> {
+        self.alternatives().flat_map(|required| &required.claims)
     }
 
     /// The `{name}`s of the path that the requirements look at.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
-        self.claims().iter().flat_map(|claim| &claim.values).filter_map(|value| match value {
+        self.claims().flat_map(|claim| &claim.values).filter_map(|value| match value {
             ClaimValue::PathParameter(name) => Some(name.as_str()),
             ClaimValue::Literal(_) => None,
         })
     }
 }
 
-/// What a protected route requires of a verified token; all of it must hold.
+/// What a protected route requires of a verified token, in one way; all of it must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Requirements {
     /// All of these.
@@ -102,13 +158,14 @@ pub struct Requirements {
     pub acr: Vec<String>,
     /// At most this long since sign-in (RFC 9470 `max_age`).
     pub signed_in_within: Option<Duration>,
-    /// Only tokens of these issuers, when set.
+    /// Only tokens of these issuers, when set; all alternatives of a route say the same here, and of clients.
     pub issuers: Option<Vec<IssuerName>>,
     /// Only tokens of these clients, when set: issuer and `client_id`.
     pub clients: Option<Vec<(IssuerName, String)>>,
 }
 
-/// `claims: { name: value or list }`: equal, or contained when the claim is a list; one of `values`.
+/// `claims: { name: value or list }`: equal, or contained when the claim is a list, or an object that has it
+/// as the name of a member; one of `values`.
 #[derive(Clone, Debug)]
 pub struct ClaimRequirement {
     /// Looked up literally first, then dots descend.
@@ -127,7 +184,8 @@ pub enum ClaimValue {
 /// Judges a request on `route` for `path` by the token that came along, if any.
 ///
 /// # Errors
-/// The first requirement that does not hold, and what would be needed.
+/// The first requirement that does not hold, and what would be needed; of alternatives that of the first that
+/// lacks only a step-up, else that of the first.
 pub fn judge(
     route: &Route,
     path: &CanonicalPath,
@@ -148,10 +206,7 @@ pub fn judge(
         }
         (Access::Protected(_), None) => Err(Denial::NoCredential),
         (Access::Protected(required), Some(token)) => {
-            required.accept_issuer_and_client(token)?;
-            required.accept_scope(token)?;
-            required.accept_claims(token, |name| route.path.parameter(path, name))?;
-            required.accept_sign_in(token, now)
+            required.accept(token, |name| route.path.parameter(path, name), now)
         }
     }
 }
@@ -184,25 +239,49 @@ impl Requirements {
         each
     }
 
-    fn accept_issuer_and_client(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
-        if self.issuers.as_ref().is_some_and(|issuers| !issuers.contains(token.issuer)) {
-            return Err(Denial::IssuerNotAccepted);
+    /// The same without what it shares with others of its route ([`Alternatives::shared`]).
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        Self { issuers: None, clients: None, ..self.clone() }
+    }
+
+    /// What does not hold, what a new sign-in cannot mend first.
+    fn first_lack<'p>(
+        &self,
+        token: TokenFacts<'_>,
+        parameter: &impl Fn(&str) -> Option<Cow<'p, str>>,
+        now: Timestamp,
+    ) -> Option<Lack<'_>> {
+        if !self.takes_issuer(token) {
+            return Some(Lack::Issuer);
         }
+        if !self.takes_client(token) {
+            return Some(Lack::Client);
+        }
+        if !self.has_scope(token) {
+            return Some(Lack::Scope(self));
+        }
+        let is_lacking = |required: &&ClaimRequirement| !required.holds(token, parameter);
+        if let Some(lacking) = self.claims.iter().find(is_lacking) {
+            return Some(Lack::Claim(&lacking.name));
+        }
+        (!self.is_signed_in(token, now)).then_some(Lack::SignIn(self))
+    }
+
+    fn takes_issuer(&self, token: TokenFacts<'_>) -> bool {
+        self.issuers.as_ref().is_none_or(|issuers| issuers.contains(token.issuer))
+    }
+
+    fn takes_client(&self, token: TokenFacts<'_>) -> bool {
         let is_of = |(issuer, client): &(IssuerName, String)| {
             issuer == token.issuer && Some(client.as_str()) == token.client
         };
-        if self.clients.as_ref().is_some_and(|clients| !clients.iter().any(is_of)) {
-            return Err(Denial::ClientNotAccepted);
-        }
-        Ok(())
+        self.clients.as_ref().is_none_or(|clients| clients.iter().any(is_of))
     }
 
-    fn accept_scope(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
+    fn has_scope(&self, token: TokenFacts<'_>) -> bool {
         let has = |value: &String| token.scope.contains(value);
-        if self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has)) {
-            return Ok(());
-        }
-        Err(Denial::InsufficientScope { needed: self.needed_scope(token.scope) })
+        self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has))
     }
 
     /// What is needed is named in full, since a client asks its AS for the whole scope again; of
@@ -215,40 +294,56 @@ impl Requirements {
         needed
     }
 
-    fn accept_claims<'p>(
-        &self,
-        token: TokenFacts<'_>,
-        parameter: impl Fn(&str) -> Option<Cow<'p, str>>,
-    ) -> Result<(), Denial> {
-        for required in &self.claims {
-            let holds = token
-                .claims
-                .get(&required.name)
-                .is_some_and(|claim| required.values.iter().any(|value| value.is_in(claim, &parameter)));
-            if !holds {
-                return Err(Denial::ClaimMismatch { claim: required.name.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    /// RFC 9470 section 3: both needs are told at once, so that one sign-in is enough.
-    ///
     /// How far a sign-in may lie in the future was judged with its token, by its issuer's `clock_skew`, and
     /// is not again by another measure: who had just signed in would be asked to over and over.
-    pub(in crate::core) fn accept_sign_in(
-        &self,
-        token: TokenFacts<'_>,
-        now: Timestamp,
-    ) -> Result<(), Denial> {
-        let strong = self.acr.is_empty() || token.acr.is_some_and(|acr| self.acr.iter().any(|a| a == acr));
-        let fresh = self
+    pub(in crate::core) fn is_signed_in(&self, token: TokenFacts<'_>, now: Timestamp) -> bool {
+        let is_strong = self.acr.is_empty() || token.acr.is_some_and(|acr| self.acr.iter().any(|a| a == acr));
+        let is_fresh = self
             .signed_in_within
             .is_none_or(|within| token.signed_in_at.is_some_and(|at| now.since(at) <= within));
-        if strong && fresh {
-            return Ok(());
+        is_strong && is_fresh
+    }
+}
+
+/// What a token lacks of one alternative. A denial is made of it where no other holds: who passes by the
+/// second costs no memory.
+#[derive(Clone, Copy)]
+enum Lack<'r> {
+    Issuer,
+    Client,
+    Scope(&'r Requirements),
+    /// By its name.
+    Claim(&'r str),
+    SignIn(&'r Requirements),
+}
+
+impl Lack<'_> {
+    /// Whether a new sign-in would mend it; nothing else is lacking then.
+    const fn is_sign_in(self) -> bool {
+        matches!(self, Self::SignIn(_))
+    }
+
+    fn denial(self, token: TokenFacts<'_>) -> Denial {
+        match self {
+            Self::Issuer => Denial::IssuerNotAccepted,
+            Self::Client => Denial::ClientNotAccepted,
+            Self::Scope(required) => Denial::InsufficientScope { needed: required.needed_scope(token.scope) },
+            Self::Claim(name) if token.claims.has_elsewhere(name) => {
+                Denial::ClaimElsewhere { claim: name.to_owned() }
+            }
+            Self::Claim(name) => Denial::ClaimMismatch { claim: name.to_owned() },
+            // RFC 9470 section 3: both needs are told at once, so that one sign-in is enough.
+            Self::SignIn(required) => {
+                Denial::StepUp { acr_values: required.acr.clone(), max_age: required.signed_in_within }
+            }
         }
-        Err(Denial::StepUp { acr_values: self.acr.clone(), max_age: self.signed_in_within })
+    }
+}
+
+impl ClaimRequirement {
+    fn holds<'p>(&self, token: TokenFacts<'_>, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
+        let is_one = |claim| self.values.iter().any(|value| value.is_in(claim, parameter));
+        token.claims.get(&self.name).is_some_and(is_one)
     }
 }
 
@@ -256,20 +351,27 @@ impl ClaimValue {
     fn is_in<'p>(&self, claim: &Value, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
         match claim {
             Value::Array(members) => members.iter().any(|member| self.is(member, parameter)),
+            Value::Object(members) => said_names(members).any(|name| self.is_text(name, parameter)),
             single => self.is(single, parameter),
         }
     }
 
     fn is<'p>(&self, claim: &Value, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
         match (self, claim) {
-            (Self::PathParameter(name), Value::String(text)) => parameter(name).is_some_and(|p| p == *text),
+            (_, Value::String(text)) => self.is_text(text, parameter),
             (Self::PathParameter(name), Value::Number(number)) if !number.is_f64() => {
                 parameter(name).is_some_and(|p| p == number.to_string())
             }
             (Self::Literal(Value::Number(wanted)), Value::Number(number)) => same_number(wanted, number),
-            (Self::Literal(Value::String(wanted)), Value::String(text)) => wanted == text,
             (Self::Literal(Value::Bool(wanted)), Value::Bool(truth)) => wanted == truth,
             _ => false,
+        }
+    }
+
+    fn is_text<'p>(&self, text: &str, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
+        match self {
+            Self::PathParameter(name) => parameter(name).is_some_and(|p| p == text),
+            Self::Literal(wanted) => wanted.as_str() == Some(text),
         }
     }
 }
@@ -338,7 +440,7 @@ mod tests {
 
     fn judged_at(pattern: &str, path: &str, required: Requirements, brought: &Brought) -> Result<(), Denial> {
         judge(
-            &route(pattern, Access::Protected(required)),
+            &route(pattern, Access::Protected(required.into())),
             &CanonicalPath::parse(path.as_bytes()).unwrap(),
             Some(brought.facts()),
             NOW,
@@ -378,7 +480,7 @@ mod tests {
     #[test]
     fn a_route_that_is_not_public_needs_a_credential_even_without_requirements() {
         let path = CanonicalPath::parse(b"/x").unwrap();
-        let protected = route("/*", Access::Protected(Requirements::default()));
+        let protected = route("/*", Access::Protected(Requirements::default().into()));
         assert_eq!(judge(&protected, &path, None, NOW), Err(Denial::NoCredential));
         assert_eq!(judge(&protected, &path, Some(Brought::new(&json!({})).facts()), NOW), Ok(()));
         assert_eq!(judge(&route("/*", Access::Public), &path, None, NOW), Ok(()));
@@ -388,7 +490,7 @@ mod tests {
     fn a_route_may_take_only_tokens_that_are_bound_to_a_key() {
         let path = CanonicalPath::parse(b"/x").unwrap();
         let brought = Brought::new(&json!({}));
-        let protected = || Access::Protected(Requirements::default());
+        let protected = || Access::Protected(Requirements::default().into());
         for (access, without) in [
             (protected(), Err(Denial::NoCredential)),
             (Access::Public, Ok(())),
@@ -439,6 +541,9 @@ mod tests {
             "https://example.com/roles": ["admin"],
             "realm_access": { "roles": ["ops"], "a.b": { "c.d": 1 } },
             "odd.name": "literal", "odd": { "name": "descended" },
+            "urn:zitadel:iam:org:project:roles": { "admin": { "123": "org.example" }, "7": {} },
+            "flags": { "on": true, "off": false, "untold": null, "none": 0, "empty": "" },
+            "deep": [{ "in": 1 }], "empty": {},
         }));
         for (name, value, holds) in [
             ("tier", json!("gold"), true),
@@ -475,6 +580,26 @@ mod tests {
             ("realm_access.a.b", json!(1), false),
             ("odd.name", json!("literal"), true),
             ("odd.name", json!("descended"), false),
+            // An object contains the names of its members, but for those that say no, and at no other level.
+            ("urn:zitadel:iam:org:project:roles", json!("admin"), true),
+            ("urn:zitadel:iam:org:project:roles", json!("Admin"), false),
+            ("urn:zitadel:iam:org:project:roles", json!("123"), false),
+            ("urn:zitadel:iam:org:project:roles", json!("org.example"), false),
+            ("urn:zitadel:iam:org:project:roles", json!("7"), true),
+            ("urn:zitadel:iam:org:project:roles", json!(7), false),
+            ("urn:zitadel:iam:org:project:roles.admin", json!("123"), true),
+            ("urn:zitadel:iam:org:project:roles.admin.123", json!("org.example"), true),
+            ("realm_access", json!("roles"), true),
+            ("realm_access", json!("ops"), false),
+            ("odd", json!("name"), true),
+            ("flags", json!("on"), true),
+            ("flags", json!("off"), false),
+            ("flags", json!("untold"), false),
+            ("flags", json!("none"), true),
+            ("flags", json!("empty"), true),
+            ("flags.on", json!(true), true),
+            ("deep", json!("in"), false),
+            ("empty", json!(""), false),
         ] {
             let claims = vec![ClaimRequirement {
                 name: name.to_owned(),
@@ -484,6 +609,34 @@ mod tests {
             let required = Requirements { claims, ..Requirements::default() };
             assert_eq!(judged(required, &brought), expected, "{name} {value}");
         }
+    }
+
+    #[test]
+    fn a_claim_that_stands_elsewhere_is_lacking_in_another_way() {
+        let required = |name: &str| Requirements {
+            claims: vec![ClaimRequirement {
+                name: name.to_owned(),
+                values: vec![ClaimValue::Literal(json!("a"))],
+            }],
+            ..Requirements::default()
+        };
+        let claim = || "groups".to_owned();
+        for (claims, expected) in [
+            (json!({ "_claim_names": { "groups": "src1" } }), Err(Denial::ClaimElsewhere { claim: claim() })),
+            (json!({ "hasgroups": true }), Err(Denial::ClaimElsewhere { claim: claim() })),
+            (json!({ "_claim_names": { "roles": "src1" } }), Err(Denial::ClaimMismatch { claim: claim() })),
+            (
+                json!({ "_claim_names": { "groups": "src1" }, "groups": ["b"] }),
+                Err(Denial::ClaimMismatch { claim: claim() }),
+            ),
+            (json!({ "_claim_names": { "groups": "src1" }, "groups": ["a"] }), Ok(())),
+            (json!({ "_claim_names": { "groups": "a" } }), Err(Denial::ClaimElsewhere { claim: claim() })),
+        ] {
+            assert_eq!(judged(required("groups"), &Brought::new(&claims)), expected, "{claims}");
+        }
+        let entra = Brought::new(&json!({ "_claim_names": { "groups": "src1" } }));
+        let of_member = Denial::ClaimElsewhere { claim: "groups.a".to_owned() };
+        assert_eq!(judged(required("groups.a"), &entra), Err(of_member));
     }
 
     #[test]
@@ -606,10 +759,124 @@ mod tests {
         });
     }
 
+    fn judged_by(alternatives: Vec<Requirements>, brought: &Brought) -> Result<(), Denial> {
+        let mut each = alternatives.into_iter();
+        let access = Access::Protected(Alternatives::new(each.next().unwrap(), each.collect()));
+        let path = CanonicalPath::parse(b"/users/alice").unwrap();
+        judge(&route("/users/{id}", access), &path, Some(brought.facts()), NOW)
+    }
+
+    fn owner() -> Requirements {
+        let values = vec![ClaimValue::PathParameter("id".to_owned())];
+        Requirements {
+            claims: vec![ClaimRequirement { name: "sub".to_owned(), values }],
+            ..Requirements::default()
+        }
+    }
+
+    #[test]
+    fn one_of_several_alternatives_is_enough_and_the_denial_is_of_the_one_that_a_sign_in_mends() {
+        let scope = |scope: &[&str]| Requirements { scope: strings(scope), ..Requirements::default() };
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        let admin = || Requirements { signed_in_within: minutes(5), ..scope(&["admin"]) };
+        let gold =
+            || Requirements { acr: strings(&["gold"]), signed_in_within: minutes(10), ..scope(&["admin"]) };
+        let mismatch = || Err(Denial::ClaimMismatch { claim: "sub".to_owned() });
+        let lacking = |scope: &[&str]| Err(Denial::InsufficientScope { needed: strings(scope) });
+        let step_up = |required: Requirements| {
+            Err(Denial::StepUp { acr_values: required.acr, max_age: required.signed_in_within })
+        };
+        let mine = || json!({ "sub": "alice" });
+        for (alternatives, claims, scopes, signed_in, expected) in [
+            (vec![owner(), scope(&["admin"])], mine(), &["openid"][..], None, Ok(())),
+            (vec![owner(), scope(&["admin"])], json!({ "sub": "bob" }), &["admin"], None, Ok(())),
+            (vec![owner(), scope(&["admin"])], json!({ "sub": "bob" }), &[], None, mismatch()),
+            (vec![scope(&["admin"]), owner()], json!({ "sub": "bob" }), &[], None, lacking(&["admin"])),
+            (vec![scope(&["admin"]), scope(&["ops"])], mine(), &[], None, lacking(&["admin"])),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &[], None, mismatch()),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &["admin"], None, step_up(admin())),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &["admin"], Some(301), step_up(admin())),
+            (vec![owner(), admin()], json!({ "sub": "bob" }), &["admin"], Some(300), Ok(())),
+            (vec![owner(), admin()], mine(), &["admin"], Some(301), Ok(())),
+            // Of two that only a sign-in is lacking to the first; the other may hold all the same.
+            (vec![admin(), gold()], mine(), &["admin"], None, step_up(admin())),
+            (vec![gold(), admin()], mine(), &["admin"], None, step_up(gold())),
+            (vec![owner(), gold(), admin()], json!({}), &["admin"], Some(301), step_up(gold())),
+            (vec![gold(), admin()], mine(), &["admin"], Some(10), Ok(())),
+        ] {
+            let told = format!("{alternatives:?} {claims} {scopes:?} {signed_in:?}");
+            let mut brought = Brought::new(&claims);
+            brought.scope = scopes.iter().copied().collect();
+            brought.signed_in_at = signed_in.map(|ago| NOW.minus(Duration::from_secs(ago)));
+            assert_eq!(judged_by(alternatives, &brought), expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn alternatives_hold_exactly_where_one_of_them_holds_alone() {
+        bolero::check!().with_iterations(2_000).with_type::<([[u8; 4]; 3], u8, [u8; 4])>().for_each(
+            |(asked, count, has)| {
+                let scope = |bits: u8| -> Vec<String> {
+                    let names = ["a", "b"].iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1);
+                    names.map(|(_, name)| (*name).to_owned()).collect()
+                };
+                let claim = |bits: u8| if bits.is_multiple_of(3) { owner().claims } else { Vec::new() };
+                let alternatives: Vec<Requirements> = asked
+                    .iter()
+                    .take(1 + usize::from(count % 3))
+                    .map(|[all, claims, acr, within]| Requirements {
+                        scope: scope(*all),
+                        claims: claim(*claims),
+                        acr: if acr % 3 == 0 { strings(&["gold"]) } else { Vec::new() },
+                        signed_in_within: (within % 3 == 0).then(|| Duration::from_secs(u64::from(*within))),
+                        ..Requirements::default()
+                    })
+                    .collect();
+                let mut brought =
+                    Brought::new(&json!({ "sub": if has[0] % 2 == 0 { "alice" } else { "bob" } }));
+                brought.scope = scope(has[1]).iter().map(String::as_str).collect();
+                brought.acr = (has[2] % 2 == 0).then(|| "gold".to_owned());
+                brought.signed_in_at = Some(NOW.minus(Duration::from_secs(u64::from(has[3]))));
+                let alone = alternatives.iter().map(|one| judged_by(vec![one.clone()], &brought));
+                let denials: Option<Vec<Denial>> = alone.map(Result::err).collect();
+                let expected = denials.map(|denials| {
+                    let step_up = denials.iter().find(|denial| matches!(denial, Denial::StepUp { .. }));
+                    step_up.or(denials.first()).cloned().unwrap()
+                });
+                assert_eq!(judged_by(alternatives, &brought).err(), expected);
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_a_route_is_said_of_all_its_alternatives() {
+        let issuers = Some(vec![IssuerName::new("demo")]);
+        let with = |scope: &[&str], any: &[&str], claims| Requirements {
+            scope: strings(scope),
+            any_scope: strings(any),
+            claims,
+            issuers: issuers.clone(),
+            ..Requirements::default()
+        };
+        let others = vec![with(&["b"], &["c"], owner().claims), with(&["a"], &[], Vec::new())];
+        let alternatives = Alternatives::new(with(&["a"], &["x", "y"], Vec::new()), others);
+        assert!(alternatives.shared().scope.is_empty() && alternatives.shared().issuers == issuers);
+        assert!(alternatives.first().unshared().issuers.is_none());
+        let access = Access::Protected(alternatives);
+        assert!(access.named_scope().eq(["a", "x", "y", "b", "c", "a"]));
+        assert_eq!(access.sufficient_scope(), ["a", "x"], "the first is what who brings nothing is told of");
+        assert!(access.named_claims().eq(["sub"]) && access.path_parameters().eq(["id"]));
+        assert!(
+            access.takes_issuer(&IssuerName::new("demo")) && !access.takes_issuer(&IssuerName::new("other"))
+        );
+        assert_eq!(Access::Public.alternatives().count(), 0);
+    }
+
     #[test]
     fn a_path_parameter_is_compared_decoded() {
-        let brought =
-            Brought::new(&json!({ "sub": "alice@x", "number": 42, "half": 0.5, "mine": ["a", "b"] }));
+        let brought = Brought::new(
+            &json!({ "sub": "alice@x", "number": 42, "half": 0.5, "mine": ["a", "b"], "orgs": { "7": {}, "a@x": "" } }),
+        );
         for (path, name, holds) in [
             ("/users/alice@x", "sub", true),
             ("/users/alice%40x", "sub", true),
@@ -621,6 +888,9 @@ mod tests {
             ("/users/0.5", "half", false),
             ("/users/b", "mine", true),
             ("/users/c", "mine", false),
+            ("/users/7", "orgs", true),
+            ("/users/a%40x", "orgs", true),
+            ("/users/8", "orgs", false),
             ("/users/x", "absent", false),
         ] {
             let required = Requirements {

@@ -126,7 +126,7 @@ mod tests {
     use crate::core::ids::IssuerName;
     use crate::core::path::EncodedSlash;
     use crate::core::route;
-    use crate::core::route::policy::{Access, Requirements};
+    use crate::core::route::policy::{Access, Alternatives, Requirements};
 
     fn origin(text: &str) -> Origin {
         Origin::parse(text).unwrap()
@@ -236,12 +236,15 @@ mod tests {
         let at = origin("https://gate.example");
         let scoped = |scope: &[&str], any: &[&str], issuers: Option<Vec<IssuerName>>| {
             let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect();
-            Access::Protected(Requirements {
-                scope: texts(scope),
-                any_scope: texts(any),
-                issuers,
-                ..Requirements::default()
-            })
+            Access::Protected(
+                Requirements {
+                    scope: texts(scope),
+                    any_scope: texts(any),
+                    issuers,
+                    ..Requirements::default()
+                }
+                .into(),
+            )
         };
         let of_corp = || Some(vec![corp.clone()]);
         let one = route("/api/*", scoped(&["read"], &[], of_corp()));
@@ -262,11 +265,16 @@ mod tests {
         };
         assert_eq!(required([&bound(&one), &bound(&two)]), Some(json!(true)));
         assert_eq!(required([&bound(&one), &two]), None);
-        let of_other = Access::Protected(Requirements {
-            clients: Some(vec![(other.clone(), "c".to_owned())]),
-            ..Requirements::default()
-        });
+        let of_other = Access::Protected(
+            Requirements { clients: Some(vec![(other.clone(), "c".to_owned())]), ..Requirements::default() }
+                .into(),
+        );
         let three = route("/api", of_other);
+        let scope = |scope: &str| Requirements { scope: vec![scope.to_owned()], ..Requirements::default() };
+        let several =
+            Alternatives::new(Requirements::default(), vec![scope("admin"), scope("ops"), scope("admin")]);
+        let several = metadata([&route("/api", Access::Protected(several))], issuers, &at).unwrap();
+        assert_eq!(several["scopes_supported"], json!(["admin", "ops"]));
         let both = metadata([&one, &three], issuers, &at).unwrap();
         assert_eq!(both["authorization_servers"], json!(["https://corp.example", "https://other.example"]));
         let alone = metadata([&three], issuers, &at).unwrap();

@@ -585,13 +585,16 @@ mod tests {
     #[test]
     fn a_path_with_two_readings_is_found_only_when_both_lead_to_one_route() {
         let mut own = Arc::unwrap_or_clone(route("/users/{id}/{part}", None, None));
-        own.access = Access::Protected(Requirements {
-            claims: vec![ClaimRequirement {
-                name: "sub".to_owned(),
-                values: vec![ClaimValue::PathParameter("id".to_owned())],
-            }],
-            ..Requirements::default()
-        });
+        own.access = Access::Protected(
+            Requirements {
+                claims: vec![ClaimRequirement {
+                    name: "sub".to_owned(),
+                    values: vec![ClaimValue::PathParameter("id".to_owned())],
+                }],
+                ..Requirements::default()
+            }
+            .into(),
+        );
         let table = RouteTable::build(&[
             route("/*", None, None),
             route("/admin/*", None, None),

@@ -93,7 +93,7 @@ impl StepUp {
             signed_in_within: within,
             ..Requirements::default()
         };
-        required.accept_sign_in(token, now).is_ok()
+        required.is_signed_in(token, now)
     }
 
     /// The claims without which no token can show it.
@@ -197,7 +197,7 @@ mod tests {
                 let text = key.sign(&with(claims(), told));
                 let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules, NOW).unwrap();
                 let began = Began { at: NOW.minus(Duration::from_secs(20)), clock_skew: rules.clock_skew };
-                let is_let_in = route.accept_sign_in((&token).into(), NOW).is_ok();
+                let is_let_in = route.is_signed_in((&token).into(), NOW);
                 assert_eq!(is_let_in, ahead <= skew, "{ahead} of {skew}");
                 assert_eq!(step_up.is_done((&token).into(), began, NOW), is_let_in, "{ahead} of {skew}");
             }

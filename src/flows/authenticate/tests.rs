@@ -21,7 +21,7 @@ use crate::core::route;
 use crate::core::route::Route;
 use crate::core::route::forwarding::Forwarding;
 use crate::core::route::identity::RouteIdentity;
-use crate::core::route::policy::{Access, Requirements};
+use crate::core::route::policy::{Access, Alternatives, Requirements};
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
@@ -415,6 +415,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     use crate::flows::admit::{admit, read_target};
 
     let mut scene = Scene::new().await;
+    let scope = |value: &str| Requirements { scope: vec![value.to_owned()], ..Requirements::default() };
     let rules = AssertionRules {
         header: HeaderName::from_static("x-auth-assertion"),
         ttl: Duration::from_secs(60),
@@ -424,10 +425,8 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     let headers = WhichList::nth(1);
     let identity = RouteIdentity { headers, assertion: Some(rules), ..RouteIdentity::default() };
     let route = Arc::new(Route {
-        access: Access::Protected(Requirements {
-            scope: vec!["api:read".to_owned()],
-            ..Requirements::default()
-        }),
+        // The first does not hold, and a denial that nobody hears would take memory.
+        access: Access::Protected(Alternatives::new(scope("admin"), vec![scope("api:read")])),
         forwarding: Forwarding { identity, ..Forwarding::default() },
         ..route::testing::route("/api/*")
     });

@@ -314,7 +314,7 @@ impl CodeExchange {
             }
         };
         warn_of_long_life(&self.gate, &self.client, expires_in);
-        warn_of_unfilled(&self.gate, &self.live.settings, &self.client, answer.id_token.as_ref());
+        warn_of_unfilled(&self.gate, &self.live, &self.client, answer.id_token.as_ref());
         let page = PageTokens {
             access_token: answer.access_token,
             token_type: answer.token_type,

@@ -29,6 +29,7 @@ use crate::core::token::introspection::{Answer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
 use crate::flows::call_authorization_server::{ClientAtServer, Proof, post};
+use crate::flows::claims_elsewhere::{read_of_access_tokens, warn_of_claims_elsewhere};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, Randomness};
 use crate::flows::{Gate, brake};
@@ -141,6 +142,7 @@ fn found(
     if let Some(made) = made.filter(|made| made.notes.rests_on(token)) {
         return made;
     }
+    warn_of_claims_elsewhere(issuer, token.claims(), read_of_access_tokens(&live.settings, issuer));
     let facts = TokenIdentity::of(token, &issuer.settings.rules.iss, text);
     // One that has an id by its issuer's word was noted by its text where it was handed out while the issuer
     // could not be asked about it.

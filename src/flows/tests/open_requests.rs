@@ -32,7 +32,9 @@ use crate::state::verified_tokens::KnownCaller;
 pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {
         name: RouteName::new("chat"),
-        access: Access::Protected(Requirements { scope: vec!["api:read".into()], ..Requirements::default() }),
+        access: Access::Protected(
+            Requirements { scope: vec!["api:read".into()], ..Requirements::default() }.into(),
+        ),
         ..route::testing::route("/chat")
     })
 }
@@ -323,7 +325,7 @@ async fn a_token_whose_key_its_issuer_has_no_more_keeps_nothing() {
 
 fn narrower() -> Arc<Route> {
     let required = Requirements { scope: vec!["admin".into()], ..Requirements::default() };
-    Arc::new(Route { access: Access::Protected(required), ..Arc::unwrap_or_clone(route()) })
+    Arc::new(Route { access: Access::Protected(required.into()), ..Arc::unwrap_or_clone(route()) })
 }
 
 /// By the cookie of a session of which `token` is the access token.
@@ -346,7 +348,8 @@ async fn a_token_that_does_not_name_its_client_is_its_sessions() {
     let scene = scene();
     let clients = Some(vec![(IssuerName::new("demo"), "web-app".to_owned())]);
     let required = Requirements { clients, ..Requirements::default() };
-    let of_client = Arc::new(Route { access: Access::Protected(required), ..Arc::unwrap_or_clone(route()) });
+    let of_client =
+        Arc::new(Route { access: Access::Protected(required.into()), ..Arc::unwrap_or_clone(route()) });
     scene.with_routes(vec![of_client]);
     let nameless = json!({ "client_id": null });
     scene.next(minute(&scene, "first", nameless.clone()));

@@ -78,6 +78,7 @@ pub(crate) fn every_denial() -> Vec<(Denial, bool)> {
         PageLoadNotShown => false PageLoadNotShown;
         InsufficientScope { .. } => false InsufficientScope { needed: vec![] };
         ClaimMismatch { .. } => false ClaimMismatch { claim: String::new() };
+        ClaimElsewhere { .. } => false ClaimElsewhere { claim: String::new() };
         StepUp { .. } => false StepUp { acr_values: vec![], max_age: None };
         OriginNotAllowed => false OriginNotAllowed;
         InvalidRequest(_) => false InvalidRequest("");

@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::*;
 use crate::core::path::CanonicalPath;
 use crate::core::route::policy;
+use crate::core::route::policy::{ClaimRequirement, ClaimValue};
 use crate::core::token::facts::TokenFacts;
+use crate::flows::testing::lines::Lines;
 
 fn settings(clients: &str) -> Settings {
     let text = format!(
@@ -41,6 +43,46 @@ fn what_is_read_of_a_remembered_token_is_what_routes_upstreams_and_sessions_need
     for told in ["name", "client_id"].iter().chain(&required) {
         assert!(names(CLIENT).iter().any(|name| name == told), "a session's headers are made later: {told}");
     }
+}
+
+/// As Entra ID says it of people who are in many groups.
+#[tokio::test]
+async fn that_tokens_of_an_issuer_have_claims_elsewhere_is_told_once() {
+    let mut scene = Scene::new().await;
+    let reload = |before: &Live| {
+        let mut live = live(AUDIENCE, SUBJECT, Some(before));
+        let settings = Arc::get_mut(&mut live.settings).unwrap();
+        let claims = vec![ClaimRequirement {
+            name: "groups".to_owned(),
+            values: vec![ClaimValue::Literal(json!("staff"))],
+        }];
+        let access = Access::Protected(Requirements { claims, ..Requirements::default() }.into());
+        settings.routes = vec![Arc::new(Route { access, ..route::testing::route("/*") })];
+        settings.identity.headers[0].push((HeaderName::from_static("x-roles"), "roles".to_owned()));
+        Arc::new(live)
+    };
+    scene.live = reload(&scene.live);
+    let token = |changes: Value| keys().p256.sign(&with(claims(), changes));
+    let lines = Lines::listen();
+    let mut count = async |changes: Value| {
+        scene.recalls(&token(changes)).await.unwrap();
+        scene.live = reload(&scene.live);
+        lines.count("stand elsewhere")
+    };
+    for unsaid in [
+        json!({}),
+        json!({ "_claim_names": { "address": "src1" } }),
+        json!({ "_claim_names": { "groups": "src1", "roles": "src1" }, "groups": [], "roles": "admin" }),
+        json!({ "hasgroups": false }),
+    ] {
+        assert_eq!(count(unsaid).await, 0);
+    }
+    let both = json!({ "_claim_names": { "groups": "src1", "roles": "src1", "address": "src1" } });
+    assert_eq!(count(both.clone()).await, 1);
+    assert_eq!(count(with(both, json!({ "sub": "bob" }))).await, 1, "a reload tells nobody again");
+    assert_eq!(count(json!({ "hasgroups": true })).await, 1);
+    let text = lines.text();
+    assert!(text.contains("claims=\"groups, roles\"") && text.contains("issuer=demo"), "{text}");
 }
 
 #[test]

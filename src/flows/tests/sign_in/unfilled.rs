@@ -71,6 +71,12 @@ async fn what_the_first_id_token_of_a_client_does_not_fill_is_told_once() {
         ),
         (IdentityFrom::IdToken, json!({ "email": false, "org": { "team": ["t"] } }), None),
         (IdentityFrom::AccessToken, json!({}), None),
+        // Said to stand elsewhere, which another warning is about.
+        (
+            IdentityFrom::IdToken,
+            json!({ "_claim_names": { "email": "src1" } }),
+            Some("headers=\"x-team (org.team)\""),
+        ),
     ] {
         let scene = scene(identity, &HEADERS);
         let lines = Lines::listen();
@@ -79,6 +85,8 @@ async fn what_the_first_id_token_of_a_client_does_not_fill_is_told_once() {
         let text = lines.text();
         let count = lines.count("no claim for these identity headers");
         assert_eq!(count, usize::from(told.is_some()), "{claims}: {text}");
+        let elsewhere = lines.count("claims=\"email\"");
+        assert_eq!(elsewhere, usize::from(claims.get("_claim_names").is_some()), "{claims}: {text}");
         assert!(text.contains(told.unwrap_or_default()), "{claims}: {text}");
     }
 }
