@@ -48,6 +48,7 @@ mod spellings;
 mod start;
 mod store;
 mod streams;
+mod stripped_prefix;
 mod support;
 mod unread;
 mod upstreams;

@@ -304,7 +304,7 @@ const ROUTE: &[Key] = &[
         "strip_prefix",
         One("a path"),
         Otherwise("the path is sent as it was judged"),
-        "These first segments of `path` are taken off what is sent. Requirements see the whole path.",
+        "These first segments of `path` are taken off what is sent, and told in `X-Forwarded-Prefix`. Requirements see the whole path; answers (`Location`, a cookie's `Path`) are not changed.",
         "/api",
     ),
     key(

@@ -28,6 +28,7 @@ use crate::state::live::Live;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Whether a field is of one connection only (RFC 9110 section 7.6.1), whether `Connection` names it or not.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -114,6 +115,9 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
     let identity = plan.permit.identity().iter().chain(plan.permit.assertion());
     for (name, value) in plan.forwarded.iter().chain(identity) {
         headers.insert(name.clone(), value.clone());
+    }
+    if let Some(prefix) = plan.permit.stripped_prefix() {
+        headers.insert(X_FORWARDED_PREFIX, value(prefix)?);
     }
     Ok(())
 }
