@@ -12,6 +12,7 @@ use crate::config::names::unknown;
 use crate::config::read::{Keys, Value};
 use crate::config::route_claims;
 use crate::config::route_context::RouteContext;
+use crate::config::route_holes::{hole, is_hole};
 use crate::config::route_paths;
 use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
@@ -43,6 +44,10 @@ pub(super) fn read(
     let mut read: Vec<(Keys<'_>, Route)> = Vec::new();
     for item in items {
         let Some(keys) = item.keys() else { continue };
+        if is_hole(&keys) {
+            read.extend(hole(&keys).map(|hole| (keys, hole)));
+            continue;
+        }
         let said = identity.of_route(&keys);
         if let Some(mut route) = route(&keys, around, &mut upstreams) {
             route.forwarding.identity = said;
@@ -95,7 +100,7 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 /// `name` is still empty where the file gives none.
 fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
     let path = route_paths::read(keys);
-    let given = keys.get("host").map(|value| host(&value));
+    let given = keys.get("host").map(|value| route_paths::host(&value));
     let is_host_read = !matches!(given, Some(None));
     let host = given.flatten();
     let methods = methods(keys);
@@ -147,7 +152,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
         report_only,
         dpop,
         resource: resource?,
-        upstream: upstream?,
+        upstream: Some(upstream?),
         cors,
         sharing,
         forwarding,
@@ -174,11 +179,6 @@ pub(super) fn sharing<'a>(
         }
     }
     Sharing { origins, credentials: !csrf_headers.is_empty(), csrf_headers, headers }
-}
-
-fn host(value: &Value<'_>) -> Option<HostPattern> {
-    let text = value.text()?;
-    HostPattern::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()
 }
 
 fn methods(keys: &Keys<'_>) -> Option<Vec<Method>> {

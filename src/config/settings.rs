@@ -59,7 +59,7 @@ pub struct Settings {
     /// Whose pages may read what Tollgate's own endpoints answer, and refusals that concern no route.
     pub sharing: Sharing,
     pub upstreams: Vec<Arc<Upstream>>,
-    /// In the file's order; each `upstream` is one of `upstreams`.
+    /// In the file's order, holes too; each `upstream` is one of `upstreams`.
     pub routes: Vec<Arc<Route>>,
     pub identity: Identity,
     pub sessions: Sessions,

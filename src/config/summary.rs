@@ -42,7 +42,8 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     }
     let mut heading = "routes";
     for route in &settings.routes {
-        let identity = show_identity(&settings.identity, &route.forwarding.identity);
+        let told = route.is_served().then(|| show_identity(&settings.identity, &route.forwarding.identity));
+        let identity = told.unwrap_or_default();
         line(std::mem::take(&mut heading), format!("{}{identity}", show_route(route)));
     }
     let mut heading = "upstreams";
@@ -243,6 +244,9 @@ pub fn show_route(route: &Route) -> String {
         Some(HostPattern::Below(domain)) => format!("*.{domain}"),
     };
     let space = if methods.is_empty() { "" } else { " " };
+    let Some(upstream) = &route.upstream else {
+        return format!("{host}{} -> none: a hole, 404 as where no route is", route.path.as_str());
+    };
     let access = show_access(&route.access);
     let session = match &route.session {
         None => String::new(),
@@ -255,10 +259,9 @@ pub fn show_route(route: &Route) -> String {
     let slash = if route.path.keeps_encoded_slashes() { "; encoded slashes stay" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
     format!(
-        "{}{space}{host}{} -> {}: {access}{session}{dpop}{slash}{report_only}",
+        "{}{space}{host}{} -> {upstream}: {access}{session}{dpop}{slash}{report_only}",
         methods.join(","),
-        route.path.as_str(),
-        route.upstream
+        route.path.as_str()
     )
 }
 

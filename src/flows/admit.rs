@@ -315,7 +315,7 @@ pub(in crate::flows) fn find_route(
         RouteMatch::MethodNotAllowed { allow } => Err(Denial::MethodNotAllowed { allow }),
         RouteMatch::Ambiguous(why) => Err(Denial::AmbiguousTarget(why)),
         RouteMatch::Nothing if encoded_slash => Err(Denial::AmbiguousTarget(SLASH)),
-        RouteMatch::Nothing => Err(Denial::NoRoute),
+        RouteMatch::Nothing | RouteMatch::Hole(_) => Err(Denial::NoRoute),
     }
 }
 

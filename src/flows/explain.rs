@@ -162,7 +162,8 @@ impl Story<'_> {
             Err(denial) => Permit::without_credential(matched, query, denial),
         };
         let permit = permit.map_err(|not| (not.denial, Some(not.route)))?;
-        let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
+        let mut upstreams = self.live.settings.upstreams.iter();
+        let upstream = upstreams.find(|upstream| route.upstream.as_ref() == Some(&upstream.name));
         let upstream = upstream.cloned().ok_or_else(|| (Denial::Internal, Some(route.clone())))?;
         let asserted = route.forwarding.identity.assertion.as_ref().filter(|_| permit.token().is_some());
         let asserted = asserted.map(|rules| rules.header.clone());
@@ -206,8 +207,10 @@ impl Story<'_> {
                 Some(route)
             }
             Err(denial) => {
-                self.say("route", Outcome::Fails, "the most specific one", denial.facts().detail);
-                None
+                let hole = self.hole(&path);
+                let what = hole.as_deref().map_or("the most specific one".to_owned(), summary::show_route);
+                self.say("route", Outcome::Fails, what, denial.facts().detail);
+                hole
             }
         };
         let routes = self.live.settings.routes.clone();
@@ -217,6 +220,15 @@ impl Story<'_> {
             }
         }
         found.map_err(|denial| (denial, None))
+    }
+
+    /// The route by which nothing is served at this path, where one says so.
+    fn hole(&self, path: &CanonicalPath) -> Option<Arc<Route>> {
+        let host = self.head.host_name().ok()?;
+        match self.live.routes.find(host, self.head.method, path.clone()) {
+            RouteMatch::Hole(hole) => Some(hole),
+            _ => None,
+        }
     }
 
     /// Why a route that covers this path, if perhaps in another case, is not the one; `None` where it does
@@ -238,7 +250,7 @@ impl Story<'_> {
             }
             RouteMatch::Ambiguous(_) => Some("the path has two readings"),
             RouteMatch::MethodNotAllowed { .. } => Some("it does not have this method"),
-            RouteMatch::Route(_) => Some(match winner {
+            RouteMatch::Route(_) | RouteMatch::Hole(_) => Some(match winner {
                 None => "another is more specific, and nothing falls back",
                 Some(winner) if winner.path.as_str() != other.path.as_str() => "its path is less specific",
                 Some(winner) if winner.host != other.host => "its host is less specific",

@@ -25,6 +25,7 @@ mod floods;
 mod gateway;
 mod gateway_sign_in;
 mod handover;
+mod holes;
 mod http2_upstreams;
 mod interim;
 mod issuer_changes;

@@ -197,9 +197,9 @@ const ROUTE: &[Key] = &[
     ),
     key(
         "to",
-        One("a URL, or the name of an upstream"),
+        One("a URL, the name of an upstream, or `none`"),
         Required,
-        "The server behind it: scheme (`http`, `https` or `h2c`), host and port, no path; or a name under `upstreams`.",
+        "The server behind it: scheme (`http`, `https` or `h2c`), host and port, no path; or a name under `upstreams`. `none`: nothing is served here, whatever other routes cover, and only `path`, `host` and `encoded_slash` stand beside it.",
         "http://10.0.0.1:3000",
     ),
     key(

@@ -35,7 +35,8 @@ pub(crate) async fn peer(
     metrics: &Metrics,
 ) -> Result<Box<HttpPeer>, Denial> {
     let route = context.permit.as_ref().ok_or(Denial::Internal)?.route();
-    let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
+    let upstream = route.upstream.as_ref().and_then(|name| context.serving.upstreams.get(name));
+    let upstream = upstream.cloned().ok_or(Denial::Internal)?;
     let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     context.upstream = Some(upstream.clone());
     // A body that is sent again is counted again.
