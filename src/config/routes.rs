@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use crate::config::cors::Pages;
 use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::read::{Keys, Value};
@@ -115,7 +116,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let name = keys.text("name").unwrap_or_default();
     let words = [("allowed", Dpop::Allowed), ("required", Dpop::Required)];
     let dpop = keys.word("dpop", &words, Dpop::Allowed);
-    let (cors, headers) = around.cors.of_route(keys);
+    let (cors, pages) = around.cors.of_route(keys, &access);
     let report_only = keys.flag("report_only");
     if report_only {
         keys.warn(
@@ -139,7 +140,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let sharing = sharing(
         around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)),
         with_cookie,
-        headers,
+        pages,
     );
     is_host_read.then_some(())?;
     Some(Route {
@@ -159,12 +160,12 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     })
 }
 
-/// With the pages of these clients; where the cookie of `session` may be used, with what that needs.
-/// `headers`: what they may send beside what they always may.
+/// With the pages of these clients, and with `others` without cookies; where the cookie of `session` may be
+/// used, with what that needs.
 pub(super) fn sharing<'a>(
     clients: impl IntoIterator<Item = &'a Client>,
     session: impl IntoIterator<Item = &'a SessionMode>,
-    headers: Vec<HeaderName>,
+    others: Pages,
 ) -> Sharing {
     let mut csrf_headers: Vec<HeaderName> = Vec::new();
     for header in session.into_iter().map(|session| &session.csrf_header) {
@@ -178,7 +179,8 @@ pub(super) fn sharing<'a>(
             origins.push(origin.clone());
         }
     }
-    Sharing { origins, credentials: !csrf_headers.is_empty(), csrf_headers, headers }
+    let Pages { origins: without_cookies, headers } = others;
+    Sharing { origins, without_cookies, credentials: !csrf_headers.is_empty(), csrf_headers, headers }
 }
 
 fn methods(keys: &Keys<'_>) -> Option<Vec<Method>> {

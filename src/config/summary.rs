@@ -10,7 +10,7 @@ use crate::core::assertion::Binding;
 use crate::core::route::identity::RouteIdentity;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
-use crate::core::route::{Dpop, Route, TakesSession};
+use crate::core::route::{CorsSpeaker, Dpop, Route, TakesSession};
 use crate::core::session::csrf::Csrf;
 use crate::core::session::oauth::authentication::Audience;
 
@@ -258,11 +258,22 @@ pub fn show_route(route: &Route) -> String {
     let dpop = if route.dpop == Dpop::Required { "; tokens bound to a key alone" } else { "" };
     let slash = if route.path.keeps_encoded_slashes() { "; encoded slashes stay" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
+    let others = &route.sharing.without_cookies;
+    let pages = if others.is_empty() || route.cors == CorsSpeaker::Upstream {
+        String::new()
+    } else {
+        format!("; for pages of {} without cookies", show_each(others))
+    };
     format!(
-        "{}{space}{host}{} -> {upstream}: {access}{session}{dpop}{slash}{report_only}",
+        "{}{space}{host}{} -> {upstream}: {access}{session}{dpop}{slash}{report_only}{pages}",
         methods.join(","),
         route.path.as_str()
     )
+}
+
+/// Each in words, one after the other.
+pub fn show_each<T: std::fmt::Display>(all: &[T]) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What the upstream of a route learns of the caller, where `identity` of the file says something else.

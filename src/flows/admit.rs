@@ -214,7 +214,7 @@ async fn credential(
             judge(gate, live, head, route, token, by, now).await
         }
         Ok(Some(Carried::Subprotocol(offered))) => {
-            match may_bring_subprotocol(head, route).and_then(|()| offered.token()) {
+            match may_bring_subprotocol(live, head, route).and_then(|()| offered.token()) {
                 // No proof can come along.
                 Ok(token) => {
                     judge(gate, live, head, route, token.expose().into(), Presentation::Having, now).await
@@ -289,13 +289,12 @@ async fn judge(
     Ok(found)
 }
 
-/// A WebSocket is opened without a preflight, from any page: only those may that could also read what the
-/// route answers to this token.
-fn may_bring_subprotocol(head: &RequestHead<'_>, route: &Route) -> Result<(), Denial> {
+fn may_bring_subprotocol(live: &Live, head: &RequestHead<'_>, route: &Route) -> Result<(), Denial> {
     if !head.upgrades {
         return Err(Denial::BadRequest("A token as subprotocol belongs to a request for a WebSocket."));
     }
-    route.sharing.reader(head.headers).map(drop).ok_or(Denial::OriginNotAllowed)
+    let may = route.sharing.lets_bring_token(head.headers, &live.settings.public_url);
+    if may { Ok(()) } else { Err(Denial::OriginNotAllowed) }
 }
 
 /// The most specific route of the request. Tollgate's own paths belong to none.

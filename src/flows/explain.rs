@@ -39,6 +39,7 @@ use crate::flows::prove_possession::Presentation;
 use crate::state::live::Live;
 
 mod session;
+mod shared;
 mod token;
 
 /// What came of one step.
@@ -55,7 +56,7 @@ pub enum Outcome {
 /// One step, in words.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// `method`, `target`, `route`, `token`, `session`, `require`
+    /// `method`, `target`, `route`, `cors`, `token`, `session`, `require`
     pub part: &'static str,
     pub outcome: Outcome,
     pub what: String,
@@ -146,6 +147,7 @@ impl Story<'_> {
         }
         let matched = self.routed(target.path)?;
         let route = matched.route().clone();
+        self.say("cors", Outcome::NotAsked, "pages of other origins", shared::with_whom(&route));
         let query = target.query;
         let brought = self.authenticated(means, &route, query.as_deref()).await;
         self.required(&route, matched.path(), brought.as_ref().ok().map(Option::as_ref));

@@ -14,6 +14,7 @@ mod check_live;
 mod conversations;
 mod cookies;
 mod cors;
+mod cors_origins;
 mod csrf;
 mod dpop;
 mod drain;

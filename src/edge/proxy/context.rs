@@ -93,6 +93,8 @@ pub(crate) struct Context {
     refused_by: Option<Arc<Route>>,
     /// The endpoint of ours that was asked.
     pub(crate) endpoint: Option<RouteName>,
+    /// What it asks for was read, and is at none of Tollgate's own paths.
+    pub(crate) is_elsewhere: bool,
     pub(crate) outcome: &'static str,
     /// Why it would have been refused, but for `report_only`.
     pub(crate) report_only: Option<&'static str>,
@@ -168,6 +170,7 @@ impl Context {
             tally: Tally::Everybody,
             refused_by: None,
             endpoint: None,
+            is_elsewhere: false,
             outcome: "ok",
             report_only: None,
             client: None,
@@ -389,7 +392,12 @@ impl Context {
 
     /// Whose pages may read what Tollgate itself answers.
     pub(crate) fn sharing(&self) -> &Sharing {
-        self.route().map_or(&self.live().settings.sharing, |route| &route.sharing)
+        let settings = &self.live().settings;
+        match self.route() {
+            Some(route) => &route.sharing,
+            None if self.is_elsewhere => &settings.sharing_elsewhere,
+            None => &settings.sharing,
+        }
     }
 
     /// How the client came.
