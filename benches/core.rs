@@ -221,7 +221,7 @@ fn one_route(path: &str) -> Arc<Route> {
         methods: None,
         access: Access::Public,
         session: None,
-        upstream: UpstreamName::new("things"),
+        upstream: Some(UpstreamName::new("things")),
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
         forwarding: Forwarding::default(),

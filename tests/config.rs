@@ -7,6 +7,8 @@
 mod clients;
 #[path = "config/commands.rs"]
 mod commands;
+#[path = "config/cors.rs"]
+mod cors;
 #[path = "config/csrf.rs"]
 mod csrf;
 #[path = "config/dates.rs"]

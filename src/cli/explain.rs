@@ -179,6 +179,9 @@ impl Asked {
                 if let Some(name) = asserted {
                     line(out, "", &format!("{name}: the assertion, which a running gateway signs"));
                 }
+                if let Some(prefix) = permit.stripped_prefix() {
+                    line(out, "", &format!("X-Forwarded-Prefix: {prefix}"));
+                }
                 let kept = if permit.forwards_access_token() { ", but for Authorization" } else { "" };
                 line(
                     out,

@@ -11,7 +11,7 @@ use crate::config::keys::{no_private_key, private_key};
 use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
-use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, origin_url, url};
+use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, refuse_clear_text, url};
 use crate::config::read::{Keys, Value};
 use crate::config::registration::{
     DEFAULT_GRANTS, Mode, Registration, is_password, missing_redirect_uri, resource, scope,
@@ -297,10 +297,12 @@ fn origins(keys: &Keys<'_>, network: &Network, same_site: SameSite) -> Vec<Origi
     let mut origins = Vec::new();
     for (value, text) in texts {
         let right = "write it like `https://portal.example.com`, without path or `/` at its end";
-        let Some(origin) = origin(&value, &text, right) else { continue };
-        if !origin.is_https() && !origin_url(&origin).is_some_and(|url| is_loopback(&url)) {
-            value.wrong("must be `https`, except on loopback: a page that came over `http` can be anybody's");
+        if text.contains('*') {
+            value.wrong("has a `*`, and pages of a client are listed one by one, because they may use its cookie; `cors.origins`, for pages that bring a token, takes `https://*.preview.example.com`");
+            continue;
         }
+        let Some(origin) = origin(&value, &text, right) else { continue };
+        refuse_clear_text(&value, &origin);
         if let Some(public) = &network.public_url
             && same_site != SameSite::None
             && certainly_cross_site(&origin, public)

@@ -9,8 +9,8 @@
 //! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`,
 //!   `way`, `clients`, `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`, `sessions`,
 //!   `store`, `identity`, `signals`, `upstreams`, `routes`, `route_requirements`, `route_claims`,
-//!   `route_paths`, `route_resources`, `route_sessions`: what each part means and what contradicts it;
-//!   `route_context`: what routes are read against; `resolve`: all parts in order
+//!   `route_holes`, `route_paths`, `route_resources`, `route_sessions`: what each part means and what
+//!   contradicts it; `route_context`: what routes are read against; `resolve`: all parts in order
 //! - `settings`: what comes out of it
 //! - `redact`: the whole for people to look at; `summary`: what it does, in short
 //! - `report`, `error`: what was found on the way
@@ -48,6 +48,7 @@ mod report;
 mod resolve;
 mod route_claims;
 mod route_context;
+mod route_holes;
 mod route_paths;
 mod route_requirements;
 mod route_resources;

@@ -172,6 +172,13 @@ fn canonical(network: IpNet) -> IpNet {
     v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
 }
 
+/// Refuses the origin of pages that anybody between could have written.
+pub(super) fn refuse_clear_text(value: &Value<'_>, origin: &Origin) {
+    if !origin.is_https() && !origin_url(origin).is_some_and(|url| is_loopback(&url)) {
+        value.wrong("must be `https`, except on loopback: a page that came over `http` can be anybody's");
+    }
+}
+
 /// An origin as a URL.
 pub(super) fn origin_url(origin: &Origin) -> Option<Url> {
     Url::parse(origin.as_str()).ok()

@@ -58,9 +58,9 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     };
     let (routes, upstreams) = routes::read(root, &around, &mut identity);
     let sessions_of_clients = clients.pages.iter().filter_map(|client| client.session.as_ref());
-    let headers = cors.everywhere().to_vec();
-    let sharing =
-        Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients, headers) };
+    let pages = cors.everywhere().clone();
+    let elsewhere =
+        Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients, pages) };
     let identity = identity.finish();
     cors.check(root, &ReservedHeaders::new(identity_names(&identity, &routes).map(HeaderName::as_str)));
     Some(Settings {
@@ -71,7 +71,8 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         issuers: issuers.into_iter().map(Arc::new).collect(),
         clients: clients.pages.into_iter().map(Arc::new).collect(),
         native_clients: clients.native.into_iter().map(Arc::new).collect(),
-        sharing,
+        sharing: Sharing { without_cookies: Vec::new(), ..elsewhere.clone() },
+        sharing_elsewhere: elsewhere,
         upstreams,
         routes,
         identity,

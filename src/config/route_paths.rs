@@ -1,12 +1,13 @@
-//! `routes[].path` and `routes[].encoded_slash` — which paths a route covers, whether one that is written
-//! with an encoded slash is ever found, and whether two differ by something that their service may not see.
+//! `routes[].path`, `routes[].encoded_slash` and `routes[].host` — which paths a route covers at which hosts,
+//! whether one that is written with an encoded slash is ever found, and whether two differ by something that
+//! their service may not see.
 
 use std::sync::Arc;
 
 use crate::config::read::{Keys, Value};
 use crate::core::path::{EncodedSlash, PathPattern};
 use crate::core::route::Route;
-use crate::core::route::table::RouteTable;
+use crate::core::route::table::{HostPattern, RouteTable};
 
 /// What the route covers.
 pub(super) fn read(keys: &Keys<'_>) -> Option<PathPattern> {
@@ -32,6 +33,11 @@ fn path(value: &Value<'_>, slash: EncodedSlash) -> Option<PathPattern> {
         return None;
     }
     Some(pattern)
+}
+
+pub(super) fn host(value: &Value<'_>) -> Option<HostPattern> {
+    let text = value.text()?;
+    HostPattern::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()
 }
 
 /// A route that is written with an encoded slash, and is never found.

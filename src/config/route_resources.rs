@@ -76,6 +76,7 @@ pub(super) fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Netwo
         let mine = identifier(route);
         let other = routes
             .iter()
+            .filter(|(_, other)| other.is_served())
             .map(|(_, other)| identifier(other))
             .any(|other| other != mine && other.trim_end_matches('/') == mine.trim_end_matches('/'));
         if other {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use crate::config::cors::Pages;
 use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::read::{Keys, Value};
 use crate::config::route_claims;
 use crate::config::route_context::RouteContext;
+use crate::config::route_holes::{hole, is_hole};
 use crate::config::route_paths;
 use crate::config::route_requirements;
 use crate::config::route_resources::{resource, tell_resources_apart};
@@ -42,6 +44,10 @@ pub(super) fn read(
     let mut read: Vec<(Keys<'_>, Route)> = Vec::new();
     for item in items {
         let Some(keys) = item.keys() else { continue };
+        if is_hole(&keys) {
+            read.extend(hole(&keys).map(|hole| (keys, hole)));
+            continue;
+        }
         let said = identity.of_route(&keys);
         if let Some(mut route) = route(&keys, around, &mut upstreams) {
             route.forwarding.identity = said;
@@ -94,7 +100,7 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 /// `name` is still empty where the file gives none.
 fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
     let path = route_paths::read(keys);
-    let given = keys.get("host").map(|value| host(&value));
+    let given = keys.get("host").map(|value| route_paths::host(&value));
     let is_host_read = !matches!(given, Some(None));
     let host = given.flatten();
     let methods = methods(keys);
@@ -111,7 +117,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let name = keys.text("name").unwrap_or_default();
     let words = [("allowed", Dpop::Allowed), ("required", Dpop::Required)];
     let dpop = keys.word("dpop", &words, Dpop::Allowed);
-    let (cors, headers) = around.cors.of_route(keys);
+    let (cors, pages) = around.cors.of_route(keys, &access);
     let report_only = keys.flag("report_only");
     if report_only {
         keys.warn(
@@ -135,7 +141,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let sharing = sharing(
         around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)),
         with_cookie,
-        headers,
+        pages,
     );
     is_host_read.then_some(())?;
     Some(Route {
@@ -148,19 +154,19 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
         report_only,
         dpop,
         resource: resource?,
-        upstream: upstream?,
+        upstream: Some(upstream?),
         cors,
         sharing,
         forwarding,
     })
 }
 
-/// With the pages of these clients; where the cookie of `session` may be used, with what that needs.
-/// `headers`: what they may send beside what they always may.
+/// With the pages of these clients, and with `others` without cookies; where the cookie of `session` may be
+/// used, with what that needs.
 pub(super) fn sharing<'a>(
     clients: impl IntoIterator<Item = &'a Client>,
     session: impl IntoIterator<Item = &'a SessionMode>,
-    headers: Vec<HeaderName>,
+    others: Pages,
 ) -> Sharing {
     let mut csrf_headers: Vec<HeaderName> = Vec::new();
     for header in session.into_iter().map(|session| &session.csrf_header) {
@@ -174,12 +180,8 @@ pub(super) fn sharing<'a>(
             origins.push(origin.clone());
         }
     }
-    Sharing { origins, credentials: !csrf_headers.is_empty(), csrf_headers, headers }
-}
-
-fn host(value: &Value<'_>) -> Option<HostPattern> {
-    let text = value.text()?;
-    HostPattern::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()
+    let Pages { origins: without_cookies, headers } = others;
+    Sharing { origins, without_cookies, credentials: !csrf_headers.is_empty(), csrf_headers, headers }
 }
 
 fn methods(keys: &Keys<'_>) -> Option<Vec<Method>> {

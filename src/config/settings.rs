@@ -56,10 +56,12 @@ pub struct Settings {
     pub clients: Vec<Arc<Client>>,
     /// Those without; no `client_id` is in both.
     pub native_clients: Vec<Arc<NativeClient>>,
-    /// Whose pages may read what Tollgate's own endpoints answer, and refusals that concern no route.
+    /// Whose pages may read what Tollgate's own endpoints answer: those of clients alone.
     pub sharing: Sharing,
+    /// Whose pages may read refusals elsewhere that concern no route.
+    pub sharing_elsewhere: Sharing,
     pub upstreams: Vec<Arc<Upstream>>,
-    /// In the file's order; each `upstream` is one of `upstreams`.
+    /// In the file's order, holes too; each `upstream` is one of `upstreams`.
     pub routes: Vec<Arc<Route>>,
     pub identity: Identity,
     pub sessions: Sessions,

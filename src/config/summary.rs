@@ -10,7 +10,7 @@ use crate::core::assertion::Binding;
 use crate::core::route::identity::RouteIdentity;
 use crate::core::route::policy::{Access, Alternatives, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
-use crate::core::route::{Dpop, Route, TakesSession};
+use crate::core::route::{CorsSpeaker, Dpop, Route, TakesSession};
 use crate::core::session::csrf::Csrf;
 use crate::core::session::oauth::authentication::Audience;
 
@@ -42,7 +42,8 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     }
     let mut heading = "routes";
     for route in &settings.routes {
-        let identity = show_identity(&settings.identity, &route.forwarding.identity);
+        let told = route.is_served().then(|| show_identity(&settings.identity, &route.forwarding.identity));
+        let identity = told.unwrap_or_default();
         line(std::mem::take(&mut heading), format!("{}{identity}", show_route(route)));
     }
     let mut heading = "upstreams";
@@ -243,6 +244,9 @@ pub fn show_route(route: &Route) -> String {
         Some(HostPattern::Below(domain)) => format!("*.{domain}"),
     };
     let space = if methods.is_empty() { "" } else { " " };
+    let Some(upstream) = &route.upstream else {
+        return format!("{host}{} -> none: a hole, 404 as where no route is", route.path.as_str());
+    };
     let access = show_access(&route.access);
     let session = match &route.session {
         None => String::new(),
@@ -254,12 +258,22 @@ pub fn show_route(route: &Route) -> String {
     let dpop = if route.dpop == Dpop::Required { "; tokens bound to a key alone" } else { "" };
     let slash = if route.path.keeps_encoded_slashes() { "; encoded slashes stay" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
+    let others = &route.sharing.without_cookies;
+    let pages = if others.is_empty() || route.cors == CorsSpeaker::Upstream {
+        String::new()
+    } else {
+        format!("; for pages of {} without cookies", show_each(others))
+    };
     format!(
-        "{}{space}{host}{} -> {}: {access}{session}{dpop}{slash}{report_only}",
+        "{}{space}{host}{} -> {upstream}: {access}{session}{dpop}{slash}{report_only}{pages}",
         methods.join(","),
-        route.path.as_str(),
-        route.upstream
+        route.path.as_str()
     )
+}
+
+/// Each in words, one after the other.
+pub fn show_each<T: std::fmt::Display>(all: &[T]) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What the upstream of a route learns of the caller, where `identity` of the file says something else.

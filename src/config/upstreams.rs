@@ -13,6 +13,7 @@ use crate::config::certificates;
 use crate::config::names::{unknown, valid_name};
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
+use crate::config::route_holes::NONE;
 use crate::config::settings::{Balance, HealthCheck, SentHost, Server, Timeouts, Upstream, UpstreamTls};
 use crate::core::ids::UpstreamName;
 use crate::core::path::CanonicalPath;
@@ -117,6 +118,9 @@ impl Upstreams<'_> {
 
 fn upstream(name: &str, value: &Value<'_>, network: &Network) -> Option<Upstream> {
     let named = valid_name(name, value);
+    if name == NONE {
+        value.wrong("no upstream can be called so: `to: none` says of a route that nothing is served there; give it another name");
+    }
     let keys = value.keys()?;
     let servers = keys.get("url").map(|value| servers(&value, network)).unwrap_or_default();
     let host = keys.word(

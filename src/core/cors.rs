@@ -1,12 +1,17 @@
 //! Which pages of other origins may read an answer, and what they may send: the CORS protocol
 //! (Fetch Standard section 3.3) as the gateway speaks it.
 //!
-//! It says what a browser may show to a page. Whether a request is let through is never decided here:
-//! that is the token's affair on routes, and `session::origin`'s where a cookie is used.
+//! It says what a browser may show to a page, and whose pages may bring a token with a WebSocket. Whether a
+//! request is let through is never decided here: that is the token's affair on routes, and
+//! `session::origin`'s where a cookie is used. Pages that are no client's read nothing that a cookie could
+//! have led to.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+use crate::core::cors::page_pattern::PagePattern;
 use crate::core::request::Origin;
+
+pub mod page_pattern;
 
 /// What a page may send beyond what any page may. The last three are those of W3C Trace Context and Baggage,
 /// which pages that are traced add to each of their calls; who is believed in them is another matter
@@ -20,9 +25,11 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// With whom answers are shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sharing {
-    /// Whose pages may read them.
+    /// Whose pages may read them: those of clients.
     pub origins: Vec<Origin>,
-    /// Whether their requests may carry cookies.
+    /// Whose pages may beside those, never with cookies: `cors.origins`.
+    pub without_cookies: Vec<PagePattern>,
+    /// Whether the requests of clients' pages may carry cookies.
     pub credentials: bool,
     /// What a page must send beside a session cookie.
     pub csrf_headers: Vec<HeaderName>,
@@ -47,15 +54,31 @@ pub struct Reader {
 impl Sharing {
     /// The page that asked, when it may read the answer. `request`: the headers of its request.
     pub fn reader(&self, request: &HeaderMap) -> Option<Reader> {
-        let mut origins = request.get_all(header::ORIGIN).iter();
-        let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
-        let listed = self.origins.iter().any(|listed| listed.is_sent_as(origin.as_bytes()));
-        listed.then(|| {
+        let origin = origin(request)?;
+        if self.origins.iter().any(|listed| listed.is_sent_as(origin.as_bytes())) {
             let own = self.headers.iter().filter(|name| !self.csrf_headers.contains(name));
             let headers = self.csrf_headers.iter().chain(own).cloned().collect();
-            Reader { origin: origin.clone(), credentials: self.credentials, headers }
-        })
+            return Some(Reader { origin: origin.clone(), credentials: self.credentials, headers });
+        }
+        let pattern = self.without_cookies.iter().find(|pattern| pattern.covers(origin.as_bytes()))?;
+        let is_for_all = *pattern == PagePattern::EVERYBODY;
+        let origin = if is_for_all { HeaderValue::from_static("*") } else { origin.clone() };
+        Some(Reader { origin, credentials: false, headers: self.headers.clone() })
     }
+
+    /// Whether the page that opens a WebSocket may bring its token with it. No preflight comes before, so
+    /// that any page could (RFC 6455 section 10.2): those may that could read an answer, and those of `own`,
+    /// the gateway as browsers see it, which need no leave to read one.
+    pub fn lets_bring_token(&self, request: &HeaderMap, own: &Origin) -> bool {
+        self.reader(request).is_some()
+            || origin(request).is_some_and(|origin| own.is_sent_as(origin.as_bytes()))
+    }
+}
+
+/// Whose page sent it, where that has one reading.
+fn origin(request: &HeaderMap) -> Option<&HeaderValue> {
+    let mut origins = request.get_all(header::ORIGIN).iter();
+    origins.next().filter(|_| origins.next().is_none())
 }
 
 impl Reader {

@@ -217,7 +217,7 @@ async fn authenticate_caller(
             authenticate_bearer(gate, live, head, route, token, by, now).await
         }
         Ok(Some(Carried::Subprotocol(offered))) => {
-            match may_bring_subprotocol(head, route).and_then(|()| offered.token()) {
+            match may_bring_subprotocol(live, head, route).and_then(|()| offered.token()) {
                 // No proof can come along.
                 Ok(token) => {
                     let (token, by) = (token.expose().into(), Presentation::Having);
@@ -287,13 +287,12 @@ async fn authenticate_bearer(
     Ok(found)
 }
 
-/// A WebSocket is opened without a preflight, from any page: only those may that could also read what the
-/// route answers to this token.
-fn may_bring_subprotocol(head: &RequestHead<'_>, route: &Route) -> Result<(), Denial> {
+fn may_bring_subprotocol(live: &Live, head: &RequestHead<'_>, route: &Route) -> Result<(), Denial> {
     if !head.upgrades {
         return Err(Denial::BadRequest("A token as subprotocol belongs to a request for a WebSocket."));
     }
-    route.sharing.reader(head.headers).map(drop).ok_or(Denial::OriginNotAllowed)
+    let may = route.sharing.lets_bring_token(head.headers, &live.settings.public_url);
+    if may { Ok(()) } else { Err(Denial::OriginNotAllowed) }
 }
 
 /// The most specific route of the request. Tollgate's own paths belong to none.
@@ -313,7 +312,7 @@ pub(in crate::flows) fn find_route(
         RouteMatch::MethodNotAllowed { allow } => Err(Denial::MethodNotAllowed { allow }),
         RouteMatch::Ambiguous(why) => Err(Denial::AmbiguousTarget(why)),
         RouteMatch::Nothing if encoded_slash => Err(Denial::AmbiguousTarget(SLASH)),
-        RouteMatch::Nothing => Err(Denial::NoRoute),
+        RouteMatch::Nothing | RouteMatch::Hole(_) => Err(Denial::NoRoute),
     }
 }
 

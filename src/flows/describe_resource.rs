@@ -23,7 +23,8 @@ pub fn describe_resource(live: &Live, head: &RequestHead<'_>, target: &Target) -
     let host = head.host_name()?;
     let at = live.settings.public_url.at(host);
     let belongs = |route: &&Route| {
-        route.host.as_ref().is_none_or(|pattern: &HostPattern| pattern.covers(host))
+        route.is_served()
+            && route.host.as_ref().is_none_or(|pattern: &HostPattern| pattern.covers(host))
             && route.resource.is_at(&at, path)
     };
     let routes = live.settings.routes.iter().map(AsRef::as_ref).filter(belongs);

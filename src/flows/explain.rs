@@ -39,6 +39,7 @@ use crate::flows::prove_possession::Presentation;
 use crate::state::live::Live;
 
 mod session;
+mod shared;
 mod token;
 
 /// What came of one step.
@@ -55,7 +56,7 @@ pub enum Outcome {
 /// One step, in words.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// `method`, `target`, `route`, `token`, `session`, `require`, `headers`
+    /// `method`, `target`, `route`, `cors`, `token`, `session`, `require`, `headers`
     pub part: &'static str,
     pub outcome: Outcome,
     pub what: String,
@@ -146,6 +147,7 @@ impl Story<'_> {
         }
         let matched = self.routed(target.path)?;
         let route = matched.route().clone();
+        self.say("cors", Outcome::NotAsked, "pages of other origins", shared::with_whom(&route));
         let query = target.query;
         let brought = self.authenticated(means, &route, query.as_deref()).await;
         self.required(&route, matched.path(), brought.as_ref().ok().map(Option::as_ref));
@@ -163,7 +165,8 @@ impl Story<'_> {
         };
         let permit = permit.map_err(|not| (not.denial, Some(not.route)))?;
         self.say_what_is_left_out(&permit);
-        let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
+        let mut upstreams = self.live.settings.upstreams.iter();
+        let upstream = upstreams.find(|upstream| route.upstream.as_ref() == Some(&upstream.name));
         let upstream = upstream.cloned().ok_or_else(|| (Denial::Internal, Some(route.clone())))?;
         let asserted = route.forwarding.identity.assertion.as_ref().filter(|_| permit.token().is_some());
         let asserted = asserted.map(|rules| rules.header.clone());
@@ -224,8 +227,10 @@ impl Story<'_> {
                 Some(route)
             }
             Err(denial) => {
-                self.say("route", Outcome::Fails, "the most specific one", denial.facts().detail);
-                None
+                let hole = self.hole(&path);
+                let what = hole.as_deref().map_or("the most specific one".to_owned(), summary::show_route);
+                self.say("route", Outcome::Fails, what, denial.facts().detail);
+                hole
             }
         };
         let routes = self.live.settings.routes.clone();
@@ -235,6 +240,15 @@ impl Story<'_> {
             }
         }
         found.map_err(|denial| (denial, None))
+    }
+
+    /// The route by which nothing is served at this path, where one says so.
+    fn hole(&self, path: &CanonicalPath) -> Option<Arc<Route>> {
+        let host = self.head.host_name().ok()?;
+        match self.live.routes.find(host, self.head.method, path.clone()) {
+            RouteMatch::Hole(hole) => Some(hole),
+            _ => None,
+        }
     }
 
     /// Why a route that covers this path, if perhaps in another case, is not the one; `None` where it does
@@ -256,7 +270,7 @@ impl Story<'_> {
             }
             RouteMatch::Ambiguous(_) => Some("the path has two readings"),
             RouteMatch::MethodNotAllowed { .. } => Some("it does not have this method"),
-            RouteMatch::Route(_) => Some(match winner {
+            RouteMatch::Route(_) | RouteMatch::Hole(_) => Some(match winner {
                 None => "another is more specific, and nothing falls back",
                 Some(winner) if winner.path.as_str() != other.path.as_str() => "its path is less specific",
                 Some(winner) if winner.host != other.host => "its host is less specific",

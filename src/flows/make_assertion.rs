@@ -32,11 +32,12 @@ pub(in crate::flows) fn make_assertion(
     now: Timestamp,
 ) -> Result<(HeaderName, HeaderValue), Denial> {
     let route = permit.route();
-    let (Some(assertions), Some(rules)) = (&live.assertions, &route.forwarding.identity.assertion) else {
+    let (Some(assertions), Some(rules), Some(upstream)) =
+        (&live.assertions, &route.forwarding.identity.assertion, &route.upstream)
+    else {
         tracing::error!(route = %route.name, "an assertion is asked for, and nothing is there to make it");
         return Err(Denial::Internal);
     };
-    let upstream = &route.upstream;
     let make = |request| {
         let iss = &token.notes.issuer.settings.rules.iss;
         let about = About { upstream, request };

@@ -37,6 +37,7 @@ pub(crate) fn settings(public_url: &str) -> Settings {
         clients: vec![],
         native_clients: vec![],
         sharing: Sharing::default(),
+        sharing_elsewhere: Sharing::default(),
         upstreams: vec![],
         routes: vec![],
         identity: Identity {

@@ -365,3 +365,53 @@ fn headers_that_pages_may_send_are_those_that_would_reach_an_upstream() {
     let on_route = good().route("identity: { headers: { X-Staff: sub } }");
     only_error(&on_route.with("cors: { headers: [x-staff] }").text(), "cors.headers[0]", "who calls");
 }
+
+#[test]
+fn a_hole_says_which_paths_it_is_about_and_nothing_of_serving_them() {
+    let beside = |more: &str| {
+        let mut parts = good();
+        parts.routes.push_str(&format!("  - {{ path: \"/api/{{id}}/x\", to: none{more} }}\n"));
+        parts
+    };
+    let loaded = parse(&beside(", host: \"*.example.com\", encoded_slash: keep").text()).unwrap();
+    let hole = &loaded.settings.routes[1];
+    assert!(!hole.is_served() && loaded.settings.routes[0].is_served());
+    let text = config::summary::summary("x", &loaded);
+    assert!(text.contains("*.example.com/api/{id}/x -> none: a hole, 404 as where no route is\n"), "{text}");
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    for (key, value) in [
+        ("name", "x"),
+        ("methods", "GET"),
+        ("public", "false"),
+        ("require", "{ scope: a }"),
+        ("issuers", "corp"),
+        ("clients", "x"),
+        ("sign_in", "x"),
+        ("extends_session", "false"),
+        ("report_only", "true"),
+        ("dpop", "required"),
+        ("resource", "\"https://gate.example.com/api\""),
+        ("cors", "upstream"),
+        ("strip_prefix", "/api"),
+        ("rewrite", "/x"),
+        ("timeouts", "{ read: 1s }"),
+        ("body_limit", "1KiB"),
+        ("identity", "{ access_token: forward }"),
+    ] {
+        let says =
+            if key == "methods" { "one for every method" } else { "nothing is served here (`to: none`)" };
+        only_error(&beside(&format!(", {key}: {value}")).text(), &format!("routes[1].{key}"), says);
+    }
+    let own = tollgate::config::schema::paths();
+    let own =
+        own.iter().filter_map(|(path, _)| path.strip_prefix("routes[].")).filter(|key| !key.contains('.'));
+    assert_eq!(own.count(), 17 + 4, "each key of a route is either refused above or one of a hole");
+    only_error(
+        &beside("").with("upstreams: { none: { url: \"http://10.0.0.2:3000\" } }").text(),
+        "upstreams.none",
+        "give it another name",
+    );
+    only_error(&beside("").text().replace("to: none", "to: nothing"), "routes[1].to", "no upstream");
+    let told = errors(&beside("").text().replace("/api/{id}/x", "/api/*"));
+    assert!(told.len() == 2 && told.iter().all(|one| one.contains("neither is more specific")), "{told:?}");
+}

@@ -247,7 +247,7 @@ routes:
       access_token: strip
       assertion: { header: X-Signed, ttl: 30s, bind: request }
   - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, encoded_slash: refuse, rewrite: /x }
-  - { path: /c, to: several, public: false, issuers: keys, cors: { headers: If-Match } }
+  - { path: /c, to: several, public: false, issuers: keys, cors: { origins: https://app.example.com, headers: If-Match } }
   - { path: /d, to: several, issuers: corp, sign_in: desk, extends_session: false }
 upstreams:
   several:
@@ -289,7 +289,7 @@ store:
   max_staleness: 1m
 limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m, denials_per_address: 30/m }
 log: { format: text, level: debug, subject: hash }
-cors: { headers: [Idempotency-Key] }
+cors: { origins: "https://*.preview.example.com", headers: [Idempotency-Key] }
 "#
     .to_owned()
 }

@@ -52,7 +52,7 @@ fn an_upstream_has_servers_and_says_how_they_are_spoken_with() {
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let short = &loaded.settings.upstreams;
     assert_eq!((short.len(), short[0].name.as_str()), (1, "api"));
-    assert_eq!(loaded.settings.routes[0].upstream, short[0].name);
+    assert_eq!(loaded.settings.routes[0].upstream.as_ref(), Some(&short[0].name));
     assert_eq!(
         (short[0].host, &short[0].balance, short[0].retries),
         (SentHost::Upstream, &Balance::RoundRobin, 1)

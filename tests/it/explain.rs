@@ -13,7 +13,7 @@ use crate::support::issuer::{AUDIENCE, ISS, Issuer};
 use crate::support::upstream::Upstream;
 
 /// Exit code and all that was printed.
-async fn explain(folder: &Path, arguments: &[&str]) -> (u8, String) {
+pub async fn explain(folder: &Path, arguments: &[&str]) -> (u8, String) {
     let folder = folder.to_owned();
     let arguments: Vec<_> =
         ["tollgate", "explain"].iter().chain(arguments).map(std::ffi::OsString::from).collect();

@@ -36,6 +36,14 @@ pub struct Key {
     pub example: &'static str,
 }
 
+/// The names of the keys at a place, as [`paths`] writes it.
+pub(super) fn names_below(place: &str) -> impl Iterator<Item = &'static str> {
+    let keys = paths().into_iter().filter(move |(path, key)| {
+        path.strip_suffix(key.name).and_then(|above| above.strip_suffix('.')) == Some(place)
+    });
+    keys.map(|(_, key)| key.name)
+}
+
 /// The form of a key's value.
 #[derive(Clone, Copy, Debug)]
 pub enum Form {

@@ -103,7 +103,7 @@ pub const ROOT: &[Key] = &[
         "cors",
         Section(CORS),
         Otherwise("the defaults below"),
-        "What pages of the `origins` of clients may send, on every route where the gateway speaks CORS and to Tollgate's own endpoints.",
+        "Which pages beside those of clients may read answers, on every route where the gateway speaks CORS; and what pages may send there and, those of clients, to Tollgate's own endpoints.",
         "",
     ),
     key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
@@ -199,9 +199,9 @@ const ROUTE: &[Key] = &[
     ),
     key(
         "to",
-        One("a URL, or the name of an upstream"),
+        One("a URL, the name of an upstream, or `none`"),
         Required,
-        "The server behind it: scheme (`http`, `https` or `h2c`), host and port, no path; or a name under `upstreams`.",
+        "The server behind it: scheme (`http`, `https` or `h2c`), host and port, no path; or a name under `upstreams`. `none`: nothing is served here, whatever other routes cover, and only `path`, `host` and `encoded_slash` stand beside it.",
         "http://10.0.0.1:3000",
     ),
     key(
@@ -292,7 +292,7 @@ const ROUTE: &[Key] = &[
         "cors",
         OneOrKeys("`gateway` or `upstream`", CORS),
         Default("gateway"),
-        "Who speaks CORS; the keys below are for `gateway`. `gateway`: pages of the `origins` of the route's clients may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays; refusals of pages in no `origins` of the route's clients brake such pages alone (`limits.denials_per_address`).",
+        "Who speaks CORS; the keys below are for `gateway`. `gateway`: pages of the `origins` of the route's clients and of `cors` may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays; refusals of pages in none of these `origins` brake such pages alone (`limits.denials_per_address`).",
         "upstream",
     ),
     key(
@@ -306,7 +306,7 @@ const ROUTE: &[Key] = &[
         "strip_prefix",
         One("a path"),
         Otherwise("the path is sent as it was judged"),
-        "These first segments of `path` are taken off what is sent. Requirements see the whole path.",
+        "These first segments of `path` are taken off what is sent, and told in `X-Forwarded-Prefix`. Requirements see the whole path; answers (`Location`, a cookie's `Path`) are not changed.",
         "/api",
     ),
     key(
@@ -340,13 +340,22 @@ const ROUTE: &[Key] = &[
 ];
 
 /// At the top for all routes, on a route for it alone.
-const CORS: &[Key] = &[key(
-    "headers",
-    OneOrMany("a header"),
-    Otherwise("no others"),
-    "Headers that pages may send from another origin beside `Authorization`, `Content-Type`, `DPoP`, `traceparent`, `tracestate`, `baggage` and the `csrf_header` of `session` mode. Those of a route are added to those of the top.",
-    "[If-Match, Idempotency-Key]",
-)];
+const CORS: &[Key] = &[
+    key(
+        "origins",
+        OneOrMany("an origin"),
+        Otherwise("those of clients alone"),
+        "Origins whose pages may, beside those of clients, read answers of routes and open WebSockets there, with a token that they bring: never with a cookie, and not at `/oauth/*`. `https://*.preview.example.com` is every name of one label more than that; `\"*\"`, on a `public` route alone, is every page. Those of a route are added to those of the top.",
+        "[https://app.example.com, \"https://*.preview.example.com\"]",
+    ),
+    key(
+        "headers",
+        OneOrMany("a header"),
+        Otherwise("no others"),
+        "Headers that pages may send from another origin beside `Authorization`, `Content-Type`, `DPoP`, `traceparent`, `tracestate`, `baggage` and the `csrf_header` of `session` mode. Those of a route are added to those of the top.",
+        "[If-Match, Idempotency-Key]",
+    ),
+];
 
 const REQUIRE: &[Key] = &[
     key(

@@ -210,7 +210,7 @@ impl Denial {
                 "origin_not_allowed",
                 Some("invalid_request"),
                 "This origin may not do this",
-                "The request does not come from a page of one of the client's origins.",
+                "The request does not come from a page of an origin that is listed for it.",
                 Warn,
             ),
             Self::InvalidRequest(why) => bad("invalid_request", why),

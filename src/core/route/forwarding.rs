@@ -32,7 +32,11 @@ pub struct PhaseTimeouts {
 
 /// `strip_prefix` or `rewrite`: the path that is sent, made of the path that was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SentPath(Vec<Part>);
+pub struct SentPath {
+    parts: Vec<Part>,
+    /// How many segments `strip_prefix` takes off; none where `rewrite` says the path.
+    stripped: usize,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -64,7 +68,7 @@ impl SentPath {
                 pattern.as_str()
             ));
         }
-        Ok(Self(vec![Part::Rest(count)]))
+        Ok(Self { parts: vec![Part::Rest(count)], stripped: count })
     }
 
     /// `template`: literals, `{name}`s of `pattern`, and `*` at its end for what `pattern`'s covers.
@@ -92,7 +96,7 @@ impl SentPath {
                 )),
             },
         });
-        Ok(Self(parts.collect::<Result<_, _>>()?))
+        Ok(Self { parts: parts.collect::<Result<_, _>>()?, stripped: 0 })
     }
 
     /// What is sent for this path, which the pattern covers. A trailing slash stays.
@@ -103,7 +107,7 @@ impl SentPath {
             text.push_str(segment);
         };
         let segments = || raw_segments(judged.as_str());
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Literal(literal) => push(literal),
                 Part::Segment(at) => segments().skip(*at).take(1).for_each(&mut push),
@@ -111,6 +115,13 @@ impl SentPath {
             }
         }
         judged.with_segments(text)
+    }
+
+    /// What `strip_prefix` takes off this path, as a list has it: its one member has no comma.
+    pub fn prefix_of(&self, judged: &CanonicalPath) -> Option<String> {
+        let segments = raw_segments(judged.as_str()).take(self.stripped);
+        let prefix: String = segments.flat_map(|segment| ["/", segment]).collect();
+        (!prefix.is_empty()).then(|| prefix.replace(',', "%2C"))
     }
 }
 
@@ -147,6 +158,29 @@ mod tests {
             strip("/api/{tenant}", "/api/%25/%7Ex;p=1/é%20".replace('é', "%C3%A9").as_str()),
             "/~x;p=1/%C3%A9%20"
         );
+    }
+
+    #[test]
+    fn what_is_taken_off_is_told_as_it_stands_in_the_path_and_a_rewrite_takes_nothing_off() {
+        let told = |made: Result<SentPath, String>, path: &str| {
+            made.unwrap().prefix_of(&CanonicalPath::parse(path.as_bytes()).unwrap())
+        };
+        let covering = pattern("/api/{tenant}/*");
+        for (prefix, path, expected) in [
+            ("/api", "/api/a/b/", "/api"),
+            ("/api/{tenant}", "/api/a/b", "/api/a"),
+            ("/api/{tenant}", "/api/%61%7E%20;p/", "/api/a~%20;p"),
+            // Applications read a list and put its members together.
+            ("/api/{tenant}", "/api/a,b/c", "/api/a%2Cb"),
+        ] {
+            assert_eq!(told(SentPath::strip(prefix, &covering), path).as_deref(), Some(expected), "{path}");
+        }
+        assert_eq!(
+            told(SentPath::rewrite("/*", &covering), "/api/a/b"),
+            None,
+            "the same is sent as for /api/a"
+        );
+        assert_eq!(told(SentPath::rewrite("/v2", &covering), "/api/a/b"), None);
     }
 
     #[test]

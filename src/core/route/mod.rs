@@ -37,12 +37,20 @@ pub struct Route {
     pub report_only: bool,
     pub dpop: Dpop,
     pub resource: resource::Resource,
-    pub upstream: UpstreamName,
+    /// `None`: nothing is served here, a hole in what other routes cover.
+    pub upstream: Option<UpstreamName>,
     /// Who speaks CORS with pages of other origins.
     pub cors: CorsSpeaker,
     /// Whose pages may read what the gateway answers here.
     pub sharing: Sharing,
     pub forwarding: forwarding::Forwarding,
+}
+
+impl Route {
+    /// Whether anything is there, or it is a hole.
+    pub fn is_served(&self) -> bool {
+        self.upstream.is_some()
+    }
 }
 
 /// The session cookie of one client, as a credential.

@@ -168,6 +168,11 @@ impl Permit {
         self.sent.as_ref().unwrap_or(&self.path)
     }
 
+    /// What `strip_prefix` takes off the path that was judged.
+    pub fn stripped_prefix(&self) -> Option<String> {
+        self.route.forwarding.path.as_ref()?.prefix_of(&self.path)
+    }
+
     /// Without its `?`, as it came; a token in it was taken out where it is only reported.
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()

@@ -192,6 +192,9 @@ pub fn judge(
     token: Option<TokenFacts<'_>>,
     now: Timestamp,
 ) -> Result<(), Denial> {
+    if !route.is_served() {
+        return Err(Denial::NoRoute);
+    }
     if route.dpop == Dpop::Required && token.is_some_and(|token| !token.is_bound) {
         return Err(Denial::BearerNotAllowed);
     }

@@ -5,7 +5,7 @@
 //! host before `*.a.example` before `*.example` before none. Then a route that names the method before
 //! one that names none. Nothing falls back: where the routes of the most specific path and host do not
 //! have the method, the answer is 405, even if a less specific route had it (its policy was written for
-//! other paths).
+//! other paths). A hole is a route in all of this, and what it wins is not served.
 //!
 //! A path with other readings (see [`CanonicalPath::lenient_reading`] and [`CanonicalPath::cut_readings`]) is
 //! looked up in each, and found only when all lead to the same route and none is a path of Tollgate's own. An
@@ -140,6 +140,8 @@ pub enum RouteMatch {
     /// Upstreams may read the path in several ways, or in any case, and that leads to different routes; or it
     /// has an encoded slash that the route does not take. Why, for who asked.
     Ambiguous(&'static str),
+    /// The most specific route says that nothing is served here (`to: none`).
+    Hole(Arc<Route>),
     Nothing,
 }
 
@@ -244,7 +246,8 @@ impl RouteTable {
         if !in_any_case(&path) || !others.iter().all(in_any_case) || !is_safe_split() {
             return RouteMatch::Ambiguous(CASE);
         }
-        RouteMatch::Route(Matched { route: route.clone(), path })
+        let route = route.clone();
+        if route.is_served() { RouteMatch::Route(Matched { route, path }) } else { RouteMatch::Hole(route) }
     }
 
     /// Whether an upstream that takes encoded slashes for slashes finds nothing in this path that Tollgate or
@@ -450,6 +453,7 @@ mod tests {
                 format!("405 {}", allow.iter().map(Method::as_str).collect::<Vec<_>>().join(","))
             }
             RouteMatch::Ambiguous(_) => "400".to_owned(),
+            RouteMatch::Hole(hole) => format!("hole {}", hole.name),
             RouteMatch::Nothing => "404".to_owned(),
         }
     }
@@ -500,6 +504,41 @@ mod tests {
                 assert_eq!(found(&table, "h", &Method::GET, path), expected, "{path}");
             }
         }
+    }
+
+    #[test]
+    fn a_hole_wins_what_a_route_would_and_nothing_falls_back() {
+        let hole = |path: &str, host| {
+            Arc::new(Route { upstream: None, ..Arc::unwrap_or_clone(route(path, host, None)) })
+        };
+        let get: Option<&[Method]> = Some(&[Method::GET]);
+        let table = RouteTable::build(&[
+            route("/api/*", None, None),
+            hole("/api/internal/*", None),
+            route("/api/internal/jobs", None, get),
+            hole("/api/internal/jobs", None),
+            hole("/api/shop", Some("a.example")),
+            hole("/x/*", None),
+            route("/x/{id}", None, None),
+        ])
+        .unwrap();
+        for (host, method, path, expected) in [
+            ("h", Method::GET, "/api/x", "/api/*"),
+            ("h", Method::GET, "/api/internal", "hole /api/internal/*"),
+            ("h", Method::DELETE, "/api/internal/x", "hole /api/internal/*"),
+            ("h", Method::GET, "/api/internal/jobs", "/api/internal/jobs"),
+            ("h", Method::POST, "/api/internal/jobs", "hole /api/internal/jobs"),
+            ("h", Method::GET, "/api/Internal/x", "400"),
+            ("h", Method::GET, "/api/internal;x/y", "400"),
+            ("h", Method::GET, "/api/shop", "/api/*"),
+            ("a.example", Method::GET, "/api/shop", "hole /api/shop"),
+            ("h", Method::GET, "/x/1", "/x/{id}"),
+            ("h", Method::GET, "/x/1/2", "hole /x/*"),
+        ] {
+            assert_eq!(found(&table, host, &method, path), expected, "{host} {method} {path}");
+        }
+        let clash = [route("/api/*", None, None), hole("/api/*", None)];
+        assert!(RouteTable::build(&clash).is_err());
     }
 
     #[test]

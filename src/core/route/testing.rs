@@ -18,7 +18,7 @@ pub(crate) fn route(path: &str) -> Route {
         report_only: false,
         dpop: Dpop::Allowed,
         resource: Resource::default(),
-        upstream: UpstreamName::new("upstream"),
+        upstream: Some(UpstreamName::new("upstream")),
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
         forwarding: forwarding::Forwarding::default(),

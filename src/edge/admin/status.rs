@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::readiness::{Readiness, list_trouble};
 use crate::config::settings::{self, OnOutage};
+use crate::core::ids::UpstreamName;
 use crate::core::revocation::Kind;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
@@ -227,7 +228,7 @@ impl<'a> Status<'a> {
         let routes = live.settings.routes.iter().map(|route| Route {
             name: route.name.as_str(),
             path: route.path.as_str(),
-            upstream: route.upstream.as_str(),
+            upstream: route.upstream.as_ref().map_or("none", UpstreamName::as_str),
             public: !matches!(route.access, crate::core::route::policy::Access::Protected(_)),
             report_only: route.report_only,
             dpop: route.dpop.name(),

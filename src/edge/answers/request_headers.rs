@@ -22,6 +22,7 @@ use crate::state::live::Live;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// What a client says to us as its proxy, or of trailers, none of which go on. From HTTP/2 to HTTP/2 pingora
 /// leaves them be.
@@ -103,6 +104,9 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
     let identity = plan.permit.identity().iter().chain(plan.permit.assertion());
     for (name, value) in plan.forwarded.iter().chain(identity) {
         headers.insert(name.clone(), value.clone());
+    }
+    if let Some(prefix) = plan.permit.stripped_prefix() {
+        headers.insert(X_FORWARDED_PREFIX, value(prefix)?);
     }
     Ok(())
 }

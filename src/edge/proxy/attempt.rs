@@ -36,7 +36,8 @@ pub(crate) async fn peer(
 ) -> Result<Box<HttpPeer>, Denial> {
     let permit = context.permit.as_ref().ok_or(Denial::Internal)?;
     let route = permit.route();
-    let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
+    let upstream = route.upstream.as_ref().and_then(|name| context.serving.upstreams.get(name));
+    let upstream = upstream.cloned().ok_or(Denial::Internal)?;
     let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     let (downstream, sending) = (&mut context.downstream, &mut context.sending);
     sending.upstream = Some(upstream.clone());

@@ -39,6 +39,8 @@ pub(crate) struct Context {
     refused_by: Option<Arc<Route>>,
     /// The endpoint of ours that was asked.
     pub(crate) endpoint: Option<RouteName>,
+    /// What it asks for was read, and is at none of Tollgate's own paths.
+    pub(crate) is_elsewhere: bool,
     /// Among whose denials its refusal is counted.
     pub(super) tally: Tally,
     /// Why it fails, where a phase can only tell pingora that it does.
@@ -104,6 +106,7 @@ impl Context {
             permit: None,
             refused_by: None,
             endpoint: None,
+            is_elsewhere: false,
             tally: Tally::Everybody,
             failure: None,
             by_session: None,
@@ -215,7 +218,12 @@ impl Context {
 
     /// Whose pages may read what Tollgate itself answers.
     pub(crate) fn sharing(&self) -> &Sharing {
-        self.route().map_or(&self.live().settings.sharing, |route| &route.sharing)
+        let settings = &self.live().settings;
+        match self.route() {
+            Some(route) => &route.sharing,
+            None if self.is_elsewhere => &settings.sharing_elsewhere,
+            None => &settings.sharing,
+        }
     }
 
     /// Whose token came, where the permit knows; that of a route which only reports too.

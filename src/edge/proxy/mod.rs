@@ -137,6 +137,7 @@ impl Proxy {
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;
+        context.is_elsewhere = target.own.is_none();
         if context.downstream.redirects_to_https() {
             context.log.outcome = RequestOutcome::Redirected;
             return Ok(Destination::Client(Answer::permanent_redirect(&target.under_https(&live, &head))));

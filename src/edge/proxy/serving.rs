@@ -51,8 +51,8 @@ impl Serving {
             Some(before) => before.pages.over(https),
             None => Pages::new(https)?,
         };
-        let counts =
-            settings.routes.iter().map(|route| (route.name.clone(), RouteCounts::new(route.name.clone())));
+        let served = settings.routes.iter().filter(|route| route.is_served());
+        let counts = served.map(|route| (route.name.clone(), RouteCounts::new(route.name.clone())));
         let counts = counts.collect();
         Ok(Self { live, upstreams, reserved, pages, log, counts })
     }

@@ -47,7 +47,8 @@ impl Metrics {
             self.planted_cookies.with_label_values(&[upstream.name.as_str()]);
         }
         let no_room = Denial::NoRoomForProofs.facts().label;
-        for route in settings.routes.iter().map(|route| &route.name).chain(token_endpoint) {
+        let served = settings.routes.iter().filter(|route| route.is_served());
+        for route in served.map(|route| &route.name).chain(token_endpoint) {
             self.denials.with_label_values(&[route.as_str(), no_room]);
         }
     }
@@ -102,7 +103,8 @@ pub(super) struct Gone {
 }
 
 fn routes(settings: &Settings) -> HashSet<String> {
-    settings.routes.iter().map(|route| route.name.as_str().to_owned()).collect()
+    let served = settings.routes.iter().filter(|route| route.is_served());
+    served.map(|route| route.name.as_str().to_owned()).collect()
 }
 
 fn upstreams(settings: &Settings) -> HashSet<String> {
