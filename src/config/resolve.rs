@@ -83,7 +83,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         lame_duck,
         trace_sampled: root.section("trace").flag("sampled"),
         log,
-        certificates: root.certificates_beside("listen"),
+        certificates: root.certificates_beside(&["listen", "store"]),
         shown,
         reads: OnceLock::new(),
     })

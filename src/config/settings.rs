@@ -73,7 +73,7 @@ pub struct Settings {
     /// Whether a new `traceparent` asks for its trace to be recorded.
     pub trace_sampled: bool,
     pub log: Log,
-    /// Those that Tollgate shows beside its listeners', each file once.
+    /// Those that Tollgate shows beside its listeners' and the one in `store`, each file once.
     pub certificates: Vec<ShownCertificate>,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,
@@ -290,7 +290,7 @@ pub struct UpstreamTls {
 }
 
 /// A certificate that Tollgate shows as a client, with its chain and key, in DER.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientIdentity {
     /// Never empty; its own first.
     pub chain: Vec<CertificateDer<'static>>,

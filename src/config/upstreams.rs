@@ -213,18 +213,7 @@ fn tls(upstream: &Keys<'_>, servers: &[Server]) -> UpstreamTls {
         }
         fits.then_some(text)
     });
-    let identity = match (keys.has("certificate"), keys.has("key")) {
-        (true, true) => certificates::client_identity(&keys),
-        (true, false) => {
-            keys.wrong("certificate", "`key` is missing; name the private key of this certificate");
-            None
-        }
-        (false, true) => {
-            keys.wrong("key", "`certificate` is missing; name the certificate of this key");
-            None
-        }
-        (false, false) => None,
-    };
+    let identity = certificates::client_identity(&keys).map(|(identity, _)| identity);
     if upstream.has("tls")
         && !servers.is_empty()
         && servers.iter().all(|server| server.url.scheme() != "https")

@@ -282,6 +282,8 @@ store:
   username: gate
   password: redis-hunter2
   ca: gate.pem
+  certificate: gate.pem
+  key: gate.key
   sentinel: { master: mymaster, username: watcher, password: sentinel-hunter2 }
   cluster: false
   prefix: "gate-a:"

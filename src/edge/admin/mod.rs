@@ -140,7 +140,8 @@ impl Admin {
     }
 
     fn certificates(&self, live: &Live) -> Vec<ShownCertificate> {
-        certificates::shown(self.doors.iter().map(AsRef::as_ref), &live.settings)
+        let doors = self.doors.iter().map(AsRef::as_ref);
+        certificates::shown(doors, &live.settings, &self.started_with.store)
     }
 
     /// Somebody may be guessing, or one of their own uses a token of before. Said once a minute: nobody fills
