@@ -208,7 +208,11 @@ fn show_client(client: &Client) -> String {
     let proof = show_credential(&client.credential).unwrap_or_else(|| "public client".to_owned());
     let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();
     let mode = if client.session.is_some() { "session" } else { "token" };
-    let login = if client.login.is_some() { "the gateway signs in" } else { "the page signs in" };
+    let login = match &client.login {
+        Some(login) if login.pushed => "the gateway signs in with pushed requests",
+        Some(_) => "the gateway signs in",
+        None => "the page signs in",
+    };
     let told = client.session.as_ref().is_some_and(|session| session.csrf == Csrf::FetchMetadata);
     let told = if told { ", told apart by what browsers say of requests" } else { "" };
     let added = client.login.as_ref().map(|login| login.authorize_from_page.join(", "));

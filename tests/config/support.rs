@@ -217,6 +217,7 @@ clients:
     mode: session
     scope: openid
     authorize: { prompt: consent }
+    pushed: true
     return_to: https://portal.example.com
     post_logout_redirect_uri: https://gate.example.com/bye
     identity: id_token
