@@ -9,6 +9,7 @@ use http::{HeaderName, Method};
 
 use crate::config::identity;
 use crate::config::names::unknown;
+use crate::config::network::networks;
 use crate::config::read::{Keys, Value};
 use crate::config::route_claims;
 use crate::config::route_context::RouteContext;
@@ -17,6 +18,7 @@ use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
 use crate::config::settings::{Client, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
+use crate::core::address::Networks;
 use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, NO_ROUTE, RouteName};
 use crate::core::path::PathPattern;
@@ -27,6 +29,9 @@ use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{Dpop, Route};
 use crate::core::session::step_up::{LONGEST as LONGEST_ACR_VALUES, is_acr};
+
+/// What `require` asks of a token; the rest of it is asked of whoever comes.
+const REQUIRED_OF_TOKENS: [&str; 5] = ["scope", "any_scope", "claims", "acr", "signed_in_within"];
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
 pub(super) fn read(
@@ -100,6 +105,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let host = given.flatten();
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
+    let from = from(keys);
     single_out(keys, around, &access);
     check_length(keys, around, &access);
     route_claims::check_issuer_names(keys, around.issuers, &access);
@@ -143,6 +149,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
         host,
         methods,
         access,
+        from,
         session,
         report_only,
         dpop,
@@ -228,8 +235,10 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
             format!("the route is `public`, which lets everybody pass{why}; remove this, or `public`"),
         );
     };
-    if keys.has("require") {
-        wrong("require", "");
+    let require = keys.section("require");
+    let asks_of_a_token = REQUIRED_OF_TOKENS.iter().any(|key| require.has(key));
+    if keys.has("require") && (asks_of_a_token || !require.has("address")) {
+        wrong("require", ", and of `require` nothing but `address` goes with that");
     }
     match requirements.issuers {
         Some(issuers) if around.introspecting.len() > 1 => return Access::PublicOf(issuers),
@@ -242,6 +251,14 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
         None => {}
     }
     Access::Public
+}
+
+/// Where its clients must be, whatever else is required of them.
+fn from(keys: &Keys<'_>) -> Option<Networks> {
+    let require = keys.section("require");
+    let every =
+        "every address of its family is in it, so it lets in anybody; name a smaller one, or remove it";
+    require.has("address").then(|| Networks::new(networks(&require, "address", every)))
 }
 
 /// An opaque token does not say whose it is, and is shown to one authorization server alone.

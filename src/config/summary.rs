@@ -258,8 +258,9 @@ pub fn show_route(route: &Route) -> String {
     let dpop = if route.dpop == Dpop::Required { "; tokens bound to a key alone" } else { "" };
     let slash = if route.path.keeps_encoded_slashes() { "; encoded slashes stay" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
+    let from = route.from.as_ref().map(|networks| format!("; from {networks} alone")).unwrap_or_default();
     format!(
-        "{}{space}{host}{} -> {}: {access}{session}{dpop}{slash}{report_only}",
+        "{}{space}{host}{} -> {}: {access}{from}{session}{dpop}{slash}{report_only}",
         methods.join(","),
         route.path.as_str(),
         route.upstream

@@ -56,3 +56,35 @@ fn an_age_that_no_sign_in_could_be_asked_for_is_a_mistake() {
         only_error(&text, "routes[0].require.signed_in_within", "out of bounds");
     }
 }
+
+#[test]
+fn where_clients_must_be_stands_beside_all_else_and_alone_on_a_public_route() {
+    let from = |route: &str| settings(&good().route(route).text()).routes[0].from.clone();
+    assert_eq!(from("public: true"), None);
+    for route in [
+        "public: true, require: { address: [10.0.0.0/8, \"::ffff:192.0.2.1\", \"2001:db8::/32\"] }",
+        "require: { scope: a, address: [10.0.0.0/8, 192.0.2.1, \"2001:db8::/32\"] }",
+    ] {
+        let networks = from(route).unwrap();
+        assert_eq!(networks.to_string(), "10.0.0.0/8 or 192.0.2.1/32 or 2001:db8::/32");
+        assert!(networks.contains([192, 0, 2, 1].into()) && !networks.contains([192, 0, 2, 2].into()));
+    }
+    let shown = parse(&good().route("public: true, require: { address: 10.0.0.1 }").text()).unwrap();
+    let text = tollgate::config::summary::summary("x", &shown);
+    assert!(text.contains("public; from 10.0.0.1/32 alone"), "{text}");
+    let only = |require: &str, at: &str, says: &str| {
+        for public in ["", "public: true, "] {
+            let text = good().route(&format!("{public}require: {{ {require} }}")).text();
+            only_error(&text, &format!("routes[0].require{at}"), says);
+        }
+    };
+    only("address: 10.0.0.1/8", ".address", "write `10.0.0.0/8`");
+    only("address: [10.0.0.0/8, intern]", ".address[1]", "neither a network nor an address");
+    only("address: []", ".address", "empty");
+    for require in ["{ scope: a, address: 10.0.0.1 }", "{ scope: a }", "{}"] {
+        let text = good().route(&format!("public: true, require: {require}")).text();
+        only_error(&text, "routes[0].require", "nothing but `address`");
+    }
+    let everybody = parse(&good().route("require: { address: 0.0.0.0/0 }").text()).unwrap().warnings;
+    assert!(everybody.iter().any(|warning| warning.message.contains("lets in anybody")), "{everybody:?}");
+}

@@ -234,6 +234,7 @@ routes:
       claims: { "https://example.com/roles": [staff, 7, true], sub: "{id}" }
       acr: urn:example:mfa
       signed_in_within: 5m
+      address: [10.0.0.0/8, "2001:db8::/32"]
     issuers: [corp, old]
     clients: portal
     report_only: true

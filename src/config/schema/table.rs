@@ -234,7 +234,7 @@ const ROUTE: &[Key] = &[
         "require",
         Section(REQUIRE),
         Otherwise("any valid token passes"),
-        "What a token must have. All of it must hold.",
+        "What a token must have, and where its bearer must come from. All of it must hold.",
         "",
     ),
     key(
@@ -375,6 +375,13 @@ const REQUIRE: &[Key] = &[
         Otherwise("any time"),
         "The sign-in was not longer ago than this (RFC 9470), as `auth_time` of the access token says; one without is refused.",
         "5m",
+    ),
+    key(
+        "address",
+        OneOrMany("a network or an address"),
+        Otherwise("any"),
+        "The client's address, as `trusted_proxies` has it told, is in one of these, whatever else is required: it stands in for no token. Also on a `public` route. Judged before anything that a request brings; elsewhere it is 403.",
+        "[10.0.0.0/8, \"2001:db8::/32\"]",
     ),
 ];
 

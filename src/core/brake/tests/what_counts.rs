@@ -76,6 +76,7 @@ fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet(
         CrossSiteRequest => false CrossSiteRequest;
         WindowWithoutSignIn => false WindowWithoutSignIn;
         PageLoadNotShown => false PageLoadNotShown;
+        AddressNotAllowed => false AddressNotAllowed;
         InsufficientScope { .. } => false InsufficientScope { needed: vec![] };
         ClaimMismatch { .. } => false ClaimMismatch { claim: String::new() };
         StepUp { .. } => false StepUp { acr_values: vec![], max_age: None };
