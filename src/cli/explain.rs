@@ -179,6 +179,9 @@ impl Asked {
                 if let Some(name) = asserted {
                     line(out, "", &format!("{name}: the assertion, which a running gateway signs"));
                 }
+                for (name, _) in &upstream.headers {
+                    line(out, "", &format!("{name}: a secret of Tollgate's own for {}", upstream.name));
+                }
                 let kept = if permit.forwards_access_token() { ", but for Authorization" } else { "" };
                 line(
                     out,

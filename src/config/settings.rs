@@ -241,6 +241,8 @@ pub struct Upstream {
     pub case_sensitive: bool,
     pub balance: Balance,
     pub tls: UpstreamTls,
+    /// What Tollgate proves itself with, whoever calls; each value can be that of a header.
+    pub headers: Vec<(HeaderName, Secret<Vec<u8>>)>,
     /// `None`: servers are not asked how they are.
     pub health: Option<HealthCheck>,
     pub timeouts: Timeouts,
@@ -351,6 +353,12 @@ impl Settings {
     /// See [`identity_names`].
     pub fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
         identity_names(&self.identity, &self.routes)
+    }
+
+    /// Every header that nobody but Tollgate may set: see [`identity_names`], and its own for upstreams.
+    pub fn reserved_names(&self) -> impl Iterator<Item = &HeaderName> {
+        let own = self.upstreams.iter().flat_map(|upstream| &upstream.headers);
+        self.identity_names().chain(own.map(|(name, _)| name))
     }
 
     /// The claims of a token that are read after its headers were made: what routes require, by what

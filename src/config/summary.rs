@@ -306,7 +306,10 @@ fn show_upstream(upstream: &Upstream) -> String {
     let health =
         health.map(|check| format!(", {} asked every {}", check.path, show_duration(check.interval)));
     let case = if upstream.case_sensitive { ", tells upper and lower case apart" } else { "" };
-    format!("{}: {}{balance}{}{case}", upstream.name, servers.join(" "), health.unwrap_or_default())
+    let own: Vec<&str> = upstream.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let own =
+        if own.is_empty() { String::new() } else { format!(", gets {} of Tollgate's own", own.join(", ")) };
+    format!("{}: {}{balance}{}{case}{own}", upstream.name, servers.join(" "), health.unwrap_or_default())
 }
 
 fn show_requirements(requirements: &Requirements) -> String {

@@ -259,6 +259,7 @@ upstreams:
     balance: { consistent: sub }
     health: { path: /healthz, interval: 5s, timeout: 1s }
     tls: { ca: gate.pem, server_name: gate.example.com, certificate: gate.pem, key: gate.key }
+    headers: { X-Api-Key: upstream-hunter2 }
     timeouts: { connect: 1s, read: 2s, write: 3s }
     retries: 2
 identity: { headers: { X-User: sub }, access_token: forward, assertion: { keys: [{ file: gate.key }] } }

@@ -51,6 +51,7 @@ mod store;
 mod streams;
 mod support;
 mod unread;
+mod upstream_credentials;
 mod upstreams;
 mod ways;
 mod websocket_tokens;

@@ -63,6 +63,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) host: &'a HeaderValue,
     /// What it is told of the client and of what that asked for.
     pub(crate) forwarded: &'a [(HeaderName, HeaderValue)],
+    /// What Tollgate itself proves itself with, whoever calls.
+    pub(crate) own: &'a [(HeaderName, HeaderValue)],
 }
 
 /// Turns the client's request into the upstream's. Names go out in lower case, but for a few of HTTP's own:
@@ -112,7 +114,7 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
         headers.remove(TRACESTATE);
     }
     let identity = plan.permit.identity().iter().chain(plan.permit.assertion());
-    for (name, value) in plan.forwarded.iter().chain(identity) {
+    for (name, value) in plan.forwarded.iter().chain(identity).chain(plan.own) {
         headers.insert(name.clone(), value.clone());
     }
     Ok(())

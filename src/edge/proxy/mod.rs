@@ -286,6 +286,7 @@ impl ProxyHttp for Proxy {
             upgrades: context.upgrades,
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
+            own: &server.own_headers,
         };
         headers::to_upstream(request, &plan)?;
         context.sent = context.server.clone();
