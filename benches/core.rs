@@ -220,6 +220,7 @@ fn one_route(path: &str) -> Arc<Route> {
         host: None,
         methods: None,
         access: Access::Public,
+        from: None,
         session: None,
         upstream: Some(UpstreamName::new("things")),
         cors: CorsSpeaker::Gateway,

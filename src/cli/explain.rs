@@ -182,6 +182,9 @@ impl Asked {
                 if let Some(prefix) = permit.stripped_prefix() {
                     line(out, "", &format!("X-Forwarded-Prefix: {prefix}"));
                 }
+                for (name, _) in &upstream.headers {
+                    line(out, "", &format!("{name}: a secret of Tollgate's own for {}", upstream.name));
+                }
                 let kept = if permit.forwards_access_token() { ", but for Authorization" } else { "" };
                 line(
                     out,

@@ -13,7 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{Certificate, ClientIdentity};
+use crate::config::settings::{Certificate, ClientIdentity, ShownCertificate};
 use crate::config::validity;
 use crate::core::secret::Secret;
 use crate::core::session::oauth::authentication::certificate_thumbprint;
@@ -153,8 +153,24 @@ pub(super) fn authorities_in(value: &Value<'_>, pem: &[u8]) -> Option<Vec<Certif
     Some(chain)
 }
 
-/// `{ certificate, key }` that Tollgate itself shows.
-pub(super) fn client_identity(keys: &Keys<'_>) -> Option<ClientIdentity> {
+/// `certificate` and `key` that Tollgate itself shows where it is the client. `None`: neither is given, or
+/// they cannot be used.
+pub(super) fn client_identity(keys: &Keys<'_>) -> Option<(ClientIdentity, ShownCertificate)> {
+    match (keys.has("certificate"), keys.has("key")) {
+        (true, true) => client_pair(keys),
+        (true, false) => {
+            keys.wrong("certificate", "`key` is missing; name the private key of this certificate");
+            None
+        }
+        (false, true) => {
+            keys.wrong("key", "`certificate` is missing; name the certificate of this key");
+            None
+        }
+        (false, false) => None,
+    }
+}
+
+fn client_pair(keys: &Keys<'_>) -> Option<(ClientIdentity, ShownCertificate)> {
     let chain = keys.get("certificate").and_then(|value| Some((chain(&value)?, value)));
     let key = keys.get("key").and_then(|value| private_key(&value));
     let ((chain, value), key) = (chain?, key?);
@@ -170,8 +186,8 @@ pub(super) fn client_identity(keys: &Keys<'_>) -> Option<ClientIdentity> {
     }
     match CertifiedKey::from_der(chain.clone(), key, &default_provider()) {
         Ok(_) => {
-            validity::note(&value, chain.first()?);
-            Some(ClientIdentity { chain, key: der })
+            let shown = validity::note(&value, chain.first()?)?;
+            Some((ClientIdentity { chain, key: der }, shown))
         }
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             keys.wrong("key", "is not the key of this certificate; name the two that belong together");

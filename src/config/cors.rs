@@ -105,13 +105,14 @@ impl Allowed {
         headers
     }
 
-    /// Whether what was read would reach an upstream. `reserved`: with the identity headers of every route.
+    /// Whether what was read would reach an upstream. `reserved`: with the identity headers of every route,
+    /// and Tollgate's own for every upstream.
     pub(super) fn check(&self, root: &Keys<'_>, reserved: &ReservedHeaders) {
         for (place, _) in self.noted.borrow().iter().filter(|(_, name)| reserved.is_reserved(name.as_str())) {
             root.wrong_at(
                 place,
-                "is removed from every request, because it tells upstreams who calls (`identity`); remove it here, or choose \
-                 another name there",
+                "is removed from every request, because it tells upstreams who calls (`identity`), or is Tollgate's own for one \
+                 (`headers` of an upstream); remove it here, or choose another name there",
             );
         }
     }

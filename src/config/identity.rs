@@ -225,15 +225,18 @@ fn own_header(value: &Value<'_>, written: &str, carries: Carries) -> Option<Head
     if carries == Carries::Claim && OF_OAUTH2_PROXY.contains(&name.as_str()) {
         return Some(name);
     }
-    let fold = fold(name.as_str());
-    if ReservedHeaders::new(std::iter::empty()).is_reserved(&fold)
-        || TAKEN.contains(&fold.as_str())
-        || TAKEN_FAMILIES.iter().any(|family| fold.starts_with(family))
-    {
+    if is_taken(&fold(name.as_str())) {
         value.wrong("this header has another meaning; choose a name of its own, like `X-Auth-Subject`");
         return None;
     }
     Some(name)
+}
+
+/// Whether a header means something to HTTP, to Tollgate, or to others. `fold`: its name, folded.
+pub(super) fn is_taken(fold: &str) -> bool {
+    ReservedHeaders::new(std::iter::empty()).is_reserved(fold)
+        || TAKEN.contains(&fold)
+        || TAKEN_FAMILIES.iter().any(|family| fold.starts_with(family))
 }
 
 fn headers(value: &Value<'_>, names: &mut Names) -> HeaderList {
@@ -264,6 +267,6 @@ fn headers(value: &Value<'_>, names: &mut Names) -> HeaderList {
 }
 
 /// As reserved names are compared: without case, every sign that is not a letter or digit a `-`.
-fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }

@@ -28,8 +28,9 @@ const OURS: [(&str, &str); 10] = [
     ("code_challenge", "made anew for each sign-in"),
     ("code_challenge_method", "always `S256`"),
 ];
-/// Those that would carry a whole request past ours (RFC 9101), or a token.
-const NOT_TAKEN: [&str; 4] = ["request", "request_uri", "id_token_hint", "client_secret"];
+/// Those that would carry a whole request past ours (RFC 9101), a token, or a credential.
+const NOT_TAKEN: [&str; 6] =
+    ["request", "request_uri", "id_token_hint", "client_secret", "client_assertion", "client_assertion_type"];
 
 /// Those of `/oauth/login` itself, which are no business of the list of what a page may add.
 const OF_LOGIN: [(&str, &str); 3] = [
@@ -51,9 +52,10 @@ const OF_SESSION_MODE: [(&str, &str); 3] = [
     ("identity", "a request brings its own access token, and the identity is in it"),
 ];
 /// Keys that mean nothing where a page signs people in.
-const OF_GATEWAY_LOGIN: [(&str, &str); 5] = [
+const OF_GATEWAY_LOGIN: [(&str, &str); 6] = [
     ("authorize", "the page itself asks the authorization endpoint"),
     ("authorize_from_page", "the page itself asks the authorization endpoint"),
+    ("pushed", "the page itself asks the authorization server, and pushes its request where it must"),
     ("end_session", "the page itself signs out at the authorization server"),
     ("return_to", "the page itself goes on after its sign-in"),
     ("post_logout_redirect_uri", "the page itself signs out at the authorization server"),
@@ -101,6 +103,7 @@ pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
     Login {
         authorize,
         authorize_from_page: from_page(keys),
+        pushed: keys.flag("pushed"),
         return_to,
         post_logout_redirect_uri: after_logout,
         end_session,

@@ -136,8 +136,13 @@ fn warn_of_unnamed_proxy(root: &Keys<'_>, listeners: &[Listener]) {
 }
 
 fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
+    networks(root, "trusted_proxies", "believes every address: anybody can then claim any client address")
+}
+
+/// The networks and addresses of `key`. `all`: what is to be said of one that every address is in.
+pub(super) fn networks(keys: &Keys<'_>, key: &str, all: &str) -> Vec<IpNet> {
     let mut networks = Vec::new();
-    for (value, text) in root.texts("trusted_proxies").unwrap_or_default() {
+    for (value, text) in keys.texts(key).unwrap_or_default() {
         let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
         let network = network.map(canonical);
         match network {
@@ -156,7 +161,7 @@ fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
             }
             Some(network) => {
                 if network.prefix_len() == 0 {
-                    value.warn("believes every address: anybody can then claim any client address");
+                    value.warn(all);
                 }
                 networks.push(network);
             }

@@ -142,9 +142,10 @@ impl<'a> Keys<'a> {
         self.reader.machine.variable(name).is_some_and(|held| !held.is_empty())
     }
 
-    /// All that were noted by [`Value::shows`] so far, but for those below `key`.
-    pub(super) fn certificates_beside(&self, key: &str) -> Vec<ShownCertificate> {
-        self.reader.report.certificates_beside(&self.place.key(key))
+    /// All that were noted by [`Value::shows`] so far, but for those below `keys`.
+    pub(super) fn certificates_beside(&self, keys: &[&str]) -> Vec<ShownCertificate> {
+        let places: Vec<_> = keys.iter().map(|key| self.place.key(key)).collect();
+        self.reader.report.certificates_beside(&places)
     }
 }
 

@@ -23,6 +23,11 @@ fn formed(node: &Node, form: Form) -> Value {
     match (form, node) {
         (Form::Secret, Node::Map(_)) => plain(node),
         (Form::Secret, _) => Value::from(GONE),
+        (Form::NamedSecrets { .. }, Node::Map(entries)) => entries
+            .iter()
+            .map(|(name, node)| (name.clone(), formed(node, Form::Secret)))
+            .collect::<Map<_, _>>()
+            .into(),
         (_, Node::List(items)) => {
             let item = match form {
                 Form::Secrets => Form::Secret,

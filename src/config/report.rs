@@ -37,10 +37,11 @@ impl Report {
         self.shown.borrow_mut().push((place.clone(), certificate));
     }
 
-    /// Those certificates that are not named below `other`, each file once.
-    pub(super) fn certificates_beside(&self, other: &Place) -> Vec<ShownCertificate> {
+    /// Those certificates that are named below none of `others`, each file once.
+    pub(super) fn certificates_beside(&self, others: &[Place]) -> Vec<ShownCertificate> {
         let mut certificates: Vec<ShownCertificate> = Vec::new();
-        for (_, shown) in self.shown.borrow().iter().filter(|(place, _)| !place.is_below(other)) {
+        let beside = |place: &Place| !others.iter().any(|other| place.is_below(other));
+        for (_, shown) in self.shown.borrow().iter().filter(|(place, _)| beside(place)) {
             if !certificates.iter().any(|other| other.file == shown.file) {
                 certificates.push(shown.clone());
             }

@@ -17,6 +17,7 @@ use crate::config::sessions;
 use crate::config::settings::{Settings, identity_names};
 use crate::config::signals;
 use crate::config::store;
+use crate::config::upstreams;
 use crate::config::way;
 use crate::core::cors::Sharing;
 use crate::core::identity_headers::ReservedHeaders;
@@ -62,7 +63,10 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let elsewhere =
         Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients, pages) };
     let identity = identity.finish();
-    cors.check(root, &ReservedHeaders::new(identity_names(&identity, &routes).map(HeaderName::as_str)));
+    upstreams::check_headers(root, &upstreams, &routes, &identity);
+    let own = upstreams.iter().flat_map(|upstream| &upstream.headers).map(|(name, _)| name);
+    let reserved = identity_names(&identity, &routes).chain(own).map(HeaderName::as_str);
+    cors.check(root, &ReservedHeaders::new(reserved));
     Some(Settings {
         public_url: network.public_url?,
         listen,
@@ -84,7 +88,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         lame_duck,
         trace_sampled: root.section("trace").flag("sampled"),
         log,
-        certificates: root.certificates_beside("listen"),
+        certificates: root.certificates_beside(&["listen", "store"]),
         shown,
         reads: OnceLock::new(),
     })

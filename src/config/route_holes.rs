@@ -44,6 +44,7 @@ pub(super) fn hole(keys: &Keys<'_>) -> Option<Route> {
         host: given.flatten(),
         methods: None,
         access: Access::Protected(Requirements::default().into()),
+        from: None,
         session: None,
         report_only: false,
         dpop: Dpop::Allowed,

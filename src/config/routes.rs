@@ -9,6 +9,7 @@ use http::{HeaderName, Method};
 use crate::config::cors::Pages;
 use crate::config::identity;
 use crate::config::names::unknown;
+use crate::config::network::networks;
 use crate::config::read::{Keys, Value};
 use crate::config::route_claims;
 use crate::config::route_context::RouteContext;
@@ -19,6 +20,7 @@ use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
 use crate::config::settings::{Client, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
+use crate::core::address::Networks;
 use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, NO_ROUTE, RouteName};
 use crate::core::path::PathPattern;
@@ -105,6 +107,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let host = given.flatten();
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
+    let from = from(keys);
     single_out(keys, around, &access);
     for (require, required) in route_requirements::sections(keys).iter().zip(access.alternatives()) {
         route_requirements::check_length(require, required, around, &access);
@@ -150,6 +153,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
         host,
         methods,
         access,
+        from,
         session,
         report_only,
         dpop,
@@ -247,6 +251,13 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
         None => {}
     }
     Access::Public
+}
+
+/// Where its clients must be, whatever else is required of them.
+fn from(keys: &Keys<'_>) -> Option<Networks> {
+    let every =
+        "every address of its family is in it, so it lets in anybody; name a smaller one, or remove it";
+    keys.has("from").then(|| Networks::new(networks(keys, "from", every)))
 }
 
 /// An opaque token does not say whose it is, and is shown to one authorization server alone.

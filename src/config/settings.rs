@@ -75,7 +75,7 @@ pub struct Settings {
     /// Whether a new `traceparent` asks for its trace to be recorded.
     pub trace_sampled: bool,
     pub log: Log,
-    /// Those that Tollgate shows beside its listeners', each file once.
+    /// Those that Tollgate shows beside its listeners' and the one in `store`, each file once.
     pub certificates: Vec<ShownCertificate>,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,
@@ -243,6 +243,8 @@ pub struct Upstream {
     pub case_sensitive: bool,
     pub balance: Balance,
     pub tls: UpstreamTls,
+    /// What Tollgate proves itself with, whoever calls; each value can be that of a header.
+    pub headers: Vec<(HeaderName, Secret<Vec<u8>>)>,
     /// `None`: servers are not asked how they are.
     pub health: Option<HealthCheck>,
     pub timeouts: Timeouts,
@@ -292,7 +294,7 @@ pub struct UpstreamTls {
 }
 
 /// A certificate that Tollgate shows as a client, with its chain and key, in DER.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientIdentity {
     /// Never empty; its own first.
     pub chain: Vec<CertificateDer<'static>>,
@@ -353,6 +355,12 @@ impl Settings {
     /// See [`identity_names`].
     pub fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
         identity_names(&self.identity, &self.routes)
+    }
+
+    /// Every header that nobody but Tollgate may set: see [`identity_names`], and its own for upstreams.
+    pub fn reserved_names(&self) -> impl Iterator<Item = &HeaderName> {
+        let own = self.upstreams.iter().flat_map(|upstream| &upstream.headers);
+        self.identity_names().chain(own.map(|(name, _)| name))
     }
 
     /// The claims of a token that are read after its headers were made: what routes require, by what

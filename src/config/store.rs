@@ -19,6 +19,8 @@ const MAX_STALENESS: Duration = Duration::from_secs(300);
 const STALENESS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(86_400);
 const PREFIX: &str = "tollgate:";
 const LONGEST_PREFIX: usize = 64;
+/// The keys that say how TLS is spoken.
+const OF_TLS: [&str; 3] = ["ca", "certificate", "key"];
 const RIGHT: &str = "write it like `redis://cache:6379/0`, or `rediss://…` for TLS; a password with signs in it goes into `password`";
 
 pub(super) fn read(root: &Keys<'_>) -> Option<Store> {
@@ -86,13 +88,15 @@ fn redis(keys: &Keys<'_>) -> Option<Redis> {
     let topology = topology(keys, places.as_deref());
     let credentials = credentials(keys, "username", "password");
     let ca = keys.get("ca").map(|value| certificates::authorities(&value));
+    let identity = certificates::client_identity(keys);
     let prefix = keys.get("prefix").map(|value| prefix(&value));
     let words = [("refuse", OnOutage::Refuse), ("serve", OnOutage::Serve)];
     let max_staleness = keys.duration("max_staleness", MAX_STALENESS, STALENESS);
     let on_outage = keys.word("on_outage", &words, OnOutage::Refuse);
     let Some(places) = places else {
-        for key in
-            ["username", "password", "ca", "sentinel", "cluster", "prefix", "on_outage", "max_staleness"]
+        for key in ["username", "password", "sentinel", "cluster", "prefix", "on_outage", "max_staleness"]
+            .into_iter()
+            .chain(OF_TLS)
         {
             if keys.has(key) {
                 keys.wrong(key, "belongs to a Redis, and there is no `url`; add one, or remove this");
@@ -102,8 +106,8 @@ fn redis(keys: &Keys<'_>) -> Option<Redis> {
     };
     let first = places.first()?;
     let (tls, database) = (first.tls, places.iter().find_map(|place| place.database));
-    if keys.has("ca") && !tls {
-        keys.wrong("ca", "has no effect without TLS; write `rediss://` in `url`, or remove this");
+    for key in OF_TLS.into_iter().filter(|key| keys.has(key) && !tls) {
+        keys.wrong(key, "has no effect without TLS; write `rediss://` in `url`, or remove this");
     }
     let of_urls: Vec<_> =
         places.iter().map(|place| &place.credentials).filter(|given| given.is_some()).collect();
@@ -128,7 +132,11 @@ fn redis(keys: &Keys<'_>) -> Option<Redis> {
     };
     Some(Redis {
         topology: topology?,
-        tls: if tls { Some(RedisTls { authorities: ca.unwrap_or(Some(Vec::new()))? }) } else { None },
+        tls: if tls {
+            Some(RedisTls { authorities: ca.unwrap_or(Some(Vec::new()))?, identity })
+        } else {
+            None
+        },
         database: database.unwrap_or_default(),
         credentials,
         servers: places.into_iter().map(|place| place.server).collect(),

@@ -209,7 +209,11 @@ fn show_client(client: &Client) -> String {
     let proof = show_credential(&client.credential).unwrap_or_else(|| "public client".to_owned());
     let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();
     let mode = if client.session.is_some() { "session" } else { "token" };
-    let login = if client.login.is_some() { "the gateway signs in" } else { "the page signs in" };
+    let login = match &client.login {
+        Some(login) if login.pushed => "the gateway signs in with pushed requests",
+        Some(_) => "the gateway signs in",
+        None => "the page signs in",
+    };
     let told = client.session.as_ref().is_some_and(|session| session.csrf == Csrf::FetchMetadata);
     let told = if told { ", told apart by what browsers say of requests" } else { "" };
     let added = client.login.as_ref().map(|login| login.authorize_from_page.join(", "));
@@ -258,6 +262,7 @@ pub fn show_route(route: &Route) -> String {
     let dpop = if route.dpop == Dpop::Required { "; tokens bound to a key alone" } else { "" };
     let slash = if route.path.keeps_encoded_slashes() { "; encoded slashes stay" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
+    let from = route.from.as_ref().map(|networks| format!("; from {networks} alone")).unwrap_or_default();
     let others = &route.sharing.without_cookies;
     let pages = if others.is_empty() || route.cors == CorsSpeaker::Upstream {
         String::new()
@@ -265,7 +270,7 @@ pub fn show_route(route: &Route) -> String {
         format!("; for pages of {} without cookies", show_each(others))
     };
     format!(
-        "{}{space}{host}{} -> {upstream}: {access}{session}{dpop}{slash}{report_only}{pages}",
+        "{}{space}{host}{} -> {upstream}: {access}{from}{session}{dpop}{slash}{report_only}{pages}",
         methods.join(","),
         route.path.as_str()
     )
@@ -315,7 +320,10 @@ fn show_upstream(upstream: &Upstream) -> String {
     let health =
         health.map(|check| format!(", {} asked every {}", check.path, show_duration(check.interval)));
     let case = if upstream.case_sensitive { ", tells upper and lower case apart" } else { "" };
-    format!("{}: {}{balance}{}{case}", upstream.name, servers.join(" "), health.unwrap_or_default())
+    let own: Vec<&str> = upstream.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let own =
+        if own.is_empty() { String::new() } else { format!(", gets {} of Tollgate's own", own.join(", ")) };
+    format!("{}: {}{balance}{}{case}{own}", upstream.name, servers.join(" "), health.unwrap_or_default())
 }
 
 fn show_alternatives(alternatives: &Alternatives) -> String {

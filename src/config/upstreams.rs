@@ -6,18 +6,25 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue};
 use rustls_pki_types::ServerName;
 use url::Url;
 
 use crate::config::certificates;
+use crate::config::identity::{fold, is_taken};
 use crate::config::names::{unknown, valid_name};
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::route_holes::NONE;
-use crate::config::settings::{Balance, HealthCheck, SentHost, Server, Timeouts, Upstream, UpstreamTls};
+use crate::config::settings::{
+    Balance, HealthCheck, Identity, SentHost, Server, Timeouts, Upstream, UpstreamTls, identity_names,
+};
 use crate::core::ids::UpstreamName;
 use crate::core::path::CanonicalPath;
+use crate::core::route::Route;
 use crate::core::route::forwarding::PhaseTimeouts;
+use crate::core::secret::Secret;
 
 const RIGHT: &str = "write scheme, host and port of one server, like `http://10.0.0.1:3000`";
 const CONNECT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
@@ -69,6 +76,7 @@ impl<'a> Upstreams<'a> {
                 case_sensitive: false,
                 balance: Balance::RoundRobin,
                 tls: UpstreamTls::default(),
+                headers: Vec::new(),
                 health: None,
                 timeouts: Timeouts::default(),
                 retries: 1,
@@ -131,12 +139,13 @@ fn upstream(name: &str, value: &Value<'_>, network: &Network) -> Option<Upstream
     let case_sensitive = keys.flag("case_sensitive");
     let balance = balance(&keys, servers.len());
     let tls = tls(&keys, &servers);
+    let headers = headers(&keys);
     let health = health(&keys);
     let timeouts = Timeouts::default().but(timeouts(&keys));
     let retries = keys.get("retries").and_then(|value| value.count(0..=MOST_RETRIES)).unwrap_or(1);
     (named && !servers.is_empty()).then_some(())?;
     let name = UpstreamName::new(name);
-    Some(Upstream { name, servers, host, case_sensitive, balance, tls, health, timeouts, retries })
+    Some(Upstream { name, servers, host, case_sensitive, balance, tls, headers, health, timeouts, retries })
 }
 
 fn servers(value: &Value<'_>, network: &Network) -> Vec<Server> {
@@ -217,18 +226,7 @@ fn tls(upstream: &Keys<'_>, servers: &[Server]) -> UpstreamTls {
         }
         fits.then_some(text)
     });
-    let identity = match (keys.has("certificate"), keys.has("key")) {
-        (true, true) => certificates::client_identity(&keys),
-        (true, false) => {
-            keys.wrong("certificate", "`key` is missing; name the private key of this certificate");
-            None
-        }
-        (false, true) => {
-            keys.wrong("key", "`certificate` is missing; name the certificate of this key");
-            None
-        }
-        (false, false) => None,
-    };
+    let identity = certificates::client_identity(&keys).map(|(identity, _)| identity);
     if upstream.has("tls")
         && !servers.is_empty()
         && servers.iter().all(|server| server.url.scheme() != "https")
@@ -239,6 +237,65 @@ fn tls(upstream: &Keys<'_>, servers: &[Server]) -> UpstreamTls {
         );
     }
     UpstreamTls { authorities, server_name, identity }
+}
+
+/// By what Tollgate proves itself. Of the headers that mean something to others `Authorization` alone is for
+/// that (RFC 9110 section 11.6.2).
+fn headers(upstream: &Keys<'_>) -> Vec<(HeaderName, Secret<Vec<u8>>)> {
+    let mut headers: Vec<(HeaderName, Secret<Vec<u8>>)> = Vec::new();
+    for (written, value) in own_headers(upstream) {
+        let Ok(name) = written.parse::<HeaderName>() else {
+            value.wrong("is no header name; use letters, digits and `-`, like `X-Api-Key`");
+            continue;
+        };
+        let folded = fold(name.as_str());
+        if is_taken(&folded) && name != AUTHORIZATION {
+            value.wrong("this header has another meaning; write `Authorization`, or a name of its own, like `X-Api-Key`");
+            continue;
+        }
+        if headers.iter().any(|(other, _)| fold(other.as_str()) == folded) {
+            value.wrong("is the same as another to servers that read every sign as `-` and no case; keep one of the two");
+            continue;
+        }
+        let Some(secret) = value.secret() else { continue };
+        let is_trimmed = secret.expose().trim_ascii().len() == secret.expose().len();
+        if !is_trimmed || HeaderValue::from_bytes(secret.expose()).is_err() {
+            value.wrong("can be no value of a header (RFC 9110 section 5.5): it has a control character, or a space at one of its ends");
+            continue;
+        }
+        headers.push((name, secret));
+    }
+    headers
+}
+
+fn own_headers<'a>(upstream: &Keys<'a>) -> Vec<(&'a str, Value<'a>)> {
+    upstream.get("headers").map(|value| value.named("header")).unwrap_or_default()
+}
+
+/// Whether what Tollgate proves itself with is nothing that it says of callers, nor sends for them.
+pub(super) fn check_headers(
+    root: &Keys<'_>,
+    upstreams: &[Arc<Upstream>],
+    routes: &[Arc<Route>],
+    identity: &Identity,
+) {
+    let told: Vec<String> = identity_names(identity, routes).map(|name| fold(name.as_str())).collect();
+    let named = root.get("upstreams").map(|value| value.named("name")).unwrap_or_default();
+    for (upstream, value) in named {
+        let is_read = upstreams.iter().any(|read| read.name.as_str() == upstream);
+        let Some(keys) = value.keys().filter(|_| is_read) else { continue };
+        for (written, value) in own_headers(&keys) {
+            let forwards = |route: &Arc<Route>| {
+                route.upstream.as_ref().is_some_and(|name| name.as_str() == upstream)
+                    && route.forwarding.identity.forwards_access_token
+            };
+            if told.contains(&fold(written)) {
+                value.wrong("tells upstreams who calls on some route (`identity`), and may be no credential of Tollgate's; choose another name there or here");
+            } else if written.eq_ignore_ascii_case(AUTHORIZATION.as_str()) && routes.iter().any(forwards) {
+                value.wrong("a route to it sends the caller's access token in this header (`access_token: forward`), where there is room for one; remove this, or let that route strip the token");
+            }
+        }
+    }
 }
 
 fn health(upstream: &Keys<'_>) -> Option<HealthCheck> {

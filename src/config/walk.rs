@@ -90,6 +90,11 @@ fn form(node: &Node, form: Form, place: &Place, report: &Report) {
             report.hide_below(place);
         }
         (Form::Secret, _) => secret(node, place, report),
+        (Form::NamedSecrets { .. }, Node::Map(entries)) => {
+            for (name, node) in entries {
+                secret(node, &place.key(name), report);
+            }
+        }
         (Form::Values { value, .. }, Node::Map(entries)) => {
             for (name, node) in entries {
                 one_or_many(node, value, &place.key(name), report);

@@ -324,6 +324,7 @@ mod tests {
             Denial::InvalidRequest("x"),
             Denial::KeysUnavailable,
             Denial::OriginNotAllowed,
+            Denial::AddressNotAllowed,
         ] {
             assert_eq!(of(&denial), None, "{denial:?}");
         }

@@ -23,6 +23,10 @@ pub struct Endpoints {
     pub jwks_uri: Option<Url>,
     /// Where browsers sign in.
     pub authorization: Option<Url>,
+    /// Where requests for that are pushed beforehand (RFC 9126 section 5).
+    pub pushed_authorization: Option<Url>,
+    /// It takes only requests that were pushed.
+    pub requires_pushed: bool,
     pub token: Option<Url>,
     pub revocation: Option<Url>,
     /// RFC 7662.
@@ -74,6 +78,9 @@ impl Endpoints {
         Ok(Self {
             jwks_uri: endpoint("jwks_uri")?,
             authorization: endpoint("authorization_endpoint").ok().flatten(),
+            pushed_authorization: endpoint("pushed_authorization_request_endpoint").ok().flatten(),
+            requires_pushed: document.get("require_pushed_authorization_requests")
+                == Some(&Value::Bool(true)),
             token: endpoint("token_endpoint")?,
             revocation: endpoint("revocation_endpoint")?,
             // One that may not be called is as good as none: keys do not depend on it.
@@ -113,6 +120,9 @@ impl Endpoints {
         Self {
             jwks_uri: self.jwks_uri.or(other.jwks_uri),
             authorization: self.authorization.or(other.authorization),
+            pushed_authorization: self.pushed_authorization.or(other.pushed_authorization),
+            // Whoever says it in one place means it.
+            requires_pushed: self.requires_pushed || other.requires_pushed,
             token: self.token.or(other.token),
             revocation: self.revocation.or(other.revocation),
             introspection: self.introspection.or(other.introspection),
@@ -337,6 +347,30 @@ mod tests {
             (endpoints.authorization, endpoints.end_session, endpoints.names_itself),
             (None, None, false)
         );
+    }
+
+    #[test]
+    fn where_requests_are_pushed_is_read_and_so_is_that_they_must_be() {
+        let document = |more: Value| {
+            let mut document = json!({"issuer": ISS, "jwks_uri": "https://as.example/jwks"});
+            document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let endpoints = parse(&document, ISS).unwrap();
+            (endpoints.pushed_authorization.as_ref().map(Url::to_string), endpoints.requires_pushed)
+        };
+        let there = "https://as.example/par";
+        let both = json!({"pushed_authorization_request_endpoint": there, "require_pushed_authorization_requests": true});
+        assert_eq!(document(both.clone()), (Some(there.to_owned()), true));
+        assert_eq!(
+            document(json!({"pushed_authorization_request_endpoint": there})),
+            (Some(there.to_owned()), false)
+        );
+        let spoiled = json!({"pushed_authorization_request_endpoint": "http://as.example/par", "require_pushed_authorization_requests": "true"});
+        assert_eq!(document(spoiled), (None, false));
+        let mut second = both;
+        second["issuer"] = json!(ISS);
+        let completed =
+            parse(&json!({"issuer": ISS}), ISS).unwrap().completed_by(parse(&second, ISS).unwrap());
+        assert_eq!((completed.pushed_authorization.is_some(), completed.requires_pushed), (true, true));
     }
 
     #[test]

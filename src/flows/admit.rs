@@ -1,5 +1,5 @@
 //! May this request pass, and where to? First the target: one reading of path and host. Then the
-//! judgement: route, credential, token, requirements, and at the end a [`Permit`] or a refusal.
+//! judgement: route, address, credential, token, requirements, and at the end a [`Permit`] or a refusal.
 //!
 //! Reads memory only, except when the issuer's key is not known yet, an opaque token must be introspected,
 //! the session is new to this process, or its access token is about to expire. It must never answer a request
@@ -50,6 +50,13 @@ impl From<Denial> for Refusal {
     /// A refusal before any route was found.
     fn from(denial: Denial) -> Self {
         Self { denial, route: None, caller: None, session: None }
+    }
+}
+
+impl Refusal {
+    /// Before any credential was looked at.
+    pub(in crate::flows) fn of_route(denial: Denial, matched: &Matched) -> Self {
+        Self { route: Some(matched.route().clone()), ..denial.into() }
     }
 }
 
@@ -125,7 +132,7 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
     }
 }
 
-/// Judges a request: route, credential, token, requirements.
+/// Judges a request: route, address, credential, token, requirements.
 ///
 /// # Errors
 /// The first thing that does not hold, with the route and the caller once they are known. Of a route that is
@@ -139,6 +146,11 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
+    // Before any work is done for whoever is not let in from there. No credential mends it, so a route that
+    // only reports refuses it, too.
+    if let Err(denial) = matched.route().judge_address(head.client_address) {
+        return Err(Refusal::of_route(denial, &matched));
+    }
     let Authentication { caller, session } =
         authenticate_caller(gate, live, head, &matched, query.as_deref(), now).await;
     let permit = match caller {

@@ -58,16 +58,15 @@ pub fn answer_preflight(
         (found, Ok(_)) => found?,
     };
     let route = matched.route().clone();
+    // It carries no credential, but it comes from an address.
+    if let Err(denial) = route.judge_address(head.client_address) {
+        return Err(Refusal::of_route(denial, &matched));
+    }
     if let Some(permit) = Permit::preflight(matched, target.query, preflight)? {
         return Ok(Answered::ByUpstream(Box::new(permit)));
     }
     let Some(reader) = route.sharing.reader(head.headers) else {
-        return Err(Refusal {
-            denial: Denial::OriginNotAllowed,
-            route: Some(route),
-            caller: None,
-            session: None,
-        });
+        return Err(Refusal { route: Some(route), ..Denial::OriginNotAllowed.into() });
     };
     let headers = reader.preflight_headers(route.methods.as_deref().unwrap_or(&METHODS));
     Ok(Answered::Here { headers, route: Some(route) })

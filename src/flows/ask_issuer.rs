@@ -113,6 +113,18 @@ fn lacking(settings: &Settings, issuer: &IssuerState, endpoints: &Endpoints) -> 
         "authorization_endpoint",
         "the gateway signs people in there; see `discovery`".to_owned(),
     );
+    let signs_in = || clients().filter_map(|client| Some((client, client.login.as_ref()?)));
+    let asked = signs_in().find(|(_, login)| login.pushed);
+    let why = match asked {
+        Some((client, _)) => format!("`clients.{0}.pushed` wants requests pushed there; remove it", client.name),
+        None => "it takes only requests that were pushed there (require_pushed_authorization_requests), so nobody can sign in; see `discovery`".to_owned(),
+    };
+    needs(
+        asked.is_some() || (endpoints.requires_pushed && signs_in().next().is_some()),
+        endpoints.pushed_authorization.is_some(),
+        "pushed_authorization_request_endpoint",
+        why,
+    );
     lacks
 }
 

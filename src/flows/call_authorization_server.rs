@@ -1,7 +1,9 @@
-//! The gateway as a client of an authorization server: token and revocation endpoint.
+//! The gateway as a client of an authorization server: token, revocation and pushed authorization request
+//! endpoint.
 //!
 //! A request to the token endpoint is sent once and never repeated: it may have been done although
-//! no answer came. A revocation may be repeated (RFC 7009 section 2.1: it is idempotent).
+//! no answer came. A revocation may be repeated (RFC 7009 section 2.1: it is idempotent). A pushed request is
+//! not: the person who waits can begin again.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::core::session::oauth::answer::{self, ServerAnswer};
 use crate::core::session::oauth::authentication::{
     Audience, Authentication, Credential, Place, Unproven, authenticate,
 };
+use crate::core::session::oauth::pushed::{self, PushAnswer};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
 use crate::core::token::Algorithm;
@@ -114,16 +117,41 @@ pub async fn ask_token_endpoint(
     }
 }
 
+/// Pushes an authorization request to `url`, once (RFC 9126 section 2). The client proves itself as at the
+/// token endpoint.
+pub(in crate::flows) async fn push_authorization_request(
+    gate: &Gate,
+    issuer: &IssuerState,
+    endpoints: &Endpoints,
+    url: &Url,
+    client: ClientAtServer<'_>,
+    form: &ServerForm,
+) -> PushAnswer {
+    let place = place(issuer, endpoints, url, &endpoints.token_auth);
+    let request = match post(&*gate.random, gate.clock.now(), place, client, form) {
+        Ok(request) => request,
+        Err(why) => return PushAnswer::Unusable(why.into()),
+    };
+    let bounds = Bounds { deadline: issuer.settings.timeout, answer_bytes: pushed::LIMIT };
+    match send(gate, issuer, ServerEndpoint::PushedAuthorization, request, bounds).await {
+        Ok(response) => {
+            let answer = pushed::read(response.status(), response.headers(), response.body());
+            // Nothing of the form is a secret: without pushing it would stand in the browser's address.
+            let told = |said| without(said, |text| client.is_repeated_in(text));
+            match answer {
+                PushAnswer::InvalidClient(said) => PushAnswer::InvalidClient(told(said)),
+                PushAnswer::Refused(said) => PushAnswer::Refused(told(said)),
+                other => other,
+            }
+        }
+        Err(fault) => PushAnswer::Unusable(said(fault).into()),
+    }
+}
+
 /// An AS that repeats in its error what it was sent must not carry a refresh token to the page, nor anything
 /// that is secret into the log.
 fn unrepeated(answer: ServerAnswer, client: ClientAtServer<'_>, form: &ServerForm) -> ServerAnswer {
-    let told = |mut said: Box<ServerError>| {
-        let fit = |text: &String| !form.is_repeated_in(text) && !client.is_repeated_in(text);
-        said.description = said.description.take().filter(fit);
-        said.uri = said.uri.take().filter(fit);
-        said.dpop_nonce = said.dpop_nonce.take().filter(fit);
-        said
-    };
+    let told = |said| without(said, |text| form.is_repeated_in(text) || client.is_repeated_in(text));
     match answer {
         ServerAnswer::InvalidGrant(said) => ServerAnswer::InvalidGrant(told(said)),
         ServerAnswer::InvalidClient(said) => ServerAnswer::InvalidClient(told(said)),
@@ -134,6 +162,15 @@ fn unrepeated(answer: ServerAnswer, client: ClientAtServer<'_>, form: &ServerFor
         ServerAnswer::Refused(said) => ServerAnswer::Refused(told(said)),
         other => other,
     }
+}
+
+/// What an AS said, but for texts in which it repeats what it must not.
+fn without(mut said: Box<ServerError>, is_repeated_in: impl Fn(&str) -> bool) -> Box<ServerError> {
+    let fit = |text: &String| !is_repeated_in(text);
+    said.description = said.description.take().filter(fit);
+    said.uri = said.uri.take().filter(fit);
+    said.dpop_nonce = said.dpop_nonce.take().filter(fit);
+    said
 }
 
 /// Says in the log what an AS answered to the gateway's own credential, and how that was shown: it may be

@@ -147,6 +147,7 @@ impl Story<'_> {
         }
         let matched = self.routed(target.path)?;
         let route = matched.route().clone();
+        self.required_address(&route);
         self.say("cors", Outcome::NotAsked, "pages of other origins", shared::with_whom(&route));
         let query = target.query;
         let brought = self.authenticated(means, &route, query.as_deref()).await;
@@ -381,6 +382,13 @@ impl Story<'_> {
         Err(denial)
     }
 
+    fn required_address(&mut self, route: &Route) {
+        if let Some(networks) = &route.from {
+            let about = "only a running gateway knows the client's address; it looks at it first";
+            self.say("require", Outcome::NotAsked, format!("address in {networks}"), about);
+        }
+    }
+
     /// What a public route asks of a token that comes along.
     fn required_issuer(
         &mut self,
@@ -415,6 +423,9 @@ impl Story<'_> {
         let route = &Route { dpop: Dpop::Allowed, ..route.clone() };
         let alternatives = match &route.access {
             Access::Protected(alternatives) => alternatives,
+            Access::Public if route.from.is_some() => {
+                return self.say("require", Outcome::Holds, "nothing more", "the route is public");
+            }
             Access::Public => return self.say("require", Outcome::Holds, "nothing", "the route is public"),
             Access::PublicOf(_) => return self.required_issuer(route, path, token),
         };

@@ -21,6 +21,9 @@ use crate::core::session::grant::FamilyId;
 
 /// The most code exchanges at once. Anybody can begin one, and each may wait a minute for a slow AS.
 pub const CODE_EXCHANGES: usize = 1_000;
+/// The most authorization requests that are pushed at once. Anybody can begin one, and each may wait for a
+/// slow AS; they take no place of somebody who comes back from there.
+pub const PUSHED_REQUESTS: usize = 1_000;
 /// The most refreshes of native clients at once, which wait as long; they take no place of somebody who signs
 /// in.
 pub const PASSED_REFRESHES: usize = 1_000;
@@ -44,6 +47,7 @@ pub struct Exchanges {
     flights: Arc<Flights>,
     air: Arc<watch::Sender<Air>>,
     code_exchanges: Arc<AtomicUsize>,
+    pushed_requests: Arc<AtomicUsize>,
     passed_refreshes: Arc<AtomicUsize>,
     warned: DashSet<ClientName>,
     had_id_token: DashSet<ClientName>,
@@ -167,6 +171,12 @@ impl Exchanges {
     /// A place among the code exchanges; `None` when there are [`CODE_EXCHANGES`] already.
     pub fn begin_code_exchange(&self) -> Option<Place> {
         Place::among(&self.code_exchanges, CODE_EXCHANGES)
+    }
+
+    /// A place among the authorization requests that are pushed; `None` when there are [`PUSHED_REQUESTS`]
+    /// already.
+    pub fn begin_push(&self) -> Option<Place> {
+        Place::among(&self.pushed_requests, PUSHED_REQUESTS)
     }
 
     /// A place among the refreshes of native clients; `None` when there are [`PASSED_REFRESHES`] already.

@@ -133,3 +133,32 @@ fn of_each_of_a_list_it_is_said_whom_its_claims_could_mean() {
     let warnings = parse(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}")).warnings;
     assert!(warnings.iter().any(|warning| warning.path == "routes[0].require[1].claims.sub"), "{warnings:?}");
 }
+
+#[test]
+fn where_clients_must_be_stands_beside_all_else_and_alone_on_a_public_route() {
+    let from = |route: &str| settings(&good().route(route).text()).routes[0].from.clone();
+    assert_eq!(from("public: true"), None);
+    for route in [
+        "public: true, from: [10.0.0.0/8, \"::ffff:192.0.2.1\", \"2001:db8::/32\"]",
+        "require: [{ scope: a }, { scope: b }], from: [10.0.0.0/8, 192.0.2.1, \"2001:db8::/32\"]",
+    ] {
+        let networks = from(route).unwrap();
+        assert_eq!(networks.to_string(), "10.0.0.0/8 or 192.0.2.1/32 or 2001:db8::/32");
+        assert!(networks.contains([192, 0, 2, 1].into()) && !networks.contains([192, 0, 2, 2].into()));
+    }
+    let shown = parse(&good().route("public: true, from: 10.0.0.1").text()).unwrap();
+    let text = tollgate::config::summary::summary("x", &shown);
+    assert!(text.contains("public; from 10.0.0.1/32 alone"), "{text}");
+    for (from, at, says) in [
+        ("10.0.0.1/8", "", "write `10.0.0.0/8`"),
+        ("[10.0.0.0/8, intern]", "[1]", "neither a network nor an address"),
+        ("[]", "", "empty"),
+    ] {
+        for public in ["", "public: true, "] {
+            let text = good().route(&format!("{public}from: {from}")).text();
+            only_error(&text, &format!("routes[0].from{at}"), says);
+        }
+    }
+    let everybody = parse(&good().route("from: 0.0.0.0/0").text()).unwrap().warnings;
+    assert!(everybody.iter().any(|warning| warning.message.contains("lets in anybody")), "{everybody:?}");
+}

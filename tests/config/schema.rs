@@ -206,7 +206,8 @@ fn long_forms_mean_what_they_say() {
     let redis = store.redis.as_ref().unwrap();
     assert_eq!((redis.prefix.as_str(), redis.on_outage, redis.database), ("gate-a:", OnOutage::Serve, 2));
     assert_eq!(redis.max_staleness, Duration::from_secs(60));
-    assert_eq!(redis.tls.as_ref().unwrap().authorities.len(), 1);
+    let tls = redis.tls.as_ref().unwrap();
+    assert!(tls.authorities.len() == 1 && tls.identity.is_some());
     assert_eq!(redis.credentials, credentials(Some("gate"), "redis-hunter2"));
     let Topology::Sentinel { master, credentials: of_sentinels } = &redis.topology else { panic!() };
     assert_eq!(master, "mymaster");

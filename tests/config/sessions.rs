@@ -45,6 +45,13 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
             "clients.web.authorize_from_page[1]",
             "own parameters",
         ),
+        ("authorize_from_page: client_assertion", "", "clients.web.authorize_from_page", "take the place"),
+        (
+            "authorize: { client_assertion_type: x }",
+            "",
+            "clients.web.authorize.client_assertion_type",
+            "take the place",
+        ),
         ("authorize_from_page: max_age", "", "clients.web.authorize_from_page", "as it is"),
         ("authorize_from_page: return_to", "", "clients.web.authorize_from_page", "where the sign-in leads"),
         ("authorize_from_page: [a, a]", "", "clients.web.authorize_from_page[1]", "in this list already"),
@@ -90,15 +97,17 @@ fn the_browser_s_word_does_where_the_operator_says_so_and_check_says_what_that_m
 
 #[test]
 fn a_client_says_what_its_pages_may_add_to_a_sign_in_and_what_goes_along_with_a_sign_out() {
-    let keys =
-        "authorize_from_page: [prompt, login_hint], end_session: { logout_uri: x, federated: \"true\" }";
+    let keys = "authorize_from_page: [prompt, login_hint], end_session: { logout_uri: x, federated: \"true\" }, pushed: true";
     let loaded = parse(&session(keys, "")).unwrap();
     let login = loaded.settings.clients[0].login.as_ref().unwrap();
     assert_eq!(login.authorize_from_page, ["prompt", "login_hint"]);
     let more = [("logout_uri", "x"), ("federated", "true")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(login.end_session, more);
+    assert!(login.pushed);
     let text = config::summary::summary("x", &loaded);
     assert!(text.contains("pages may add prompt, login_hint to a sign-in"), "{text}");
+    assert!(text.contains("with pushed requests"), "{text}");
+    assert!(!settings(&session("", "")).clients[0].login.as_ref().unwrap().pushed);
 }
 
 #[test]
@@ -196,6 +205,7 @@ fn a_route_takes_the_session_cookie_of_one_client() {
     for key in [
         "authorize: { prompt: login }",
         "authorize_from_page: prompt",
+        "pushed: true",
         "end_session: { logout_uri: x }",
         "return_to: \"https://app.example.com\"",
         "post_logout_redirect_uri: \"https://a.test/\"",

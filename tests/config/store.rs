@@ -62,7 +62,9 @@ fn a_redis_without_tls_is_warned_about_unless_it_is_on_this_machine() {
 fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path(), "ca", &["ca"]);
-    let ca = folder.path().join("ca.pem").display().to_string();
+    write_certificate(folder.path(), "other", &["other"]);
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, key, other) = (file("ca.pem"), file("ca.key"), file("other.key"));
     for (store, place, message) in [
         ("http://cache:6379", "store", "is not a URL of Redis"),
         ("redis:/cache", "store", "names no host"),
@@ -114,6 +116,14 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
         ("{ url: redis://a, max_staleness: 1s }", "store.max_staleness", "10s"),
         ("{ path: kept, password: hunter2 }", "store.password", "there is no `url`"),
         (&format!("{{ url: redis://a, ca: {ca} }}"), "store.ca", "without TLS"),
+        (&format!("{{ url: rediss://a, certificate: {ca} }}"), "store.certificate", "`key` is missing"),
+        (&format!("{{ url: rediss://a, key: {key} }}"), "store.key", "`certificate` is missing"),
+        (&format!("{{ url: rediss://a, certificate: {ca}, key: {other} }}"), "store.key", "is not the key"),
+        (
+            &format!("{{ url: rediss://a, certificate: {key}, key: {key} }}"),
+            "store.certificate",
+            "no certificate",
+        ),
     ] {
         only_error(&stored(store), place, message);
         let told = errors(&stored(store)).concat();
@@ -121,6 +131,27 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
     }
     let host = settings(&stored("\"redis://:${HELD}@${NO:-cache}\"")).store.redis.unwrap();
     assert_eq!(host.servers[0].host, "cache", "a host may have a default");
+}
+
+#[test]
+fn a_store_may_be_shown_a_certificate_and_another_in_its_file_is_another_store() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "gate", &["gate"]);
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let pair = format!("certificate: {}, key: {}", file("gate.pem"), file("gate.key"));
+    let of = || settings(&stored(&format!("{{ url: rediss://a, {pair} }}")));
+    let before = of();
+    let identity = before.store.redis.as_ref().unwrap().tls.as_ref().unwrap().identity.as_ref();
+    assert_eq!(identity.map(|(_, shown)| &shown.file), Some(&file("gate.pem")));
+    assert!(before.certificates.is_empty(), "whose dates count is up to the store that is used");
+    assert_eq!(before.store, of().store);
+    write_certificate(folder.path(), "gate", &["gate"]);
+    assert_ne!(before.store, of().store, "a reload says that it waits for a restart");
+
+    let clear = errors(&stored(&format!("{{ url: redis://127.0.0.1, {pair} }}")));
+    assert!(clear.len() == 2 && clear.iter().all(|told| told.contains("without TLS")), "{clear:?}");
+    let nowhere = errors(&stored(&format!("{{ path: kept, {pair} }}")));
+    assert!(nowhere.len() == 2 && nowhere.iter().all(|told| told.contains("no `url`")), "{nowhere:?}");
 }
 
 #[test]

@@ -217,6 +217,7 @@ clients:
     mode: session
     scope: openid
     authorize: { prompt: consent }
+    pushed: true
     return_to: https://portal.example.com
     post_logout_redirect_uri: https://gate.example.com/bye
     identity: id_token
@@ -227,6 +228,7 @@ routes:
     name: a
     host: api.example.com
     methods: [GET, POST]
+    from: [10.0.0.0/8, "2001:db8::/32"]
     require:
       scope: api:read admin
       any_scope: [x, y]
@@ -257,6 +259,7 @@ upstreams:
     balance: { consistent: sub }
     health: { path: /healthz, interval: 5s, timeout: 1s }
     tls: { ca: gate.pem, server_name: gate.example.com, certificate: gate.pem, key: gate.key }
+    headers: { X-Api-Key: upstream-hunter2 }
     timeouts: { connect: 1s, read: 2s, write: 3s }
     retries: 2
 identity: { headers: { X-User: sub }, access_token: forward, assertion: { keys: [{ file: gate.key }] } }
@@ -282,6 +285,8 @@ store:
   username: gate
   password: redis-hunter2
   ca: gate.pem
+  certificate: gate.pem
+  key: gate.key
   sentinel: { master: mymaster, username: watcher, password: sentinel-hunter2 }
   cluster: false
   prefix: "gate-a:"

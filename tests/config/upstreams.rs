@@ -222,3 +222,80 @@ fn an_upstream_says_whether_it_tells_upper_and_lower_case_apart() {
     assert!(warned("b", "b").is_some());
     assert_eq!(warned("a", "a"), None);
 }
+
+#[test]
+fn tollgate_may_prove_itself_to_an_upstream_by_headers_of_its_own_that_show_nowhere() {
+    let text = upstream(
+        "url: http://10.0.0.1:3000, headers: { Authorization: \"Basic aHVudGVyMg==\", X-Api-Key: \"${WEB_APP_SECRET}\" }",
+    );
+    let loaded = parse(&text).unwrap();
+    let headers = &loaded.settings.upstreams[0].headers;
+    let found: Vec<_> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.expose().as_slice())).collect();
+    assert_eq!(
+        found,
+        [("authorization", &b"Basic aHVudGVyMg=="[..]), ("x-api-key", b"a secret of the demo")]
+    );
+    let reserved: Vec<&str> = loaded.settings.reserved_names().map(|name| name.as_str()).collect();
+    assert!(reserved.contains(&"x-api-key") && reserved.contains(&"x-auth-subject"), "{reserved:?}");
+    let summary = config::summary::summary("x", &loaded);
+    assert!(summary.contains("gets authorization, x-api-key of Tollgate's own"), "{summary}");
+    let shown = &loaded.settings.shown["upstreams"]["api"]["headers"];
+    assert_eq!(shown["Authorization"], "[secret]");
+    let all = format!("{:?}{summary}{}", loaded.settings, loaded.settings.shown);
+    assert!(!all.contains("aHVudGVyMg") && !all.contains("a secret of the demo"), "{all}");
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("key"), "from a file\n").unwrap();
+    let text = upstream("url: http://10.0.0.1:3000, headers: { X-Api-Key: { file: key } }");
+    let loaded = config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap();
+    assert_eq!(loaded.settings.upstreams[0].headers[0].1.expose(), b"from a file");
+    assert_eq!(loaded.settings.shown["upstreams"]["api"]["headers"]["X-Api-Key"]["file"], "key");
+}
+
+#[test]
+fn a_header_that_means_something_else_is_no_credential_of_tollgates() {
+    let with = |headers: &str| upstream(&format!("url: http://10.0.0.1:3000, headers: {{ {headers} }}"));
+    let at = |name: &str| format!("upstreams.api.headers.{name}");
+    for name in [
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Authorization",
+        "TE",
+        "Upgrade",
+        "Transfer-Encoding",
+        "transfer_encoding",
+        "Content-Length",
+        "Host",
+        "Cookie",
+        "X-Forwarded-For",
+        "X-Request-Id",
+        "traceparent",
+        "Forwarded",
+        "Sec-WebSocket-Key",
+        "DPoP",
+    ] {
+        only_error(&with(&format!("{name}: hunter2")), &at(name), "another meaning");
+    }
+    only_error(&with("X-Auth-Subject: hunter2"), &at("X-Auth-Subject"), "tells upstreams who calls");
+    only_error(&with("x_auth_subject: hunter2"), &at("x_auth_subject"), "tells upstreams who calls");
+    only_error(&with("X-Key: a, x_key: b"), &at("x_key"), "keep one of the two");
+    only_error(&with("\"X Key\": a"), "upstreams.api.headers[\"X Key\"]", "is no header name");
+    for bad in ["\"hunter2\\n\"", "\" hunter2\"", "\"hunter2\\u0000\""] {
+        let text = with(&format!("X-Key: {bad}"));
+        only_error(&text, &at("X-Key"), "can be no value of a header");
+        assert!(!errors(&text).concat().contains("hunter2"));
+    }
+    only_error(&with("X-Key: \"${NO:-hunter2}\""), &at("X-Key"), "must not have a default");
+    only_error(&with("X-Key: [hunter2]"), &at("X-Key"), "is a list");
+    only_error(&with("X-Key: {hunter2}"), &at("X-Key"), "other keys than `file`");
+    only_error(&upstream("url: http://10.0.0.1:3000, headers: hunter2"), "upstreams.api.headers", "is text");
+
+    let forwards =
+        with("Authorization: hunter2").replace("to: api", "to: api, identity: { access_token: forward }");
+    only_error(&forwards, &at("Authorization"), "`access_token: forward`");
+    let elsewhere = with("X-Key: hunter2").replace("to: api", "to: api, identity: { access_token: forward }");
+    settings(&elsewhere);
+    let pages = with("X-Key: a") + "cors: { headers: [X-Key] }\n";
+    only_error(&pages, "cors.headers[0]", "Tollgate's own");
+}

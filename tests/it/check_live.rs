@@ -33,14 +33,16 @@ async fn check(folder: &Path, config: &str) -> (u8, String) {
     within("the check", checked).await.unwrap()
 }
 
-/// An authorization server whose metadata has these endpoints beside its keys.
+/// An authorization server whose metadata has these endpoints beside its keys, and says yes to what begins
+/// with `require`.
 async fn authorization_server(endpoints: &'static [&'static str]) -> Upstream {
     let keys = Issuer::new().jwks().to_string();
     Upstream::answering(Arc::new(move |asked| {
         let iss = format!("http://{}", asked.header("host").unwrap());
         let mut metadata = json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks") });
         for endpoint in endpoints {
-            metadata[*endpoint] = json!(format!("{iss}/{endpoint}"));
+            let is_endpoint = !endpoint.starts_with("require");
+            metadata[*endpoint] = if is_endpoint { json!(format!("{iss}/{endpoint}")) } else { json!(true) };
         }
         let body = if asked.path() == "/jwks" { keys.clone() } else { metadata.to_string() };
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
@@ -114,6 +116,42 @@ async fn everybody_who_is_there_is_said_to_be_there() {
     assert!(code == 0 && line(&text, "store ").contains("can be written"), "{text}");
     assert!(!folder.path().join("new").exists(), "and nothing is made");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nor left");
+}
+
+#[tokio::test]
+async fn an_issuer_that_wants_requests_pushed_or_is_to_get_them_so_needs_the_place_for_it() {
+    const PLACE: &str = "pushed_authorization_request_endpoint";
+    const REQUIRED: &str = "require_pushed_authorization_requests";
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start().await;
+    let upstreams = format!("  plain: {{ url: \"{}\" }}", upstream.url());
+    let asked = async |more: &'static [&'static str], client: &str| {
+        let server = authorization_server(more).await;
+        let one = format!("  one: {{ url: \"{}\", audience: a }}", server.url());
+        let clients = format!("clients: {{ web: {{ mode: token{client} }} }}");
+        let (code, text) = check(folder.path(), &config(&one, &upstreams, &clients)).await;
+        (code, line(&text, "issuer one").to_owned())
+    };
+    let own = ", pushed: true";
+    let by_page = ", login: page, redirect_uri: \"http://gate.localhost:8080/in\"";
+    let usual = &["token_endpoint", "authorization_endpoint"];
+    for (more, client) in [
+        (&["token_endpoint", "authorization_endpoint", REQUIRED, PLACE][..], ""),
+        (&["token_endpoint", "authorization_endpoint", PLACE], own),
+        (usual, ""),
+        (&["token_endpoint", "authorization_endpoint", REQUIRED], by_page),
+    ] {
+        let (code, told) = asked(more, client).await;
+        assert!(code == 0 && told.starts_with("ok  "), "{more:?} {client}: {told}");
+    }
+    for (more, client, why) in [
+        (&["token_endpoint", "authorization_endpoint", REQUIRED][..], "", REQUIRED),
+        (usual, own, "clients.web.pushed"),
+    ] {
+        let (code, told) = asked(more, client).await;
+        assert!(code == 1 && told.starts_with("NO  ") && told.contains(PLACE), "{told}");
+        assert!(told.contains(why), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -190,6 +190,32 @@ async fn it_says_what_a_gateway_with_this_configuration_does() {
 }
 
 #[tokio::test]
+async fn where_clients_must_be_is_said_to_be_what_only_a_running_gateway_knows() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let from = "from: [10.0.0.0/8, \"::1\"]";
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - {{ path: /public/*, to: \"{to}\", public: true, {from} }}
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }}, {from} }}
+"
+    ))
+    .await;
+    for (path, token, code) in [
+        ("/public/x", None, 0),
+        ("/api/x", None, 1),
+        ("/api/x", Some(gateway.issuer.token("alice", "api:read")), 0),
+    ] {
+        let mut arguments = vec!["GET", path];
+        arguments.extend(token.iter().flat_map(|token| ["--token", token.as_str()]));
+        let (exit, text) = explain(gateway.folder(), &arguments).await;
+        let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = "? address in 10.0.0.0/8 or ::1/128 only a running gateway knows the client's address";
+        assert!(exit == code && squeezed.contains(told), "{path}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn it_says_which_route_does_not_take_an_encoded_slash() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream).await;

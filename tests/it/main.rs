@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub)]
 
+mod addresses;
 mod admin;
 mod answers;
 mod assertion;
@@ -54,6 +55,7 @@ mod streams;
 mod stripped_prefix;
 mod support;
 mod unread;
+mod upstream_credentials;
 mod upstreams;
 mod ways;
 mod websocket_tokens;

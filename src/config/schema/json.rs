@@ -7,8 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use super::Form::{
-    self, Alternatives, List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section,
-    Values,
+    self, Alternatives, List, Named, NamedSecrets, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets,
+    Section, Values,
 };
 use super::Need::{Default, Otherwise, Required};
 use super::{Key, ROOT};
@@ -49,6 +49,7 @@ fn form(form: Form) -> Value {
         OneOrMany(kind) => one_or_many(kind),
         Secret => secret(),
         Secrets => json!({ "type": "array", "items": secret() }),
+        NamedSecrets { .. } => json!({ "type": "object", "additionalProperties": secret() }),
         Values { value, .. } => json!({ "type": "object", "additionalProperties": one_or_many(value) }),
         Section(keys) => section(keys),
         Alternatives(keys) => {

@@ -22,7 +22,10 @@ mod upstreams;
 pub use json::json_schema;
 pub use table::ROOT;
 
-use Form::{Alternatives, List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secrets, Section, Values};
+use Form::{
+    Alternatives, List, Named, NamedSecrets, One, OneOrEntries, OneOrKeys, OneOrMany, Secrets, Section,
+    Values,
+};
 use Need::{Default, Otherwise, Required};
 
 /// One key.
@@ -55,6 +58,8 @@ pub enum Form {
     Secret,
     /// A list of secrets.
     Secrets,
+    /// Names that the operator chose, each with a secret.
+    NamedSecrets { name: &'static str },
     /// Names that the operator chose, each with one value or a list of values.
     Values { name: &'static str, value: &'static str },
     /// Keys of its own.
@@ -107,7 +112,7 @@ fn collect(above: &str, keys: &'static [Key], found: &mut Vec<(String, &'static 
             Section(keys) | Alternatives(keys) | OneOrKeys(_, keys) => collect(&path, keys, found),
             Named { name, keys } => collect(&format!("{path}.<{name}>"), keys, found),
             List(keys) | OneOrEntries(_, keys) => collect(&format!("{path}[]"), keys, found),
-            One(_) | OneOrMany(_) | Form::Secret | Secrets | Values { .. } => {}
+            One(_) | OneOrMany(_) | Form::Secret | Secrets | NamedSecrets { .. } | Values { .. } => {}
         }
     }
 }
@@ -120,6 +125,7 @@ impl Form {
             OneOrMany(kind) => format!("{kind}, or a list"),
             Form::Secret => "text or `{ file: … }`".to_owned(),
             Secrets => "a list; each text or `{ file: … }`".to_owned(),
+            NamedSecrets { name } => format!("keys: <{name}>: text or `{{ file: … }}`"),
             Values { name, value } => format!("keys: <{name}>: {value}"),
             Section(_) => "keys".to_owned(),
             Alternatives(_) => "keys, or a list of such".to_owned(),

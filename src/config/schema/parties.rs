@@ -271,6 +271,13 @@ pub(super) const CLIENT: &[Key] = &[
         "[prompt, login_hint, ui_locales]",
     ),
     key(
+        "pushed",
+        One("true or false"),
+        Otherwise("`true` where the metadata have `require_pushed_authorization_requests: true`"),
+        "With sign-in by the gateway. `true`: Tollgate pushes the parameters of a sign-in to the authorization server itself, with the client's own credential (RFC 9126), and the browser's address has none but `client_id` and `request_uri`.",
+        "true",
+    ),
+    key(
         "return_to",
         OneOrMany("an origin"),
         Otherwise("`origins`"),

@@ -35,6 +35,14 @@ pub(super) const STORE: &[Key] = &[
         "tls/internal.pem",
     ),
     key(
+        "certificate",
+        One("a file"),
+        Otherwise("none is shown"),
+        "The certificate and its chain (PEM) that Tollgate shows to its servers and Sentinels; Redis asks for one unless it has `tls-auth-clients no`.",
+        "tls/gate.pem",
+    ),
+    key("key", One("a file"), Otherwise("none"), "Its private key (PEM, not encrypted).", "tls/gate.key"),
+    key(
         "sentinel",
         OneOrKeys("the name of the master", SENTINEL),
         Otherwise("`url` is the server itself"),

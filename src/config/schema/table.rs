@@ -226,6 +226,13 @@ const ROUTE: &[Key] = &[
         "[GET, POST]",
     ),
     key(
+        "from",
+        OneOrMany("a network or an address"),
+        Otherwise("anywhere"),
+        "The client's address, as `trusted_proxies` has it told, is in one of these, whatever else is required: it stands in for no token. Also on a `public` route. Judged before anything that a request brings; elsewhere it is 403.",
+        "[10.0.0.0/8, \"2001:db8::/32\"]",
+    ),
+    key(
         "public",
         One("true or false"),
         Default("false"),

@@ -1,6 +1,6 @@
 //! The rows of the table for upstreams, and for what a route may say of its own.
 
-use super::Form::{One, OneOrKeys, OneOrMany, Section};
+use super::Form::{NamedSecrets, One, OneOrKeys, OneOrMany, Section};
 use super::Need::{Default, Otherwise, Required};
 use super::{Key, Need, key};
 
@@ -48,6 +48,13 @@ pub(super) const UPSTREAM: &[Key] = &[
         Otherwise("the system's authorities"),
         "How TLS is spoken with `https` servers.",
         "",
+    ),
+    key(
+        "headers",
+        NamedSecrets { name: "header" },
+        Otherwise("none"),
+        "What Tollgate proves itself with to its servers: set last on each request, each retry and each health check. A header of such a name is removed from every request that comes in, whatever its route.",
+        "{ Authorization: { file: secrets/alertmanager } }",
     ),
     key("timeouts", Section(TIMEOUTS), Otherwise("the defaults below"), "Deadlines towards the servers.", ""),
     key(

@@ -47,6 +47,8 @@ pub struct Login {
     /// Names of parameters that go on to it where `/oauth/login` is asked with them; none of ours is among
     /// them.
     pub authorize_from_page: Vec<String>,
+    /// Every authorization request is pushed (RFC 9126), and not those alone whose server takes no others.
+    pub pushed: bool,
     /// Origins where a sign-in may lead beside the gateway's own.
     pub return_to: Vec<Origin>,
     /// Where the authorization server sends browsers after a sign-out.

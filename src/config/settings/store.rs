@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 
+use super::{ClientIdentity, ShownCertificate};
 use crate::core::secret::SecretString;
 
 /// Where what must outlive a request is kept.
@@ -93,6 +94,8 @@ pub enum Topology {
 pub struct RedisTls {
     /// Authorities that sign its certificates, in DER; empty: the system's.
     pub authorities: Vec<CertificateDer<'static>>,
+    /// What Tollgate shows.
+    pub identity: Option<(ClientIdentity, ShownCertificate)>,
 }
 
 /// What Tollgate proves itself with. Without a user it is Redis' `default`.

@@ -205,6 +205,15 @@ impl Denial {
                 Info,
             ),
 
+            Self::AddressNotAllowed => row(
+                StatusCode::FORBIDDEN,
+                "address_not_allowed",
+                None,
+                "Not from this address",
+                "What is here is not served to the address that this request comes from.",
+                Info,
+            ),
+
             Self::OriginNotAllowed => row(
                 StatusCode::FORBIDDEN,
                 "origin_not_allowed",

@@ -105,6 +105,9 @@ pub enum Denial {
     /// Metadata).
     PageLoadNotShown,
 
+    /// The client's address is in none of the networks that the route lets in.
+    AddressNotAllowed,
+
     // What the credential allows.
     InsufficientScope {
         needed: Vec<String>,

@@ -16,9 +16,13 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::net::IpAddr;
+
 use http::Method;
 
+use crate::core::address::Networks;
 use crate::core::cors::Sharing;
+use crate::core::denial::Denial;
 use crate::core::ids::{ClientName, RouteName, UpstreamName};
 use crate::core::path;
 
@@ -31,6 +35,8 @@ pub struct Route {
     /// `None`: every method.
     pub methods: Option<Vec<Method>>,
     pub access: policy::Access,
+    /// Where a client must come from, whoever it is; `None`: anywhere.
+    pub from: Option<Networks>,
     /// Whose session cookie counts here; `None`: nobody's.
     pub session: Option<TakesSession>,
     /// What would be refused for want of a good credential is reported and passes as nobody's.
@@ -50,6 +56,16 @@ impl Route {
     /// Whether anything is there, or it is a hole.
     pub fn is_served(&self) -> bool {
         self.upstream.is_some()
+    }
+
+    /// Judges by the client's address alone, before anything that it brings is looked at. It stands in for
+    /// nothing else that is required.
+    ///
+    /// # Errors
+    /// [`Denial::AddressNotAllowed`]
+    pub fn judge_address(&self, client: IpAddr) -> Result<(), Denial> {
+        let is_allowed = self.from.as_ref().is_none_or(|networks| networks.contains(client));
+        if is_allowed { Ok(()) } else { Err(Denial::AddressNotAllowed) }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) fn route(path: &str) -> Route {
         host: None,
         methods: None,
         access: policy::Access::Public,
+        from: None,
         session: None,
         report_only: false,
         dpop: Dpop::Allowed,

@@ -1,9 +1,11 @@
 //! What the gateway asks of an authorization endpoint, and what a browser brings back from it (RFC 6749
-//! section 4.1.1 and 4.1.2, RFC 7636 section 4.3, RFC 8707 section 2.1, OpenID Connect Core 1.0 section
-//! 3.1.2, RFC 9207).
+//! section 4.1.1 and 4.1.2, RFC 7636 section 4.3, RFC 8707 section 2.1, RFC 9126, OpenID Connect Core 1.0
+//! section 3.1.2, RFC 9207).
 //!
 //! Of an answer only the parameters named here count, and each at most once. Until its `state` is found in a
 //! cookie of the same browser, anybody may have sent it.
+
+use std::borrow::Cow;
 
 use http::HeaderMap;
 use url::Url;
@@ -11,7 +13,8 @@ use url::Url;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::server_error::ServerError;
-use crate::core::session::oauth::request::Parameters;
+use crate::core::session::oauth::pushed::RequestUri;
+use crate::core::session::oauth::request::{Parameters, ServerForm};
 use crate::core::session::pkce;
 use crate::core::session::step_up::StepUp;
 use crate::core::session::transaction::Transaction;
@@ -83,39 +86,55 @@ impl AuthorizationRequest<'_> {
     pub fn url(&self, endpoint: &Url, transaction: &Transaction) -> Url {
         let mut url = endpoint.clone();
         url.set_fragment(None);
-        let challenge = pkce::challenge(transaction.verifier.expose());
         let mut query = url.query_pairs_mut();
-        query
-            .append_pair("response_type", "code")
-            .append_pair("response_mode", "query")
-            .append_pair("client_id", self.client_id)
-            .append_pair("redirect_uri", self.redirect_uri)
-            .append_pair("scope", self.scope())
-            .append_pair("state", transaction.state.expose())
-            .append_pair("nonce", transaction.nonce.expose())
-            .append_pair("code_challenge", &challenge)
-            .append_pair("code_challenge_method", "S256");
-        if let Some(resource) = self.resource {
-            query.append_pair("resource", resource);
+        for (name, value) in self.parameters(transaction) {
+            query.append_pair(&name, value.expose());
         }
+        drop(query);
+        url
+    }
+
+    /// The same, for the authorization server to keep until the browser comes (RFC 9126 section 2.1).
+    pub fn pushed(&self, transaction: &Transaction) -> ServerForm {
+        ServerForm::pushed(self.parameters(transaction))
+    }
+
+    fn parameters(&self, transaction: &Transaction) -> Vec<(Cow<'static, str>, SecretString)> {
+        let mut parameters: Vec<(Cow<'static, str>, SecretString)> = vec![
+            ("response_type".into(), "code".into()),
+            ("response_mode".into(), "query".into()),
+            ("client_id".into(), self.client_id.into()),
+            ("redirect_uri".into(), self.redirect_uri.into()),
+            ("scope".into(), self.scope().into()),
+            ("state".into(), transaction.state.clone()),
+            ("nonce".into(), transaction.nonce.clone()),
+            ("code_challenge".into(), pkce::challenge(transaction.verifier.expose()).as_str().into()),
+            ("code_challenge_method".into(), "S256".into()),
+        ];
+        parameters.extend(self.resource.map(|resource| ("resource".into(), resource.into())));
         let step_up: Vec<_> = transaction.step_up.parameters().collect();
         // A parameter must not be there twice: what this sign-in needs comes before what all of them have.
         let is_given = |name: &str| {
             step_up.iter().any(|(asked, _)| *asked == name)
                 || self.from_page.iter().any(|(given, _)| *given == name)
         };
-        for (name, value) in self.more.iter().filter(|(name, _)| !is_given(name)) {
-            query.append_pair(name, value);
-        }
-        for (name, value) in self.from_page {
-            query.append_pair(name, value);
-        }
-        for (name, value) in &step_up {
-            query.append_pair(name, value);
-        }
-        drop(query);
-        url
+        let more = self.more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let more = more.filter(|(name, _)| !is_given(name));
+        let given = more.chain(self.from_page.iter().copied());
+        parameters.extend(given.map(|(name, value)| (name.to_owned().into(), value.into())));
+        parameters.extend(step_up.iter().map(|(name, value)| ((*name).into(), value.as_str().into())));
+        parameters
     }
+}
+
+/// Where the browser goes with a request that was pushed: that alone, and whose it is (RFC 9126 section 4).
+pub fn pushed_url(endpoint: &Url, client_id: &str, request_uri: &RequestUri) -> Url {
+    let mut url = endpoint.clone();
+    url.set_fragment(None);
+    url.query_pairs_mut()
+        .append_pair("client_id", client_id)
+        .append_pair("request_uri", request_uri.as_str());
+    url
 }
 
 /// The longest ID token that goes along as a hint, in bytes: an ID token may be far longer than an address

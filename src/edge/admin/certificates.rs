@@ -1,17 +1,22 @@
 //! Which certificates are shown now, and when they end. A listener that waits for a restart goes on with
-//! those that it was started with, or took over last, whatever a reload names by then.
+//! those that it was started with, or took over last, and the way to Redis with the one that it was started
+//! with, whatever a reload names by then.
 
-use crate::config::settings::{Settings, ShownCertificate};
+use crate::config::settings::{Settings, ShownCertificate, Store};
 use crate::edge::connection::door::Door;
 
-/// Those of the listeners (`doors`) and of calls out, each file once. Where a file was read at two times, and
-/// one of the two certificates waits for a restart to go, the one counts that ends first.
+/// Those of the listeners (`doors`), of calls out, and towards the `store` that is used, each file once.
+/// Where a file was read at two times, and one of the two certificates waits for a restart to go, the one
+/// counts that ends first.
 pub(super) fn shown<'a>(
     doors: impl IntoIterator<Item = &'a Door>,
     settings: &Settings,
+    store: &Store,
 ) -> Vec<ShownCertificate> {
     let of_doors = doors.into_iter().flat_map(Door::certificates);
-    first_of_each(of_doors.chain(settings.certificates.iter().cloned()))
+    let tls = store.redis.as_ref().and_then(|redis| redis.tls.as_ref());
+    let of_store = tls.and_then(|tls| tls.identity.as_ref()).map(|(_, shown)| shown);
+    first_of_each(of_doors.chain(settings.certificates.iter().chain(of_store).cloned()))
 }
 
 fn first_of_each(shown: impl IntoIterator<Item = ShownCertificate>) -> Vec<ShownCertificate> {

@@ -140,7 +140,8 @@ impl Admin {
     }
 
     fn certificates(&self, live: &Live) -> Vec<ShownCertificate> {
-        certificates::shown(self.doors.iter().map(AsRef::as_ref), &live.settings)
+        let doors = self.doors.iter().map(AsRef::as_ref);
+        certificates::shown(doors, &live.settings, &self.started_with.store)
     }
 
     /// Warns of a wrong admin token, a guess or an old one, at most once a minute, so that nobody fills the

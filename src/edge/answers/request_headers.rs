@@ -53,6 +53,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) host: &'a HeaderValue,
     /// What it is told of the client and of what that asked for.
     pub(crate) forwarded: &'a [(HeaderName, HeaderValue)],
+    /// What Tollgate itself proves itself with, whoever calls.
+    pub(crate) own: &'a [(HeaderName, HeaderValue)],
 }
 
 /// Turns the client's request into the upstream's. Names go out in lower case, but for a few of HTTP's own:
@@ -102,11 +104,11 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
         headers.remove(TRACESTATE);
     }
     let identity = plan.permit.identity().iter().chain(plan.permit.assertion());
-    for (name, value) in plan.forwarded.iter().chain(identity) {
-        headers.insert(name.clone(), value.clone());
-    }
     if let Some(prefix) = plan.permit.stripped_prefix() {
         headers.insert(X_FORWARDED_PREFIX, value(prefix)?);
+    }
+    for (name, value) in plan.forwarded.iter().chain(identity).chain(plan.own) {
+        headers.insert(name.clone(), value.clone());
     }
     Ok(())
 }

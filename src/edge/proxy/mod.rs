@@ -289,6 +289,7 @@ impl ProxyHttp for Proxy {
             upgrades: context.downstream.upgrades,
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
+            own: &server.own_headers,
         };
         request_headers::to_upstream(request, &plan)?;
         context.sending.sent_to = Some(server.clone());

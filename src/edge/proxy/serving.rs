@@ -45,7 +45,7 @@ impl Serving {
         let before_them = before.map(|before| &before.upstreams);
         let upstreams = Upstreams::new(&settings.upstreams, metrics, before_them, brought)
             .map_err(ListenError::Upstream)?;
-        let reserved = ReservedHeaders::new(settings.identity_names().map(HeaderName::as_str));
+        let reserved = ReservedHeaders::new(settings.reserved_names().map(HeaderName::as_str));
         let https = settings.public_url.is_https();
         let pages = match before {
             Some(before) => before.pages.over(https),

@@ -148,6 +148,9 @@ async fn ask(
     let mut request = RequestHeader::build("GET", check.path.as_bytes(), None)?;
     request.insert_header(http::header::HOST, &server.host_header)?;
     request.insert_header(http::header::USER_AGENT, "tollgate-health")?;
+    for (name, value) in &server.own_headers {
+        request.insert_header(name.clone(), value.clone())?;
+    }
     if let HttpSession::H2(_) = session {
         let scheme = if peer.is_tls() { "https" } else { "http" };
         let uri = format!("{scheme}://{}{}", server.authority, check.path);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::CertKey;
@@ -21,6 +21,7 @@ use super::upgrade::{Connector, Switch};
 use crate::config::settings::{self, Timeouts, Upstream, UpstreamTls};
 use crate::core::denial::Denial;
 use crate::core::ids::UpstreamName;
+use crate::core::secret::Secret;
 use crate::state::metrics::{Metrics, UpstreamResult};
 
 /// How long an unused connection to a server is kept.
@@ -47,6 +48,8 @@ pub(crate) struct Server {
     /// `host[:port]`: the `Host` that it is sent, and the label of its metrics.
     pub(crate) authority: String,
     pub(crate) host_header: HeaderValue,
+    /// What Tollgate proves itself with, on every request.
+    pub(crate) own_headers: Vec<(HeaderName, HeaderValue)>,
     template: HttpPeer,
     lookup: Option<Arc<Lookup>>,
     /// Of its connections; see [`Self::allow_http2_again`].
@@ -97,6 +100,7 @@ impl Server {
         Some(Self {
             upstream: upstream.name.clone(),
             host_header: HeaderValue::from_str(&authority).ok()?,
+            own_headers: own_headers(upstream)?,
             url,
             authority,
             template,
@@ -231,6 +235,16 @@ fn group(tls: &UpstreamTls, server: &settings::Server) -> u64 {
     hash.finish().as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
+/// `None` where one is no value of a header; config.yaml cannot bring one.
+fn own_headers(upstream: &Upstream) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let sensitive = |secret: &Secret<Vec<u8>>| {
+        let mut value = HeaderValue::from_bytes(secret.expose()).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    };
+    upstream.headers.iter().map(|(name, secret)| Some((name.clone(), sensitive(secret)?))).collect()
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::lookup::tests::found;
@@ -246,6 +260,7 @@ pub(super) mod tests {
             case_sensitive: false,
             balance: Balance::RoundRobin,
             tls: UpstreamTls::default(),
+            headers: Vec::new(),
             health: None,
             timeouts: Timeouts::default(),
             retries: 1,

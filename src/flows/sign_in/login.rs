@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 
+use super::push::{Push, push};
 use super::{SignInRefusal, binding, clear, clients, registration, request_of};
 use crate::config::settings::{Client, Login};
 use crate::core::denial::Denial;
@@ -16,7 +17,7 @@ use crate::core::path::{CanonicalPath, EncodedSlash};
 use crate::core::request::RequestHead;
 use crate::core::route::table::RouteMatch;
 use crate::core::secret::Secret;
-use crate::core::session::authorization::{AuthorizationRequest, from_page};
+use crate::core::session::authorization::{AuthorizationRequest, from_page, pushed_url};
 use crate::core::session::cookie;
 use crate::core::session::navigation::{goes_there, says_what_it_opens};
 use crate::core::session::oauth::request::Parameters;
@@ -81,8 +82,16 @@ pub async fn login(
     let mut set_cookies: Vec<_> = give_way(&older, cookie.len()).into_iter().filter_map(clear).collect();
     set_cookies.push(cookie);
     let request = AuthorizationRequest { from_page: &added, ..request_of(client, login) };
-    let location = request.url(endpoint, &begun).into();
-    Ok(Begun { location, set_cookies, client: client.name.clone() })
+    let location = if login.pushed || endpoints.requires_pushed {
+        let pushing = Push { client, issuer, endpoints: &endpoints, form: &request.pushed(&begun) };
+        let pushed = push(gate, live, pushing, head.client_address).await;
+        // It ends here, where another would end when the browser is back.
+        let name = pushed.inspect_err(|_| gate.metrics.signed_in(&client.name, false)).map_err(refusal)?;
+        pushed_url(endpoint, &client.client_id, &name)
+    } else {
+        request.url(endpoint, &begun)
+    };
+    Ok(Begun { location: location.into(), set_cookies, client: client.name.clone() })
 }
 
 fn client_of<'l>(live: &'l Live, parameters: &Parameters) -> Result<(&'l Arc<Client>, &'l Login), Denial> {

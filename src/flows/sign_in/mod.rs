@@ -2,6 +2,7 @@
 //! no token reaches anybody.
 //!
 //! - `login`: sends the browser to the authorization server
+//! - `push`: tells the authorization server beforehand what a browser will ask for
 //! - `callback`: takes it back, with a session
 //!
 //! Both take browser navigations only. They change no session, except that a new one replaces the one before.
@@ -10,6 +11,7 @@
 
 pub mod callback;
 pub mod login;
+mod push;
 
 use std::sync::Arc;
 

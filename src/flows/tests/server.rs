@@ -21,6 +21,9 @@ pub(super) struct FakeServer {
     /// How many requests have come to the token endpoint, answered or not.
     pub(super) arrived: AtomicUsize,
     pub(super) token_requests: Mutex<Vec<(HeaderMap, String)>>,
+    /// What was pushed to it (RFC 9126), and what it answers instead of taking it.
+    pub(super) pushed: Mutex<Vec<(HeaderMap, String)>>,
+    pub(super) pushes: Mutex<VecDeque<Instead>>,
     pub(super) revoked: Mutex<Vec<String>>,
     pub(super) revocation_requests: Mutex<Vec<(HeaderMap, String)>>,
     /// It answers what it is asked to revoke with this status and this error.
@@ -47,6 +50,8 @@ impl FakeServer {
             current: Mutex::new("none".into()),
             made: AtomicUsize::new(0),
             token_requests: Mutex::default(),
+            pushed: Mutex::default(),
+            pushes: Mutex::default(),
             revoked: Mutex::default(),
             revocation_requests: Mutex::default(),
             revokes_nothing: Mutex::default(),
@@ -126,6 +131,19 @@ impl HttpClient for FakeServer {
                         answered.headers_mut().insert("dpop-nonce", HeaderValue::try_from(nonce).unwrap());
                     }
                     Ok(answered)
+                }
+                (Method::POST, "/par") => {
+                    assert_eq!((bounds.deadline, bounds.answer_bytes), (Duration::from_secs(5), 16 * 1024));
+                    self.pushed.lock().unwrap().push((parts.headers, body));
+                    let count = self.pushed.lock().unwrap().len();
+                    match self.pushes.lock().unwrap().pop_front() {
+                        Some(Instead::Fault(fault)) => Err(fault),
+                        Some(Instead::Answer(status, content_type, body)) => Ok(answer(status, content_type, body)),
+                        _ => {
+                            let name = json!({ "request_uri": format!("urn:ietf:params:oauth:request_uri:{count}"), "expires_in": 60 });
+                            Ok(answer(201, "application/json", name.to_string()))
+                        }
+                    }
                 }
                 (Method::POST, "/introspect") => match &*self.introspection.lock().unwrap() {
                     Some(said) => Ok(answer(200, "application/json", said.to_string())),

@@ -2,6 +2,7 @@
 //! come in between.
 
 mod elsewhere;
+mod pushed;
 mod refused;
 mod sign_out;
 mod unfilled;
@@ -28,6 +29,7 @@ fn by_gateway() -> Client {
     let login = Login {
         authorize: vec![("prompt".into(), "consent".into())],
         authorize_from_page: vec![],
+        pushed: false,
         return_to: vec![],
         post_logout_redirect_uri: None,
         end_session: vec![],

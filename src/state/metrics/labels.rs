@@ -51,6 +51,7 @@ impl ExchangeOutcome {
 pub enum ServerEndpoint {
     Metadata,
     Jwks,
+    PushedAuthorization,
     Token,
     Revocation,
     Introspection,
@@ -175,6 +176,7 @@ impl ServerEndpoint {
         match self {
             Self::Metadata => "metadata",
             Self::Jwks => "jwks",
+            Self::PushedAuthorization => "pushed_authorization",
             Self::Token => "token",
             Self::Revocation => "revocation",
             Self::Introspection => "introspection",

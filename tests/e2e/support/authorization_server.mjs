@@ -37,6 +37,8 @@ export class AuthorizationServer {
   tokenCalls = [];
   /** Every call of the revocation endpoint: what was revoked. */
   revocations = [];
+  /** Every pushed authorization request (RFC 9126): how its client is registered to prove itself, its parameters, what was answered. */
+  pushes = [];
   /** Every call of the introspection endpoint: which token, and whether it was called active. */
   introspections = [];
   /** Every client that was told of a sign-out (back-channel logout): `sub`, `sid`, and the error if it did not take it. */
@@ -198,6 +200,9 @@ export class AuthorizationServer {
         });
         if (context.body?.refresh_token) this.refreshTokens.add(context.body.refresh_token);
         if (context.body?.access_token) this.accessTokens.add(context.body.access_token);
+      }
+      if (route === 'pushed_authorization_request') {
+        this.pushes.push({ auth: context.oidc.client?.clientAuthMethod, params: { ...params }, status: context.status });
       }
       if (route === 'introspection') this.introspections.push({ token: params?.token, active: context.body?.active });
       if (route === 'revocation') this.revocations.push({ token: params?.token, status: context.status });

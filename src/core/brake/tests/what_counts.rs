@@ -76,6 +76,7 @@ pub(crate) fn every_denial() -> Vec<(Denial, bool)> {
         CrossSiteRequest => false CrossSiteRequest;
         WindowWithoutSignIn => false WindowWithoutSignIn;
         PageLoadNotShown => false PageLoadNotShown;
+        AddressNotAllowed => false AddressNotAllowed;
         InsufficientScope { .. } => false InsufficientScope { needed: vec![] };
         ClaimMismatch { .. } => false ClaimMismatch { claim: String::new() };
         ClaimElsewhere { .. } => false ClaimElsewhere { claim: String::new() };

@@ -119,24 +119,34 @@ fn exposed(token: Option<&SecretString>) -> Option<&str> {
     token.map(|token| token.expose().as_str())
 }
 
+/// What an AS that works says, whatever it is.
+pub(super) fn members(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Map<String, Value>, Outage> {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return Err(Outage::said("the AS answered that it is not available", headers));
+    }
+    if status.is_server_error() {
+        return Err("the AS answered with a server error".into());
+    }
+    if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) {
+        return Err(Outage::said("the AS asks to come back later", headers));
+    }
+    if !is_json(headers) {
+        return Err("the AS answered with something that is not JSON".into());
+    }
+    object(body)
+        .map_err(|_| "the AS answered with JSON that cannot be read, or that has a member twice".into())
+}
+
 /// Sorts an answer of the token endpoint.
 pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswer {
     let unusable = |why: &'static str| ServerAnswer::Unusable(why.into());
-    let later = |why| ServerAnswer::Unusable(Outage::said(why, headers));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        return later("the AS answered that it is not available");
-    }
-    if status.is_server_error() {
-        return unusable("the AS answered with a server error");
-    }
-    if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) {
-        return later("the AS asks to come back later");
-    }
-    if !is_json(headers) {
-        return unusable("the AS answered with something that is not JSON");
-    }
-    let Ok(members) = object(body) else {
-        return unusable("the AS answered with JSON that cannot be read, or that has a member twice");
+    let members = match members(status, headers, body) {
+        Ok(members) => members,
+        Err(outage) => return ServerAnswer::Unusable(outage),
     };
     if status == StatusCode::OK {
         return match tokens(&members) {
@@ -214,7 +224,7 @@ fn token(members: &Map<String, Value>, name: &str) -> Result<Option<SecretString
 }
 
 /// Seconds as a number; as a string too, because some ASs send one.
-fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, &'static str> {
+pub(super) fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, &'static str> {
     let seconds = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Number(number)) => number.as_u64(),
@@ -227,7 +237,7 @@ fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, &'static str> {
         .ok_or("the AS's answer has an expires_in that is no number of seconds")
 }
 
-fn refusal(members: &Map<String, Value>, dpop_nonce: Option<String>) -> ServerAnswer {
+pub(super) fn refusal(members: &Map<String, Value>, dpop_nonce: Option<String>) -> ServerAnswer {
     let Some(error) = members.get("error").and_then(Value::as_str).filter(|text| is_code(text)) else {
         return ServerAnswer::Unusable("the AS refused without an OAuth error".into());
     };

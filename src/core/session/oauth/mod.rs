@@ -5,6 +5,7 @@
 //! - `native`: what a native client may ask, with credentials of its own or with ours
 //! - `authentication`: how the gateway proves that it is the client (RFC 6749 section 2.3, RFC 7523)
 //! - `answer`: what the AS said, and the part of it that a page may see
+//! - `pushed`: what the AS said to a pushed authorization request (RFC 9126)
 //! - `outage`: that the AS cannot be used, and when it wants to be asked again
 
 pub mod answer;
@@ -12,6 +13,7 @@ pub mod authentication;
 pub mod grant_type;
 pub mod native;
 pub mod outage;
+pub mod pushed;
 pub mod request;
 
 use std::collections::BTreeSet;

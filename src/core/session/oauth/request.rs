@@ -4,6 +4,8 @@
 //! refresh tokens are refused too: in `token` mode both are the gateway's. What is not named here does not
 //! reach the AS.
 
+use std::borrow::Cow;
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, header};
 use serde_json::Value;
@@ -246,19 +248,19 @@ const BEGINNING: usize = 16;
 /// What is shorter guards nothing.
 const SHORTEST: usize = 6;
 
-/// A form for the AS. Its names are written here, and for native clients in `super::native`, and nowhere
-/// else: these are the allow-lists.
+/// A form for the AS. Its names are written here, for native clients in `super::native`, and for pushed
+/// requests in `core::session::authorization`, and nowhere else: these are the allow-lists.
 #[derive(Debug)]
-pub struct ServerForm(Vec<(&'static str, SecretString)>);
+pub struct ServerForm(Vec<(Cow<'static, str>, SecretString)>);
 
 impl ServerForm {
     /// With this grant and nothing more.
     pub(super) fn of(grant: GrantType) -> Self {
-        Self(vec![("grant_type", grant.name().into())])
+        Self(vec![("grant_type".into(), grant.name().into())])
     }
 
     pub(super) fn add(&mut self, name: &'static str, value: SecretString) {
-        self.0.push((name, value));
+        self.0.push((name.into(), value));
     }
 
     /// RFC 6749 section 4.1.3 with RFC 7636 section 4.5 and RFC 8707 section 2.2.
@@ -269,10 +271,10 @@ impl ServerForm {
         resource: Option<&str>,
     ) -> Self {
         let mut form = Self(vec![
-            ("grant_type", "authorization_code".into()),
-            ("code", code.clone()),
-            ("code_verifier", verifier.clone()),
-            ("redirect_uri", redirect_uri.into()),
+            ("grant_type".into(), "authorization_code".into()),
+            ("code".into(), code.clone()),
+            ("code_verifier".into(), verifier.clone()),
+            ("redirect_uri".into(), redirect_uri.into()),
         ]);
         form.optional("resource", resource);
         form
@@ -280,8 +282,10 @@ impl ServerForm {
 
     /// RFC 6749 section 6 with RFC 8707 section 2.2.
     pub fn refresh(refresh_token: &SecretString, scope: Option<&str>, resource: Option<&str>) -> Self {
-        let mut form =
-            Self(vec![("grant_type", "refresh_token".into()), ("refresh_token", refresh_token.clone())]);
+        let mut form = Self(vec![
+            ("grant_type".into(), "refresh_token".into()),
+            ("refresh_token".into(), refresh_token.clone()),
+        ]);
         form.optional("scope", scope);
         form.optional("resource", resource);
         form
@@ -289,12 +293,20 @@ impl ServerForm {
 
     /// RFC 7009 section 2.1.
     pub fn revocation(refresh_token: &SecretString) -> Self {
-        Self(vec![("token", refresh_token.clone()), ("token_type_hint", "refresh_token".into())])
+        Self(vec![
+            ("token".into(), refresh_token.clone()),
+            ("token_type_hint".into(), "refresh_token".into()),
+        ])
     }
 
     /// RFC 7662 section 2.1.
     pub fn introspection(access_token: &str) -> Self {
-        Self(vec![("token", access_token.into()), ("token_type_hint", "access_token".into())])
+        Self(vec![("token".into(), access_token.into()), ("token_type_hint".into(), "access_token".into())])
+    }
+
+    /// RFC 9126 section 2.1: an authorization request.
+    pub(in crate::core::session) fn pushed(parameters: Vec<(Cow<'static, str>, SecretString)>) -> Self {
+        Self(parameters)
     }
 
     /// Whether `text`, which the AS sent back, repeats a secret of this form: some servers name the token
@@ -311,20 +323,25 @@ impl ServerForm {
             "actor_token",
             "assertion",
         ];
-        let secrets = self.0.iter().filter(|(name, _)| SECRETS.contains(name)).map(|(_, secret)| secret);
+        let secrets = self.0.iter().filter(|(name, _)| SECRETS.contains(&&**name)).map(|(_, secret)| secret);
         secrets.into_iter().any(|secret| begins_in(secret, text, SHORTEST))
     }
 
     fn optional(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
-            self.0.push((name, value.into()));
+            self.0.push((name.into(), value.into()));
         }
     }
 
-    /// As `application/x-www-form-urlencoded`, with the fields that authenticate the client at its end.
+    /// As `application/x-www-form-urlencoded`, with the fields that authenticate the client at its end; a
+    /// `client_id` that it has of its own is not said twice (RFC 6749 section 3.1).
     pub fn encode(&self, authentication: &[(&'static str, SecretString)]) -> SecretString {
         let mut text = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in self.0.iter().chain(authentication) {
+        for (name, value) in &self.0 {
+            text.append_pair(name, value.expose());
+        }
+        let is_said = self.0.iter().any(|(name, _)| name == "client_id");
+        for (name, value) in authentication.iter().filter(|(name, _)| !(is_said && *name == "client_id")) {
             text.append_pair(name, value.expose());
         }
         SecretString::new(text.finish())

@@ -12,12 +12,14 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
     IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
     from_redis_value,
 };
+use rustls_pki_types::PrivateKeyDer;
+use zeroize::Zeroizing;
 
-use crate::config::settings::{Redis, RedisCredentials, RedisServer, Topology};
+use crate::config::settings::{ClientIdentity, Redis, RedisCredentials, RedisServer, Topology};
 
 /// How often the library may follow slots of a cluster that moved.
 const MOVES: u32 = 3;
@@ -82,7 +84,7 @@ pub(super) async fn connect(settings: &Redis, deadline: Duration) -> RedisResult
         Topology::Single => {
             let info = settings.servers.first().map(|server| info(settings, server)).transpose()?;
             let info = info.ok_or((redis::ErrorKind::InvalidClientConfig, "there is no server"))?;
-            let client = match certificates(settings) {
+            let client = match certificates(settings)? {
                 Some(certificates) => Client::build_with_tls(info, certificates)?,
                 None => Client::open(info)?,
             };
@@ -101,7 +103,7 @@ pub(super) async fn connect(settings: &Redis, deadline: Duration) -> RedisResult
                 .retries(MOVES)
                 .min_retry_wait(10)
                 .max_retry_wait(100);
-            if let Some(certificates) = certificates(settings) {
+            if let Some(certificates) = certificates(settings)? {
                 builder = builder.certs(certificates);
             }
             builder.build()?.get_async_connection().await.map(Connection::Cluster)
@@ -131,7 +133,7 @@ fn sentinels(settings: &Redis, master: &str, own: &RedisCredentials) -> RedisRes
     if settings.tls.is_some() {
         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
     }
-    if let Some(certificates) = certificates(settings) {
+    if let Some(certificates) = certificates(settings)? {
         builder = builder
             .set_client_to_redis_certificates(certificates.clone())
             .set_client_to_sentinel_certificates(certificates);
@@ -161,12 +163,31 @@ fn address(settings: &Redis, server: &RedisServer) -> ConnectionAddr {
     }
 }
 
-/// Our own authorities; `None`: the system's.
-fn certificates(settings: &Redis) -> Option<TlsCertificates> {
-    let authorities = &settings.tls.as_ref()?.authorities;
-    let pem = |der: &[u8]| {
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+/// Our own authorities, and what we show; `None`: the system's, and nothing.
+fn certificates(settings: &Redis) -> RedisResult<Option<TlsCertificates>> {
+    let Some(tls) = &settings.tls else { return Ok(None) };
+    let client_tls = tls.identity.as_ref().map(|(identity, _)| shown(identity)).transpose()?;
+    let authorities: String = tls.authorities.iter().map(|der| pem("CERTIFICATE", der)).collect();
+    let root_cert = (!authorities.is_empty()).then(|| authorities.into_bytes());
+    let is_any = client_tls.is_some() || root_cert.is_some();
+    Ok(is_any.then_some(TlsCertificates { client_tls, root_cert }))
+}
+
+fn shown(identity: &ClientIdentity) -> RedisResult<ClientTlsConfig> {
+    let label = match PrivateKeyDer::try_from(identity.key.expose().as_slice()) {
+        Ok(PrivateKeyDer::Pkcs8(_)) => "PRIVATE KEY",
+        Ok(PrivateKeyDer::Pkcs1(_)) => "RSA PRIVATE KEY",
+        Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
+        // The configuration takes no other.
+        _ => return Err((redis::ErrorKind::InvalidClientConfig, "the key's kind is not known").into()),
     };
-    let all: String = authorities.iter().map(|authority| pem(authority)).collect();
-    (!all.is_empty()).then(|| TlsCertificates { client_tls: None, root_cert: Some(all.into_bytes()) })
+    let chain: String = identity.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
+    let client_key = pem(label, identity.key.expose()).into_bytes();
+    Ok(ClientTlsConfig { client_cert: chain.into_bytes(), client_key })
+}
+
+/// RFC 7468 section 2, but for the length of its lines, which nobody asks for.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", *text)
 }

@@ -55,7 +55,11 @@ impl Line {
     }
 }
 
-/// The error for operators: what the library says, without what was sent.
+/// As the library's error names the alert of a server that asks for a certificate and is shown none (RFC 8446
+/// section 6.2). Of a cluster, and of Sentinels, it keeps no more of it than the text.
+const CERTIFICATE_REQUIRED: &str = "CertificateRequired";
+
+/// The error for operators: what the library says, without what was sent, and what would be right.
 pub(super) fn told(error: &RedisError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -65,6 +69,12 @@ pub(super) fn told(error: &RedisError) -> String {
             text = format!("{text}: {cause_text}");
         }
         source = cause.source();
+    }
+    if text.contains(CERTIFICATE_REQUIRED) {
+        text.push_str(
+            "; it takes only clients that show a certificate (tls-auth-clients): name one, with its key, as `store.certificate` \
+             and `store.key`, or set tls-auth-clients no there",
+        );
     }
     text
 }

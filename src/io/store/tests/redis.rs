@@ -2,6 +2,7 @@
 //! what becomes of one that hangs, dies, comes back empty, or takes no writes.
 
 mod alone;
+mod client_certificate;
 mod eviction;
 mod rights;
 
@@ -13,7 +14,11 @@ use rustls_pki_types::CertificateDer;
 
 use super::servers::{Server, cluster, fail_over, own_port, sentinel, tls};
 use super::*;
-use crate::config::settings::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Topology};
+use crate::config::settings::{
+    ClientIdentity, OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, ShownCertificate, Topology,
+};
+use crate::core::secret::Secret;
+use crate::core::time::Timestamp;
 use crate::flows::ports::{StoreFault, StoreHealth};
 use crate::flows::testing::lines::Lines;
 use crate::io::store::alone::RedisOrAlone;
@@ -155,6 +160,7 @@ pub(in crate::io) struct Certificate {
     certificate: PathBuf,
     key: PathBuf,
     der: CertificateDer<'static>,
+    key_der: Vec<u8>,
     _folder: tempfile::TempDir,
 }
 
@@ -165,7 +171,8 @@ impl Certificate {
         let (certificate, key) = (folder.path().join("x.pem"), folder.path().join("x.key"));
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        Self { certificate, key, der: made.cert.der().clone(), _folder: folder }
+        let (der, key_der) = (made.cert.der().clone(), made.signing_key.serialize_der());
+        Self { certificate, key, der, key_der, _folder: folder }
     }
 
     pub(in crate::io) fn arguments(&self) -> Vec<String> {
@@ -183,7 +190,7 @@ impl Certificate {
             let port = server.argument("--tls-port").parse().unwrap();
             RedisServer { host: "127.0.0.1".to_owned(), port }
         };
-        let tls = Some(RedisTls { authorities: vec![self.der.clone()] });
+        let tls = Some(RedisTls { authorities: vec![self.der.clone()], identity: None });
         Redis { servers: servers.iter().map(at).collect(), tls, ..settings(&[]) }
     }
 }
