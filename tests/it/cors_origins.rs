@@ -9,6 +9,7 @@ use crate::streams::{MASKED, SWITCHES, accept};
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::upstream::{Received, Upstream};
+use crate::upstreams::reload;
 use crate::websocket_tokens::{handshake, subprotocol};
 
 const OWN: &str = "http://gate.localhost:8080";
@@ -248,6 +249,20 @@ async fn listed_pages_and_the_gateways_own_open_websockets_with_their_token() {
         page.send(request("GET", path, &fields, b"")).await;
         assert_eq!(page.answer().await.status, 403, "{path}, two origins");
     }
+}
+
+#[tokio::test]
+async fn a_reload_takes_listed_pages_off_and_lists_them_again() {
+    let upstream = Upstream::start().await;
+    let listed = verifying(&upstream.url());
+    let (_, unlisted) = listed.split_once('\n').unwrap();
+    let gateway = Gateway::with(&listed).await;
+    let status = async |origin: &str| preflight(&mut gateway.connect().await, "/api/x", origin).await.status;
+    assert_eq!((status(APP).await, status(PREVIEW).await), (204, 204));
+    reload(&gateway, unlisted);
+    assert_eq!((status(APP).await, status(PREVIEW).await), (403, 403));
+    reload(&gateway, &listed);
+    assert_eq!((status(APP).await, status(EVIL).await), (204, 403));
 }
 
 #[tokio::test]
