@@ -2,6 +2,9 @@
 //! the same functions in the same order as [`crate::flows::admit`], and says of each what came of it; it
 //! judges nothing by itself.
 //!
+//! - `token`: what a token says, check by check; `required`: what it has of what is required
+//! - `session`: who may use one; `shared`: whose pages may read the answer
+//!
 //! What only a running gateway knows is said to be unasked: what was taken back, and the brakes. It must
 //! never say the token; what the token says of itself it may.
 
@@ -25,7 +28,6 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::facts::TokenFacts;
-use crate::core::token::scope_values::is_one;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::admit::{Target, find_route, read_target};
 use crate::flows::authenticate::{OnUnknownKey, verify_jwt};
@@ -38,6 +40,7 @@ use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::Presentation;
 use crate::state::live::Live;
 
+mod required;
 mod session;
 mod shared;
 mod token;
@@ -185,7 +188,7 @@ impl Story<'_> {
                     "headers",
                     Outcome::Fails,
                     format!("{header} ({claim})"),
-                    format!("left out: {ELSEWHERE}"),
+                    format!("left out: {}", required::ELSEWHERE),
                 );
             }
         }
@@ -458,7 +461,7 @@ impl Story<'_> {
     ) {
         for alone in required.one_by_one() {
             let what = format!("{indent}{}", summary::each_requirement(&alone).join(", "));
-            let about = token.map(|token| brought(&alone, token)).unwrap_or_default();
+            let about = token.map(|token| required::brought(&alone, token)).unwrap_or_default();
             let outcome = self.outcome(route, path, &alone, token);
             self.say("require", outcome, what, about);
         }
@@ -479,39 +482,7 @@ impl Story<'_> {
     }
 }
 
-/// Of a claim that the token does not have.
-const ELSEWHERE: &str =
-    "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
-
 /// Whether who brings nothing is told to sign in.
 fn is_for_sessions(route: &Route) -> bool {
     route.session.is_some() && matches!(route.access, Access::Protected(_))
-}
-
-/// What the token has of the one thing that is required.
-fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
-    let absent = || "none".to_owned();
-    let has = if alone.issuers.is_some() {
-        token.issuer().to_string()
-    } else if alone.clients.is_some() {
-        token.client().map_or_else(absent, token::shown)
-    } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
-        if token.scope().is_empty() { absent() } else { token::shown(&scope(token)) }
-    } else if let Some(required) = alone.claims.first() {
-        if token.claims().has_elsewhere(&required.name) {
-            return ELSEWHERE.to_owned();
-        }
-        token.claims().get(&required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
-    } else if alone.acr.is_empty() {
-        token.signed_in_at().map_or_else(absent, Timestamp::to_rfc3339)
-    } else {
-        token.acr().map_or_else(absent, token::shown)
-    };
-    format!("the token has {has}")
-}
-
-/// The scope values of a token; one that is none between spaces stands in quotes.
-fn scope(token: &VerifiedToken) -> String {
-    let told = |value: &str| if is_one(value) { value.to_owned() } else { format!("\"{value}\"") };
-    token.scope().iter().map(told).collect::<Vec<_>>().join(" ")
 }
