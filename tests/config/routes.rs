@@ -382,6 +382,7 @@ fn a_hole_says_which_paths_it_is_about_and_nothing_of_serving_them() {
     for (key, value) in [
         ("name", "x"),
         ("methods", "GET"),
+        ("from", "10.0.0.0/8"),
         ("public", "false"),
         ("require", "{ scope: a }"),
         ("issuers", "corp"),
@@ -405,7 +406,7 @@ fn a_hole_says_which_paths_it_is_about_and_nothing_of_serving_them() {
     let own = tollgate::config::schema::paths();
     let own =
         own.iter().filter_map(|(path, _)| path.strip_prefix("routes[].")).filter(|key| !key.contains('.'));
-    assert_eq!(own.count(), 17 + 4, "each key of a route is either refused above or one of a hole");
+    assert_eq!(own.count(), 18 + 4, "each key of a route is either refused above or one of a hole");
     only_error(
         &beside("").with("upstreams: { none: { url: \"http://10.0.0.2:3000\" } }").text(),
         "upstreams.none",
