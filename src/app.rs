@@ -221,7 +221,7 @@ impl Standby {
     /// Lets clients in.
     fn serve(self) -> App {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.gate.metrics.started(since.as_secs_f64());
+        self.gate.metrics.set_started(since.as_secs_f64());
         let Self { gate, edge, background, exclusive, store, access_log } = self;
         let (running, reopening, predecessor) = (edge.serve(), Reopening::default(), Predecessor::default());
         App { gate, running, background, exclusive, reopening, predecessor, store, access_log }
@@ -266,7 +266,7 @@ impl App {
         let is_alone = exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
         let conversation = tokio::spawn(conversation.run(is_alone.then(|| gate.revocations.clone())));
         let to = answers.has_ours().then(|| asking.handed_to());
-        exclusive.iter().for_each(|exclusive| exclusive.handed_over(to.as_ref()));
+        exclusive.iter().for_each(|exclusive| exclusive.mark_handed_over(to.as_ref()));
         running.leave().await;
         // Nothing presses it.
         finish_begun(&gate, handover::LANDING).await;

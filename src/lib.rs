@@ -64,7 +64,7 @@
 //! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |
 //! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
-//! | how an issuer is reached (`proxy`, `connect_to`) | `config/way.rs`, taken in `io/http_client/connector.rs` |
+//! | how an issuer is reached (`proxy`, `connect_to`) | `config/issuer_connection.rs`, taken in `io/http_client/connector.rs` |
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
 //! | what is said of a certificate that ends | `config/validity.rs` |

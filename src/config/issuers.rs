@@ -6,11 +6,11 @@ use url::Url;
 
 use crate::config::certificates;
 use crate::config::introspection;
+use crate::config::issuer_connection;
 use crate::config::names::valid_name;
 use crate::config::network::{Network, is_trimmed, issuer_url};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
-use crate::config::way;
 use crate::core::ids::IssuerName;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::kind::is_of_other_tokens;
@@ -98,8 +98,8 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         introspection.as_ref().and_then(|asked| Some(("introspection.endpoint", asked.endpoint.as_ref()?))),
     );
     let own = iss.as_deref().and_then(|iss| Url::parse(iss).ok());
-    let way = way::read(keys, own.as_ref(), &others);
-    for key in ["timeout", "ca", "keys_refresh"].into_iter().chain(way::KEYS) {
+    let connection = issuer_connection::read(keys, own.as_ref(), &others);
+    for key in ["timeout", "ca", "keys_refresh"].into_iter().chain(issuer_connection::KEYS) {
         if keys.has(key) && (shared || keys.has("jwks_file")) && !is_asked(key) {
             keys.wrong(
                 key,
@@ -133,7 +133,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         keys: source?,
         timeout,
         ca,
-        way: way?,
+        connection: connection?,
         keys_refresh,
         introspection,
         signs_in: false,

@@ -7,8 +7,8 @@
 //! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
 //! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`,
-//!   `way`, `clients`, `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`, `sessions`,
-//!   `store`, `identity`, `signals`, `upstreams`, `routes`, `route_requirements`, `route_claims`,
+//!   `issuer_connection`, `clients`, `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`,
+//!   `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`, `route_requirements`, `route_claims`,
 //!   `route_holes`, `route_paths`, `route_resources`, `route_sessions`: what each part means and what
 //!   contradicts it; `route_context`: what routes are read against; `resolve`: all parts in order
 //! - `settings`: what comes out of it
@@ -34,6 +34,7 @@ mod cors;
 mod expand;
 mod identity;
 mod introspection;
+mod issuer_connection;
 mod issuers;
 mod listeners;
 mod login;
@@ -63,7 +64,6 @@ mod upstreams;
 mod validity;
 mod values;
 mod walk;
-mod way;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

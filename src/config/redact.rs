@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::schema::{Form, Key};
+use crate::config::schema::{Key, ValueForm};
 use crate::config::tree::Node;
 
 /// What stands in place of a secret.
@@ -19,31 +19,31 @@ pub(super) fn redacted(node: &Node, keys: &'static [Key]) -> Value {
     Value::Object(shown.collect::<Map<_, _>>())
 }
 
-fn formed(node: &Node, form: Form) -> Value {
+fn formed(node: &Node, form: ValueForm) -> Value {
     match (form, node) {
-        (Form::Secret, Node::Map(_)) => plain(node),
-        (Form::Secret, _) => Value::from(GONE),
-        (Form::NamedSecrets { .. }, Node::Map(entries)) => entries
+        (ValueForm::Secret, Node::Map(_)) => plain(node),
+        (ValueForm::Secret, _) => Value::from(GONE),
+        (ValueForm::NamedSecrets { .. }, Node::Map(entries)) => entries
             .iter()
-            .map(|(name, node)| (name.clone(), formed(node, Form::Secret)))
+            .map(|(name, node)| (name.clone(), formed(node, ValueForm::Secret)))
             .collect::<Map<_, _>>()
             .into(),
         (_, Node::List(items)) => {
             let item = match form {
-                Form::Secrets => Form::Secret,
-                Form::List(keys) | Form::OneOrEntries(_, keys) => Form::OneOrKeys("", keys),
+                ValueForm::Secrets => ValueForm::Secret,
+                ValueForm::List(keys) | ValueForm::OneOrEntries(_, keys) => ValueForm::OneOrKeys("", keys),
                 other => other,
             };
             items.iter().map(|node| formed(node, item)).collect()
         }
         (
-            Form::Section(keys)
-            | Form::Alternatives(keys)
-            | Form::OneOrKeys(_, keys)
-            | Form::OneOrEntries(_, keys),
+            ValueForm::Section(keys)
+            | ValueForm::Alternatives(keys)
+            | ValueForm::OneOrKeys(_, keys)
+            | ValueForm::OneOrEntries(_, keys),
             Node::Map(_),
         ) => redacted(node, keys),
-        (Form::Named { keys, .. }, Node::Map(entries)) => entries
+        (ValueForm::Named { keys, .. }, Node::Map(entries)) => entries
             .iter()
             .map(|(name, node)| (name.clone(), redacted(node, keys)))
             .collect::<Map<_, _>>()

@@ -8,6 +8,7 @@ use http::HeaderName;
 use crate::config::clients;
 use crate::config::cors::Allowed;
 use crate::config::identity;
+use crate::config::issuer_connection;
 use crate::config::issuers;
 use crate::config::network::Network;
 use crate::config::read::Keys;
@@ -18,7 +19,6 @@ use crate::config::settings::{Settings, identity_names};
 use crate::config::signals;
 use crate::config::store;
 use crate::config::upstreams;
-use crate::config::way;
 use crate::core::cors::Sharing;
 use crate::core::identity_headers::ReservedHeaders;
 
@@ -43,7 +43,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let clients = clients::finish(clients, &mut issuers);
     let around = signals::SignalContext { network: &network, issuers: &issuers, issuer_names: &issuer_names };
     let signals = signals::read(root, &around);
-    way::warn_of_environment(root, &issuers, &signals);
+    issuer_connection::warn_of_environment(root, &issuers, &signals);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
     let cors = Allowed::read(root);
     let around = RouteContext {

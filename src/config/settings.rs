@@ -2,12 +2,12 @@
 //! file that is not read. Nothing behind this module sees YAML.
 //!
 //! - `clients`: the applications; `signals`: transmitters of shared signals
-//! - `store`: what is kept where; `way`: how an issuer is reached
+//! - `store`: what is kept where; `issuer_connection`: how an issuer is reached
 
 mod clients;
+mod issuer_connection;
 mod signals;
 mod store;
-mod way;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,9 +37,9 @@ pub use clients::{
     Client, ClientCredential, CookieSettings, IdentityFrom, Login, NativeClient, PrivateKey, SameSite,
     SessionMode,
 };
+pub use issuer_connection::{ConnectTo, HostPort, IssuerConnection, Proxy, ProxyCredentials};
 pub use signals::{Signal, SignalKeys};
 pub use store::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
-pub use way::{Detour, HostPort, Proxy, ProxyCredentials, Way};
 
 /// One whole configuration.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ pub struct Issuer {
     pub timeout: Duration,
     /// Certificates (PEM) trusted for it, instead of the system's.
     pub ca: Option<Vec<u8>>,
-    pub way: Way,
+    pub connection: IssuerConnection,
     /// How often its keys are fetched again.
     pub keys_refresh: Duration,
     /// How it is asked about opaque tokens; `None`: they are refused.

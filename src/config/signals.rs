@@ -10,12 +10,12 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::admin;
+use crate::config::issuer_connection;
 use crate::config::issuers::{ca, jwks_file, named_urls, one_source};
 use crate::config::names::{unknown, valid_name};
 use crate::config::network::{Network, issuer_url};
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{Issuer, KeySource, Signal, SignalKeys, Way};
-use crate::config::way;
+use crate::config::settings::{Issuer, IssuerConnection, KeySource, Signal, SignalKeys};
 use crate::core::ids::{IssuerName, SignalName};
 use crate::core::metadata::ssf_location;
 use crate::core::token::security_event::SignalRules;
@@ -78,8 +78,8 @@ fn signal(name: &str, keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Sig
         Some(Source::Own(source)) => named_urls(source),
         _ => Vec::new(),
     };
-    let way = way::read(keys, issuer.as_ref().map(|(_, url)| url), &others);
-    for key in ["timeout", "ca"].into_iter().chain(way::KEYS) {
+    let connection = issuer_connection::read(keys, issuer.as_ref().map(|(_, url)| url), &others);
+    for key in ["timeout", "ca"].into_iter().chain(issuer_connection::KEYS) {
         if keys.has(key) && !is_called {
             keys.wrong(
                 key,
@@ -97,7 +97,8 @@ fn signal(name: &str, keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Sig
         Source::Own(source) => {
             let algorithms: Vec<_> =
                 Algorithm::ALL.into_iter().filter(|one| one.least_secret().is_none()).collect();
-            let called = Issuer { timeout, ca, way: way?, ..called(name, &iss, &algorithms, source) };
+            let called =
+                Issuer { timeout, ca, connection: connection?, ..called(name, &iss, &algorithms, source) };
             (SignalKeys::Own(called.into()), algorithms, CLOCK_SKEW)
         }
     };
@@ -193,7 +194,7 @@ fn called(name: &str, iss: &str, algorithms: &[Algorithm], keys: KeySource) -> I
         keys,
         timeout: TIMEOUT,
         ca: None,
-        way: Way::default(),
+        connection: IssuerConnection::default(),
         keys_refresh: KEYS_REFRESH,
         introspection: None,
         signs_in: false,

@@ -2,8 +2,8 @@
 
 use crate::config::Loaded;
 use crate::config::settings::{
-    Balance, Client, ClientCertificates, ClientCredential, Identity, Issuer, KeySource, Listener,
-    NativeClient, OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream, Way,
+    Balance, Client, ClientCertificates, ClientCredential, Identity, Issuer, IssuerConnection, KeySource,
+    Listener, NativeClient, OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::core::assertion::Binding;
@@ -133,7 +133,7 @@ fn show_keys(issuer: &Issuer) -> String {
 fn show_signal(signal: &Signal, settings: &Settings) -> String {
     let keys = match &signal.keys {
         SignalKeys::OfIssuer(issuer) => format!("keys of {issuer}"),
-        SignalKeys::Own(called) => show_keys(called) + &show_way(&called.way),
+        SignalKeys::Own(called) => show_keys(called) + &show_connection(&called.connection),
     };
     let proof = if signal.token.is_some() { " and a token" } else { "" };
     let rules = &signal.rules;
@@ -168,17 +168,18 @@ fn show_issuer(issuer: &Issuer) -> String {
         said.unwrap_or_default(),
         none.unwrap_or_default(),
         asked.unwrap_or_default(),
-        show_way(&issuer.way)
+        show_connection(&issuer.connection)
     )
 }
 
-fn show_way(way: &Way) -> String {
-    let detour = way.detour.as_ref().map(|detour| format!("; called at {}", detour.to));
-    let proxy = way.proxy.as_ref().map(|proxy| {
+fn show_connection(connection: &IssuerConnection) -> String {
+    let connect_to =
+        connection.connect_to.as_ref().map(|connect_to| format!("; called at {}", connect_to.to));
+    let proxy = connection.proxy.as_ref().map(|proxy| {
         let shown = if proxy.credentials.is_some() { ", which is shown a password" } else { "" };
         format!("; called through the proxy {proxy}{shown}")
     });
-    detour.unwrap_or_default() + &proxy.unwrap_or_default()
+    connect_to.unwrap_or_default() + &proxy.unwrap_or_default()
 }
 
 fn show_native_client(client: &NativeClient) -> String {

@@ -5,7 +5,7 @@
 //! silent about a node that was already found to be of the wrong form.
 
 use crate::config::report::Report;
-use crate::config::schema::{Form, Key, Need};
+use crate::config::schema::{Key, Need, ValueForm};
 use crate::config::tree::{Node, Place};
 use crate::config::values::meant;
 
@@ -54,8 +54,8 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
 
 /// Those of `keys` under which there is a key of this name, one level down.
 fn sections_with(name: &str, keys: &[Key]) -> Vec<String> {
-    let has = |form: &Form| match form {
-        Form::Section(keys) | Form::Alternatives(keys) | Form::OneOrKeys(_, keys) => {
+    let has = |form: &ValueForm| match form {
+        ValueForm::Section(keys) | ValueForm::Alternatives(keys) | ValueForm::OneOrKeys(_, keys) => {
             keys.iter().any(|key| key.name == name)
         }
         _ => false,
@@ -63,45 +63,45 @@ fn sections_with(name: &str, keys: &[Key]) -> Vec<String> {
     keys.iter().filter(|key| has(&key.form)).map(|key| format!("`{}`", key.name)).collect()
 }
 
-fn form(node: &Node, form: Form, place: &Place, report: &Report) {
+fn form(node: &Node, form: ValueForm, place: &Place, report: &Report) {
     let wanted = form.wanted();
     match (form, node) {
-        (Form::Alternatives(keys) | Form::List(keys), Node::List(items)) => {
+        (ValueForm::Alternatives(keys) | ValueForm::List(keys), Node::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 section(item, keys, &place.index(index), report);
             }
         }
-        (Form::Section(keys) | Form::Alternatives(keys), _) => section(node, keys, place, report),
-        (Form::Named { keys, .. }, Node::Map(entries)) => {
+        (ValueForm::Section(keys) | ValueForm::Alternatives(keys), _) => section(node, keys, place, report),
+        (ValueForm::Named { keys, .. }, Node::Map(entries)) => {
             for (name, value) in entries {
                 section(value, keys, &place.key(name), report);
             }
         }
-        (Form::OneOrKeys(_, keys), Node::Map(_)) => section(node, keys, place, report),
-        (Form::OneOrKeys(..), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
-        (Form::OneOrEntries(kind, keys), _) => one_or_entries(node, kind, keys, place, report),
-        (Form::Secrets, Node::List(items)) => {
+        (ValueForm::OneOrKeys(_, keys), Node::Map(_)) => section(node, keys, place, report),
+        (ValueForm::OneOrKeys(..), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
+        (ValueForm::OneOrEntries(kind, keys), _) => one_or_entries(node, kind, keys, place, report),
+        (ValueForm::Secrets, Node::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 secret(item, &place.index(index), report);
             }
         }
-        (Form::Secrets, Node::Map(_)) => {
+        (ValueForm::Secrets, Node::Map(_)) => {
             report.wrong(place, format!("is keys with values; this must be {wanted}"));
             report.hide_below(place);
         }
-        (Form::Secret, _) => secret(node, place, report),
-        (Form::NamedSecrets { .. }, Node::Map(entries)) => {
+        (ValueForm::Secret, _) => secret(node, place, report),
+        (ValueForm::NamedSecrets { .. }, Node::Map(entries)) => {
             for (name, node) in entries {
                 secret(node, &place.key(name), report);
             }
         }
-        (Form::Values { value, .. }, Node::Map(entries)) => {
+        (ValueForm::Values { value, .. }, Node::Map(entries)) => {
             for (name, node) in entries {
                 one_or_many(node, value, &place.key(name), report);
             }
         }
-        (Form::OneOrMany(kind), Node::List(_)) => one_or_many(node, kind, place, report),
-        (Form::One(_) | Form::OneOrMany(_), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
+        (ValueForm::OneOrMany(kind), Node::List(_)) => one_or_many(node, kind, place, report),
+        (ValueForm::One(_) | ValueForm::OneOrMany(_), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
         _ => wrong_form(node, &wanted, place, report),
     }
 }
@@ -153,7 +153,7 @@ fn secret(node: &Node, place: &Place, report: &Report) {
 
 const FILE: &[Key] = &[Key {
     name: "file",
-    form: Form::One("a file"),
+    form: ValueForm::One("a file"),
     need: Need::Required,
     meaning: "Holds the secret; one newline at its end is removed.",
     example: "/run/secrets/name",

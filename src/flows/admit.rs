@@ -31,7 +31,7 @@ use crate::flows::session::SessionSide;
 use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
 use crate::state::open_requests::OfSession;
-use crate::state::sessions::Held;
+use crate::state::sessions::HeldTokens;
 use crate::state::verified_tokens::KnownCaller;
 
 /// A refusal, with what was known by then.
@@ -201,7 +201,7 @@ fn make_permit(
 struct Authenticated {
     token: Arc<KnownCaller>,
     /// For a session: its caller and the tokens that it has. `None`: the request brought the token itself.
-    of_session: Option<(Arc<Caller>, Arc<Held>)>,
+    of_session: Option<(Arc<Caller>, Arc<HeldTokens>)>,
 }
 
 /// What came of the one credential of a request.

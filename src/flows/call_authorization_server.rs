@@ -21,7 +21,7 @@ use crate::core::server_error::ServerError;
 use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::oauth::answer::{self, ServerAnswer};
 use crate::core::session::oauth::authentication::{
-    Audience, Authentication, Credential, Place, Unproven, authenticate,
+    Audience, AuthenticatedEndpoint, Authentication, Credential, Unproven, authenticate,
 };
 use crate::core::session::oauth::pushed::{self, PushAnswer};
 use crate::core::session::oauth::request::ServerForm;
@@ -298,8 +298,13 @@ fn place<'a>(
     endpoints: &'a Endpoints,
     url: &'a Url,
     takes: &'a ClientAuthentication,
-) -> Place<'a> {
-    Place { url, takes, iss: &issuer.settings.rules.iss, token_endpoint: endpoints.token.as_ref() }
+) -> AuthenticatedEndpoint<'a> {
+    AuthenticatedEndpoint {
+        url,
+        takes,
+        iss: &issuer.settings.rules.iss,
+        token_endpoint: endpoints.token.as_ref(),
+    }
 }
 
 /// The request that brings `form` there.
@@ -309,7 +314,7 @@ fn place<'a>(
 pub(in crate::flows) fn post(
     random: &dyn Randomness,
     now: Timestamp,
-    place: Place<'_>,
+    place: AuthenticatedEndpoint<'_>,
     client: ClientAtServer<'_>,
     form: &ServerForm,
 ) -> Result<Request<Bytes>, &'static str> {

@@ -83,9 +83,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::settings::Settings;
+use crate::core::ids::FamilyId;
 use crate::core::revocation::RevocationId;
 use crate::core::secret::Secret;
-use crate::core::session::grant::FamilyId;
 use crate::core::token::fingerprint::FingerprintKey;
 use crate::state::assertions::MadeAssertions;
 use crate::state::backlog::Backlog;

@@ -7,7 +7,8 @@ use http::{HeaderValue, StatusCode};
 use crate::config::settings::Client;
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
-use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::ids::FamilyId;
+use crate::core::session::grant::Grant;
 use crate::flows::family::session_cookie;
 use crate::state::metrics::RequestOutcome;
 

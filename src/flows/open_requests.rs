@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::core::caller::Caller;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::route::permit::Permit;
 use crate::core::route::policy::judge;
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::core::token::facts::TokenFacts;
 use crate::core::token::verified::VerifiedToken;

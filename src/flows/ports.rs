@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
@@ -247,7 +248,9 @@ pub trait RevocationLog: Debug + Send + Sync {
     ///
     /// # Errors
     /// Whether they were made is then not known; to make them again does no harm.
-    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>>;
+    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
+    }
 
     /// Makes these changes, all or none, if each of these entries still is what was found of it: a block all
     /// of it, others at least their moments. Returns whether they were unchanged.
@@ -358,7 +361,7 @@ pub trait Exclusive: Debug + Send + Sync {
 
     /// The other process has it open: nobody needs to wait any more. Told only while it is closed. Whoever
     /// needs it asks that process from here on, where it can be asked (`to`).
-    fn handed_over(&self, to: Option<&HandedTo>) {
+    fn mark_handed_over(&self, to: Option<&HandedTo>) {
         let _ = to;
     }
 }

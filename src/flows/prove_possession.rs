@@ -11,7 +11,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::Scheme;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::uri::HttpUri;
-use crate::core::token::dpop::{Plausible, Proof, Proven, Request, Wrong, carried};
+use crate::core::token::dpop::{Plausible, Proof, Request, ValidProof, Wrong, carried};
 use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::used_proofs::{Holder, Use, UsedProofs};
@@ -117,7 +117,7 @@ pub(in crate::flows) fn take_once(
     proof: Plausible<'_>,
     holder: Holder<'_>,
     now: Timestamp,
-) -> Result<Proven, NotTaken> {
+) -> Result<ValidProof, NotTaken> {
     if used.knows(&proof, now) {
         return Err(NotTaken::Again);
     }

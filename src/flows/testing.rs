@@ -245,10 +245,6 @@ impl MemoryLog {
 }
 
 impl RevocationLog for MemoryLog {
-    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
-        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
-    }
-
     fn append_if<'a>(
         &'a self,
         found: &'a [EntryAsSeen],

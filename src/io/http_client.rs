@@ -33,7 +33,7 @@ use rustls_pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::config::settings::{Issuer, Way};
+use crate::config::settings::{Issuer, IssuerConnection};
 use crate::core::ids::IssuerName;
 use crate::flows::ports::{Bounds, HttpClient, HttpFault};
 use connector::{Connector, NoTunnel};
@@ -59,7 +59,7 @@ pub struct Called {
     pub issuer: IssuerName,
     /// Certificates (PEM) that are trusted; `None`: the system's.
     pub ca: Option<Vec<u8>>,
-    pub way: Way,
+    pub connection: IssuerConnection,
     /// How long a call may take.
     pub timeout: Duration,
 }
@@ -69,7 +69,7 @@ impl From<&Issuer> for Called {
         Self {
             issuer: issuer.name.clone(),
             ca: issuer.ca.clone(),
-            way: issuer.way.clone(),
+            connection: issuer.connection.clone(),
             timeout: issuer.timeout,
         }
     }
@@ -206,7 +206,11 @@ fn own_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     if roots.is_empty() { Err("the file holds no certificate in PEM form".to_owned()) } else { Ok(roots) }
 }
 
-fn pooled(roots: Arc<RootCertStore>, way: Way, patience: Duration) -> Result<Pooled, rustls::Error> {
+fn pooled(
+    roots: Arc<RootCertStore>,
+    connection: IssuerConnection,
+    patience: Duration,
+) -> Result<Pooled, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -222,7 +226,7 @@ fn pooled(roots: Arc<RootCertStore>, way: Way, patience: Duration) -> Result<Poo
         .https_or_http()
         .enable_http1()
         .enable_http2()
-        .wrap_connector(Connector::new(tcp, way, patience));
+        .wrap_connector(Connector::new(tcp, connection, patience));
     let client = Client::builder(TokioExecutor::new())
         .retry_canceled_requests(false)
         .set_host(true)
@@ -291,7 +295,7 @@ impl IssuerClient {
     async fn http(&self) -> Result<&Pooled, HttpFault> {
         let made = self.http.get_or_try_init(async || {
             let roots = self.trusts.roots().await.map_err(|error| error.to_string())?;
-            pooled(roots, self.called.way.clone(), self.patience).map_err(|error| error.to_string())
+            pooled(roots, self.called.connection.clone(), self.patience).map_err(|error| error.to_string())
         });
         made.await.map_err(|error| {
             tracing::error!(issuer = %self.called.issuer, error, "no client can be made for this issuer");
@@ -308,12 +312,12 @@ impl IssuerClient {
             cause = format!("{cause}: {inner}");
             source = inner.source();
         }
-        let Called { issuer, way, .. } = &self.called;
-        if let (Some(proxy), false) = (&way.proxy, is_of_the_proxy(error)) {
+        let Called { issuer, connection, .. } = &self.called;
+        if let (Some(proxy), false) = (&connection.proxy, is_of_the_proxy(error)) {
             cause = format!("{cause} (through the proxy {proxy})");
         }
-        if let Some(detour) = &way.detour {
-            cause = format!("{cause} ({} is connected to at {})", detour.of, detour.to);
+        if let Some(connect_to) = &connection.connect_to {
+            cause = format!("{cause} ({} is connected to at {})", connect_to.of, connect_to.to);
         }
         let mut last = self.last_cause.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != cause {
@@ -505,8 +509,10 @@ mod tests {
         };
         let distrusting = called(None);
         let proxy = Proxy { at: HostPort::of(&nobody().parse().unwrap()).unwrap(), credentials: None };
-        let elsewhere =
-            Issuer { way: Way { proxy: Some(proxy), detour: None }, ..called(began.issuer.ca.clone()) };
+        let elsewhere = Issuer {
+            connection: IssuerConnection { proxy: Some(proxy), connect_to: None },
+            ..called(began.issuer.ca.clone())
+        };
         for (name_means, now) in [
             ("nobody any more", None),
             ("a server that others vouch for", Some(distrusting)),

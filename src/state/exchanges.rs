@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
+use crate::core::ids::FamilyId;
 use crate::core::session::exchange::FlightId;
-use crate::core::session::exchange::answer::Answer;
-use crate::core::session::grant::FamilyId;
+use crate::core::session::exchange::answer::ExchangeAnswer;
 
 /// The most code exchanges at once. Anybody can begin one, and each may wait a minute for a slow AS.
 pub const CODE_EXCHANGES: usize = 1_000;
@@ -32,7 +32,7 @@ pub const PASSED_REFRESHES: usize = 1_000;
 #[derive(Clone, Debug)]
 pub enum FlightEnd {
     /// It landed with this answer.
-    Landed(Arc<Answer>),
+    Landed(Arc<ExchangeAnswer>),
     /// There is no answer, and asking again now would bring none.
     Failed(Denial),
     /// It is not under way any more: present the cookie again.
@@ -103,16 +103,16 @@ impl Drop for Hold {
 
 /// Leave to wait for an AS; it is given back when dropped.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct WaitPermit(Arc<AtomicUsize>);
 
-impl Place {
+impl WaitPermit {
     fn among(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let place = Self(Arc::clone(taken));
         (taken.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -121,14 +121,14 @@ impl Drop for Place {
 impl Exchanges {
     /// Watches a flight for all who wait for it here, and whoever gets the [`Watch`] says how it ends;
     /// `None`: somebody else watches it already.
-    pub fn watch(&self, family: FamilyId, flight: FlightId) -> (Option<Watch>, Waiting) {
+    pub fn watch(&self, family: FamilyId, flight: FlightId) -> (Option<Watch>, FlightWaiter) {
         match self.flights.entry((family, flight)) {
-            Entry::Occupied(known) => (None, Waiting(known.get().clone())),
+            Entry::Occupied(known) => (None, FlightWaiter(known.get().clone())),
             Entry::Vacant(free) => {
                 let (sender, receiver) = watch::channel(None);
                 free.insert(receiver.clone());
                 let flights = Arc::clone(&self.flights);
-                (Some(Watch { flights, of: (family, flight), sender }), Waiting(receiver))
+                (Some(Watch { flights, of: (family, flight), sender }), FlightWaiter(receiver))
             }
         }
     }
@@ -169,19 +169,19 @@ impl Exchanges {
     }
 
     /// A place among the code exchanges; `None` when there are [`CODE_EXCHANGES`] already.
-    pub fn begin_code_exchange(&self) -> Option<Place> {
-        Place::among(&self.code_exchanges, CODE_EXCHANGES)
+    pub fn begin_code_exchange(&self) -> Option<WaitPermit> {
+        WaitPermit::among(&self.code_exchanges, CODE_EXCHANGES)
     }
 
     /// A place among the authorization requests that are pushed; `None` when there are [`PUSHED_REQUESTS`]
     /// already.
-    pub fn begin_push(&self) -> Option<Place> {
-        Place::among(&self.pushed_requests, PUSHED_REQUESTS)
+    pub fn begin_push(&self) -> Option<WaitPermit> {
+        WaitPermit::among(&self.pushed_requests, PUSHED_REQUESTS)
     }
 
     /// A place among the refreshes of native clients; `None` when there are [`PASSED_REFRESHES`] already.
-    pub fn begin_passed_refresh(&self) -> Option<Place> {
-        Place::among(&self.passed_refreshes, PASSED_REFRESHES)
+    pub fn begin_passed_refresh(&self) -> Option<WaitPermit> {
+        WaitPermit::among(&self.passed_refreshes, PASSED_REFRESHES)
     }
 
     /// Whether nobody was told yet that this client's access tokens outlive its sessions. Says so once.
@@ -233,9 +233,9 @@ impl Drop for Watch {
 
 /// Waits for a flight.
 #[derive(Debug)]
-pub struct Waiting(watch::Receiver<Option<FlightEnd>>);
+pub struct FlightWaiter(watch::Receiver<Option<FlightEnd>>);
 
-impl Waiting {
+impl FlightWaiter {
     pub async fn heard(mut self) -> FlightEnd {
         let failed = FlightEnd::Failed(Denial::AuthorizationServerUnavailable);
         match self.0.wait_for(Option::is_some).await {

@@ -76,7 +76,7 @@ pub enum Lookup {
 
 /// What a call brought.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum CallOutcome {
     Judged(Verdict),
     /// No answer. `of_the_server`: whatever the token was.
     Failed {
@@ -242,21 +242,21 @@ pub struct Flight {
 impl Flight {
     /// The call has ended. An answer counts from when it was asked for: what is taken back at the issuer
     /// meanwhile must not count for longer. That there was none counts from now.
-    pub fn land_with(mut self, outcome: Outcome, now: Timestamp) {
+    pub fn land_with(mut self, outcome: CallOutcome, now: Timestamp) {
         self.land(outcome, now);
     }
 
-    fn land(&mut self, outcome: Outcome, now: Timestamp) {
+    fn land(&mut self, outcome: CallOutcome, now: Timestamp) {
         self.is_open = false;
         let asked_at = self.began;
         let mut failed = false;
         let verdict = match outcome {
-            Outcome::Judged(Ok(token)) => Ok(token),
-            Outcome::Judged(Err(Denial::TokenInactive { .. })) => {
+            CallOutcome::Judged(Ok(token)) => Ok(token),
+            CallOutcome::Judged(Err(Denial::TokenInactive { .. })) => {
                 Err(Denial::TokenInactive { was_good: self.memory.once_good.get(&self.id).is_some() })
             }
-            Outcome::Judged(Err(denial)) => Err(denial),
-            Outcome::Failed { of_the_server } => {
+            CallOutcome::Judged(Err(denial)) => Err(denial),
+            CallOutcome::Failed { of_the_server } => {
                 failed = of_the_server;
                 Err(Denial::IntrospectionUnavailable)
             }
@@ -307,7 +307,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if self.is_open {
-            self.land(Outcome::Failed { of_the_server: false }, self.began);
+            self.land(CallOutcome::Failed { of_the_server: false }, self.began);
         }
     }
 }
@@ -346,7 +346,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::core::token::introspection::Answer;
+    use crate::core::token::introspection::IntrospectionAnswer;
     use crate::core::token::testing::{NOW, claims, rules, with};
 
     const CACHE: Duration = Duration::from_secs(30);
@@ -357,18 +357,20 @@ mod tests {
     }
 
     /// A good token that ends so many seconds after [`NOW`].
-    fn token(ends: i64, more: Value) -> Outcome {
+    fn token(ends: i64, more: Value) -> CallOutcome {
         let exp = json!({"active": true, "token_type": "Bearer", "exp": NOW.as_secs() + ends});
         let body = with(with(claims(), exp), more).to_string();
-        Outcome::Judged(Answer::parse(body.as_bytes()).unwrap().judge(&rules(), NOW).map(Arc::new))
+        CallOutcome::Judged(
+            IntrospectionAnswer::parse(body.as_bytes()).unwrap().judge(&rules(), NOW).map(Arc::new),
+        )
     }
 
-    fn good() -> Outcome {
+    fn good() -> CallOutcome {
         token(300, json!({}))
     }
 
-    fn refused(denial: Denial) -> Outcome {
-        Outcome::Judged(Err(denial))
+    fn refused(denial: Denial) -> CallOutcome {
+        CallOutcome::Judged(Err(denial))
     }
 
     fn id(text: impl std::fmt::Display) -> Fingerprint {
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn learn(known: &Introspections, text: &str, outcome: Outcome, now: Timestamp) {
+    fn learn(known: &Introspections, text: &str, outcome: CallOutcome, now: Timestamp) {
         begin(known, text, now).0.land_with(outcome, now);
     }
 
@@ -488,7 +490,7 @@ mod tests {
         let known = Introspections::new(CACHE);
         learn(&known, "a", good(), NOW);
         let (flight, landing) = begin(&known, "a", later(30));
-        flight.land_with(Outcome::Failed { of_the_server: false }, later(35));
+        flight.land_with(CallOutcome::Failed { of_the_server: false }, later(35));
         assert_eq!(landing.verdict().await.unwrap_err(), Denial::IntrospectionUnavailable);
         assert_eq!(
             remembered(&known, "a", later(35)).unwrap().unwrap_err(),
@@ -507,7 +509,7 @@ mod tests {
     fn while_the_server_is_away_nobody_is_asked_about_any_token_for_a_moment() {
         let known = Introspections::new(CACHE);
         learn(&known, "good", good(), NOW);
-        learn(&known, "a", Outcome::Failed { of_the_server: true }, NOW);
+        learn(&known, "a", CallOutcome::Failed { of_the_server: true }, NOW);
         assert!(matches!(known.find(id("b"), NOW), Lookup::Paused));
         assert!(matches!(remembered(&known, "good", NOW), Some(Ok(_))));
         begin(&known, "b", later(1));

@@ -240,7 +240,7 @@ fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
 
 /// Whether calls go by another trust or on another way.
 fn is_another_way(before: &Issuer, now: &Issuer) -> bool {
-    before.ca != now.ca || before.way != now.way
+    before.ca != now.ca || before.connection != now.connection
 }
 
 /// What was said of opaque tokens is kept over a reload while it would be asked for and judged as before.
@@ -368,7 +368,7 @@ impl Issuers {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
-    use crate::config::settings::Way;
+    use crate::config::settings::IssuerConnection;
     use crate::core::token::TokenRules;
     use crate::core::token::testing::rules;
 
@@ -380,7 +380,7 @@ pub(crate) mod testing {
             keys,
             timeout: Duration::from_secs(5),
             ca: None,
-            way: Way::default(),
+            connection: IssuerConnection::default(),
             keys_refresh: Duration::from_secs(600),
             introspection: None,
             signs_in: false,
@@ -392,7 +392,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::issuer;
     use super::*;
-    use crate::config::settings::{HostPort, Proxy, Way};
+    use crate::config::settings::{HostPort, IssuerConnection, Proxy};
     use crate::core::secret::Secret;
     use crate::core::token::testing::{ISS, NOW, jwks, keys};
     use crate::core::token::{Algorithm, TokenRules};
@@ -481,9 +481,9 @@ mod tests {
     }
 
     /// A way to the issuer that is not the straight one.
-    fn elsewhere() -> Way {
+    fn elsewhere() -> IssuerConnection {
         let proxy = Proxy { at: HostPort::new("proxy", 3128), credentials: None };
-        Way { proxy: Some(proxy), detour: None }
+        IssuerConnection { proxy: Some(proxy), connect_to: None }
     }
 
     #[test]
@@ -511,7 +511,7 @@ mod tests {
             Issuer { introspection: None, ..same() },
             Issuer { keys: KeySource::Discovery(Some("https://as.example/meta".parse().unwrap())), ..same() },
             Issuer { ca: Some(vec![1]), ..same() },
-            Issuer { way: elsewhere(), ..same() },
+            Issuer { connection: elsewhere(), ..same() },
         ] {
             assert!(!kept(changed));
         }
@@ -530,7 +530,7 @@ mod tests {
         assert!(after(Issuer { timeout: Duration::from_secs(1), ..same() }));
         assert!(!after(issuer("https://other.example", KeySource::Discovery(None))));
         assert!(after(Issuer { ca: Some(vec![1]), ..same() }));
-        assert!(after(Issuer { way: elsewhere(), ..same() }));
+        assert!(after(Issuer { connection: elsewhere(), ..same() }));
         assert!(!after(issuer(ISS, KeySource::JwksUri("https://as.example/jwks".parse().unwrap()))));
     }
 
@@ -538,7 +538,7 @@ mod tests {
     fn what_was_fetched_by_the_trust_or_the_way_of_before_does_not_come_in_after_a_reload() {
         for changed in [
             Issuer { ca: Some(vec![1]), ..issuer(ISS, KeySource::Discovery(None)) },
-            Issuer { way: elsewhere(), ..issuer(ISS, KeySource::Discovery(None)) },
+            Issuer { connection: elsewhere(), ..issuer(ISS, KeySource::Discovery(None)) },
         ] {
             let all = Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None);
             let before = all.iter().next().unwrap();
@@ -563,7 +563,7 @@ mod tests {
         };
         let same = || issuer(ISS, KeySource::Discovery(None));
         assert_eq!(decided(Issuer { ca: Some(vec![1]), ..same() }), Decision::UseAndRefresh);
-        assert_eq!(decided(Issuer { way: elsewhere(), ..same() }), Decision::UseAndRefresh);
+        assert_eq!(decided(Issuer { connection: elsewhere(), ..same() }), Decision::UseAndRefresh);
         assert_eq!(decided(Issuer { timeout: Duration::from_secs(1), ..same() }), Decision::Use);
     }
 }

@@ -346,7 +346,7 @@ impl Metrics {
     /// Sets how old the keys of each issuer are and should become, and drops the figures of issuers that are
     /// gone. Infinitely old while none were ever read: an alert must not be silent because there is no number
     /// yet.
-    pub fn keys_ages(&self, ages: &[KeysAge<'_>]) {
+    pub fn set_keys_ages(&self, ages: &[KeysAge<'_>]) {
         for told in [&self.keys_age, &self.keys_refresh] {
             keep_only(told, |told| ages.iter().any(|own| own.of.as_str() == told));
         }
@@ -358,7 +358,7 @@ impl Metrics {
     }
 
     /// From when until when certificates count, as the next reading shall say it, and nothing of any other.
-    pub fn certificates(&self, shown: &[ShownCertificate]) {
+    pub fn set_certificates(&self, shown: &[ShownCertificate]) {
         for told in [&self.certificate_begin, &self.certificate_end] {
             keep_only(told, |told| shown.iter().any(|own| own.file == told));
         }
@@ -398,14 +398,14 @@ impl Metrics {
     }
 
     /// How the store fares, as the next reading shall say it.
-    pub fn store_up(&self, up: bool) {
+    pub fn set_store_up(&self, up: bool) {
         self.store_up.set(up.into());
     }
 
     /// How many revocations there are and how current they are, as the next reading shall say it. Without a
     /// list the lag is infinite: every comparison with a number that is none is false, and an alert would be
     /// silent.
-    pub fn revocations(&self, list: &Revocations, now: Timestamp) {
+    pub fn set_revocations(&self, list: &Revocations, now: Timestamp) {
         for kind in Kind::ALL {
             let count = i64::try_from(list.count(kind)).unwrap_or(i64::MAX);
             self.revocations.with_label_values(&[kind.label()]).set(count);
@@ -417,7 +417,7 @@ impl Metrics {
     }
 
     /// How many used proofs of possession are remembered, as the next reading shall say it.
-    pub fn used_proofs(&self, on_routes: usize, at_token_endpoint: usize) {
+    pub fn set_used_proofs(&self, on_routes: usize, at_token_endpoint: usize) {
         for (at, held) in [("routes", on_routes), ("token_endpoint", at_token_endpoint)] {
             self.used_proofs.with_label_values(&[at]).set(i64::try_from(held).unwrap_or(i64::MAX));
         }
@@ -432,7 +432,7 @@ impl Metrics {
         &self.in_flight
     }
 
-    pub fn started(&self, unix_seconds: f64) {
+    pub fn set_started(&self, unix_seconds: f64) {
         self.up_since.set(unix_seconds);
     }
 
@@ -524,7 +524,7 @@ mod tests {
     #[test]
     fn a_list_that_is_not_there_is_infinitely_behind() {
         let metrics = Metrics::new().unwrap();
-        metrics.revocations(&Revocations::new([1; 16]), Timestamp::from_secs(1));
+        metrics.set_revocations(&Revocations::new([1; 16]), Timestamp::from_secs(1));
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         // A spelling that Prometheus reads.
         assert!(text.contains("\ntollgate_revocation_lag_seconds inf\n"), "{text}");
@@ -539,7 +539,7 @@ mod tests {
             ends_at: Timestamp::from_secs(end),
         };
         let told = |all: &[_]| {
-            metrics.certificates(all);
+            metrics.set_certificates(all);
             let text = String::from_utf8(metrics.render().unwrap()).unwrap();
             let lines = text.lines().filter_map(|line| line.strip_prefix("tollgate_certificate_"));
             lines.map(str::to_owned).collect::<Vec<_>>()
@@ -563,7 +563,7 @@ mod tests {
             (IssuerName::new("read"), IssuerName::new("unread"), IssuerName::new("signals/gone"));
         let age = Some(Duration::from_secs(7));
         let told = |ages: &[_]| {
-            metrics.keys_ages(ages);
+            metrics.set_keys_ages(ages);
             let text = String::from_utf8(metrics.render().unwrap()).unwrap();
             let lines = text.lines().filter_map(|line| line.strip_prefix("tollgate_keys_age_seconds"));
             lines.map(str::to_owned).collect::<Vec<_>>()

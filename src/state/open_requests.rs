@@ -17,10 +17,11 @@ use futures_util::task::AtomicWaker;
 
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
+use crate::core::ids::FamilyId;
 use crate::core::path::CanonicalPath;
 use crate::core::revocation::marks::GrantMarks;
 use crate::core::route::Route;
-use crate::core::session::grant::{FamilyId, Timeouts};
+use crate::core::session::grant::Timeouts;
 use crate::core::time::Timestamp;
 use crate::state::verified_tokens::KnownCaller;
 

@@ -17,9 +17,10 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use serde_json::{Map, Value};
 
 use crate::core::caller::Caller;
+use crate::core::ids::FamilyId;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::tokens::SessionTokens;
-use crate::core::session::grant::{FamilyId, Generation};
+use crate::core::session::grant::Generation;
 use crate::core::time::Timestamp;
 use crate::core::token::json;
 use crate::state::token_memory::expected;
@@ -41,7 +42,7 @@ const LAST_PART: u32 = 5;
 /// The tokens of one generation, at hand. It does not change where it is remembered: what it takes is counted
 /// once.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct HeldTokens {
     pub access_token: SecretString,
     pub expires_at: Timestamp,
     /// From here on it is exchanged for another.
@@ -72,7 +73,7 @@ impl SpokenOf {
     }
 }
 
-impl Held {
+impl HeldTokens {
     /// `since`: when the tokens came.
     pub fn new(tokens: &SessionTokens, since: Timestamp, id_claims: Option<Map<String, Value>>) -> Self {
         let life = tokens.expires_at.since(since);
@@ -247,8 +248,8 @@ impl KnownFamily {
 #[derive(Clone, Debug)]
 struct Bytes;
 
-impl Weighter<(FamilyId, Generation), Arc<Held>> for Bytes {
-    fn weight(&self, _: &(FamilyId, Generation), held: &Arc<Held>) -> u64 {
+impl Weighter<(FamilyId, Generation), Arc<HeldTokens>> for Bytes {
+    fn weight(&self, _: &(FamilyId, Generation), held: &Arc<HeldTokens>) -> u64 {
         held.size
     }
 }
@@ -256,7 +257,7 @@ impl Weighter<(FamilyId, Generation), Arc<Held>> for Bytes {
 /// The sessions that were used here lately.
 #[derive(Debug)]
 pub struct Sessions {
-    tokens: Cache<(FamilyId, Generation), Arc<Held>, Bytes, RandomState>,
+    tokens: Cache<(FamilyId, Generation), Arc<HeldTokens>, Bytes, RandomState>,
     families: Cache<FamilyId, Arc<KnownFamily>>,
 }
 
@@ -281,11 +282,11 @@ impl Sessions {
         }
     }
 
-    pub fn tokens(&self, family: FamilyId, generation: Generation) -> Option<Arc<Held>> {
+    pub fn tokens(&self, family: FamilyId, generation: Generation) -> Option<Arc<HeldTokens>> {
         self.tokens.get(&(family, generation))
     }
 
-    pub fn hold(&self, family: FamilyId, generation: Generation, held: Held) -> Arc<Held> {
+    pub fn hold(&self, family: FamilyId, generation: Generation, held: HeldTokens) -> Arc<HeldTokens> {
         let held = Arc::new(held);
         self.tokens.insert((family, generation), Arc::clone(&held));
         held
@@ -297,7 +298,7 @@ impl Sessions {
     pub fn caller(
         &self,
         (family, generation): (FamilyId, Generation),
-        held: &Held,
+        held: &HeldTokens,
         token: &Arc<Caller>,
         make: impl FnOnce() -> Caller<()>,
     ) -> Arc<Caller> {
@@ -312,7 +313,7 @@ impl Sessions {
         // What is too large for its part of the memory would take the tokens with it. What was exchanged
         // meanwhile does not come back.
         if size <= self.tokens.shard_capacity() / 2 {
-            let held = Held { spoken_of, size, ..held.clone() };
+            let held = HeldTokens { spoken_of, size, ..held.clone() };
             let _ = self.tokens.replace((family, generation), Arc::new(held), true);
         }
         caller
@@ -340,7 +341,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::token::introspection::Answer;
+    use crate::core::token::introspection::IntrospectionAnswer;
     use crate::core::token::testing::{NOW, claims, rules, with};
 
     const AT: Timestamp = Timestamp::from_secs(1000);
@@ -360,7 +361,8 @@ mod tests {
     #[test]
     fn tokens_are_held_by_generation_and_memory_is_bounded() {
         let sessions = Sessions::new(1 << 16);
-        let hold = |generation| sessions.hold(family(1), generation, Held::new(&tokens(1000, 60), AT, None));
+        let hold =
+            |generation| sessions.hold(family(1), generation, HeldTokens::new(&tokens(1000, 60), AT, None));
         hold(0);
         assert!(sessions.tokens(family(1), 0).is_some());
         assert!(sessions.tokens(family(1), 1).is_none() && sessions.tokens(family(2), 0).is_none());
@@ -374,7 +376,7 @@ mod tests {
     /// Whom an access token names that has so many roles.
     fn with_roles(count: usize) -> Arc<Caller> {
         let says = json!({ "active": true, "token_type": "Bearer", "roles": vec!["a role"; count] });
-        let answer = Answer::parse(with(claims(), says).to_string().as_bytes()).unwrap();
+        let answer = IntrospectionAnswer::parse(with(claims(), says).to_string().as_bytes()).unwrap();
         Arc::new(Caller::new(answer.judge(&rules(), NOW).unwrap(), &[], ()))
     }
 
@@ -383,7 +385,7 @@ mod tests {
         let sessions = Sessions::new(4 << 20);
         let (token, at) = (with_roles(100), (family(1), 0));
         let of_session = |token: &Arc<Caller>| token.of_session("web-app", Some("sid"), None, &[]);
-        let held = sessions.hold(family(1), 0, Held::new(&tokens(10, 60), AT, None));
+        let held = sessions.hold(family(1), 0, HeldTokens::new(&tokens(10, 60), AT, None));
         let without = sessions.tokens.weight();
         let told = sessions.caller(at, &held, &token, || of_session(&token));
         let with_it = sessions.tokens.weight();
@@ -400,7 +402,7 @@ mod tests {
         sessions.caller(at, &held, &token, || of_session(&token));
         assert!(sessions.tokens(family(1), 0).is_none());
         for generation in 0..2000 {
-            let held = sessions.hold(family(2), generation, Held::new(&tokens(10, 60), AT, None));
+            let held = sessions.hold(family(2), generation, HeldTokens::new(&tokens(10, 60), AT, None));
             sessions.caller((family(2), generation), &held, &token, || of_session(&token));
         }
         let at_hand =
@@ -412,7 +414,7 @@ mod tests {
     fn what_is_too_large_to_be_remembered_leaves_the_tokens_at_hand() {
         let sessions = Sessions::new(1 << 16);
         let token = with_roles(2000);
-        let held = sessions.hold(family(1), 0, Held::new(&tokens(10, 60), AT, None));
+        let held = sessions.hold(family(1), 0, HeldTokens::new(&tokens(10, 60), AT, None));
         for _ in 0..2 {
             let told = sessions
                 .caller((family(1), 0), &held, &token, || token.of_session("web-app", None, None, &[]));
@@ -433,7 +435,7 @@ mod tests {
             (2, 1, 1),
             (0, 0, 0),
         ] {
-            let held = Held::new(&tokens(1, life), AT, None);
+            let held = HeldTokens::new(&tokens(1, life), AT, None);
             let at = |seconds| AT.plus(Duration::from_secs(seconds));
             assert_eq!((held.due_at, held.due_early_at), (at(due), at(early)), "{life}");
         }

@@ -21,10 +21,10 @@ use std::time::Duration;
 use ahash::RandomState;
 
 use crate::core::address::ClientNetwork;
-use crate::core::session::grant::FamilyId;
+use crate::core::ids::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
-use crate::core::token::dpop::{LIFE, Plausible, Proven};
+use crate::core::token::dpop::{LIFE, Plausible, ValidProof};
 
 /// In so many parts, so that not everybody waits for one lock. By the proof: who chooses its `jti` may choose
 /// the part, and gains nothing by it, because no part has a limit of its own.
@@ -141,7 +141,7 @@ impl UsedProofs {
     }
 
     /// Notes a proof that holds.
-    pub fn note(&self, proof: &Proven, holder: Holder<'_>, now: Timestamp) -> Use {
+    pub fn note(&self, proof: &ValidProof, holder: Holder<'_>, now: Timestamp) -> Use {
         match self.try_to_note(proof, holder, now) {
             Use::NoRoom => {
                 self.sweep_all(now);
@@ -155,7 +155,7 @@ impl UsedProofs {
         self.parts.iter().for_each(|part| self.sweep(&mut lock(part), SWEPT_FOR_ROOM, now));
     }
 
-    fn try_to_note(&self, proof: &Proven, holder: Holder<'_>, now: Timestamp) -> Use {
+    fn try_to_note(&self, proof: &ValidProof, holder: Holder<'_>, now: Timestamp) -> Use {
         let place = self.place_of(holder);
         let (Some(part), Some(of_holder)) = (self.part_of(&proof.id), self.of_holder(place)) else {
             return Use::NoRoom;
@@ -276,16 +276,16 @@ mod tests {
         NOW.plus(Duration::from_secs(seconds))
     }
 
-    fn proof(key: &str, jti: u64, made_at: Timestamp) -> Proven {
+    fn proof(key: &str, jti: u64, made_at: Timestamp) -> ValidProof {
         let [digest, key_digest] = [jti.to_string(), key.to_owned()].map(|text| of_parts(&[text.as_bytes()]));
         let key = Thumbprint::from_digest(key_digest);
         let id = *of_parts(&[&key_digest, &digest]).first_chunk().unwrap();
-        Proven { key, id, made_at }
+        ValidProof { key, id, made_at }
     }
 
     impl UsedProofs {
         /// As the proof of a token that names nobody.
-        fn note_by_key(&self, proof: &Proven, now: Timestamp) -> Use {
+        fn note_by_key(&self, proof: &ValidProof, now: Timestamp) -> Use {
             self.note(proof, Holder::Key(proof.key), now)
         }
     }
@@ -309,7 +309,7 @@ mod tests {
     }
 
     /// Of two proofs that were used the first is forgotten, in the 91st second.
-    fn one_of_two_forgotten() -> (UsedProofs, Proven, Proven) {
+    fn one_of_two_forgotten() -> (UsedProofs, ValidProof, ValidProof) {
         let used = UsedProofs::new(1 << 20, SKEW);
         let (forgotten, remembered) = (proof("a", 1, NOW), proof("a", 2, after(1)));
         for made in [&forgotten, &remembered] {

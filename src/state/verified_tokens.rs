@@ -18,8 +18,8 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::core::caller::{Caller, CallerNotes};
 use crate::core::identity_headers::HeaderList;
+use crate::core::ids::FamilyId;
 use crate::core::revocation::marks::TokenMarks;
-use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::claims::ReadClaims;
 use crate::core::token::fingerprint::Fingerprint;

@@ -131,10 +131,10 @@ fn long_forms_mean_what_they_say() {
         credentials: Some(credentials_for_proxy.clone()),
     };
     let detour =
-        |of: &str, host: &str, port| Detour { of: HostPort::new(of, 443), to: HostPort::new(host, port) };
-    assert_eq!(corp.way.proxy, Some(proxy(3128)));
-    assert_eq!(corp.way.detour, Some(detour("login.example.com", "keycloak.svc", 8443)));
-    assert_eq!(settings.issuers[1].way, Way::default());
+        |of: &str, host: &str, port| ConnectTo { of: HostPort::new(of, 443), to: HostPort::new(host, port) };
+    assert_eq!(corp.connection.proxy, Some(proxy(3128)));
+    assert_eq!(corp.connection.connect_to, Some(detour("login.example.com", "keycloak.svc", 8443)));
+    assert_eq!(settings.issuers[1].connection, IssuerConnection::default());
     assert!(matches!(settings.issuers[1].keys, KeySource::JwksUri(_)));
     assert!(
         matches!(&settings.issuers[2].keys, KeySource::JwksFile { path, .. } if *path == folder.path().join("keys.json"))
@@ -189,8 +189,8 @@ fn long_forms_mean_what_they_say() {
         (called.timeout, called.ca.as_deref()),
         (Duration::from_secs(3), Some(CERTIFICATE.as_bytes()))
     );
-    assert_eq!(called.way.proxy, Some(proxy(80)));
-    assert_eq!(called.way.detour, Some(detour("okta.example.com", "[fd00::7]", 443)));
+    assert_eq!(called.connection.proxy, Some(proxy(80)));
+    assert_eq!(called.connection.connect_to, Some(detour("okta.example.com", "[fd00::7]", 443)));
     let corp = &settings.signals[1];
     assert!(matches!(&corp.keys, SignalKeys::OfIssuer(name) if name.as_str() == "corp"));
     assert_eq!((corp.rules.algorithms.as_slice(), corp.rules.events.len()), (&[Algorithm::Es256][..], 6));

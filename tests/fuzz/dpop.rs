@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Method;
 use tollgate::core::time::Timestamp;
 use tollgate::core::token::dpop::uri::HttpUri;
-use tollgate::core::token::dpop::{Proof, Proven, Request, Wrong};
+use tollgate::core::token::dpop::{Proof, Request, ValidProof, Wrong};
 
 use crate::choices::Choices;
 use crate::jwt::Is::{self, Fine, Spoiling};
@@ -145,7 +145,7 @@ const MORE_OF_PAYLOAD: &[Member] = &[
     (r#""x":01"#, Spoiling),
 ];
 
-fn judge(proof: &str, now: Timestamp) -> Result<Proven, Wrong> {
+fn judge(proof: &str, now: Timestamp) -> Result<ValidProof, Wrong> {
     let key = ISSUER.thumbprint();
     let uri = HttpUri::parse("https://api.example/a/b").unwrap();
     let token = Some((b"a.b.c".as_slice(), key));

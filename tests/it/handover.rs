@@ -91,7 +91,7 @@ impl Exclusive for Store {
         })
     }
 
-    fn handed_over(&self, _to: Option<&HandedTo>) {
+    fn mark_handed_over(&self, _to: Option<&HandedTo>) {
         self.files.0.lock().unwrap().1.push(format!("the {} process has handed over", self.process));
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tollgate::core::ids::FamilyId;
 use tollgate::core::secret::Secret;
-use tollgate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
+use tollgate::core::session::grant::{Grant, Subject, SubjectSource};
 use tollgate::core::session::sealed::{Binding, Purpose};
 use tollgate::flows::ports::Clock as _;
 

@@ -1,9 +1,9 @@
 //! What replicas make of the list of revocations when they ask it, and what must hold of everybody.
 
-use tollgate::core::denial::SessionEnd;
 use tollgate::core::revocation::{GrantIdentity, Kind, Rule};
 use tollgate::core::session::exchange::FlightId;
 use tollgate::core::session::grant::{Generation, Grant};
+use tollgate::core::session_end::SessionEnd;
 use tollgate::core::time::Timestamp;
 use tollgate::core::token::id::TokenId;
 

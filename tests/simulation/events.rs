@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate::core::denial::SessionEnd;
+use tollgate::core::ids::FamilyId;
 use tollgate::core::session::exchange::{Arrival, FlightId, Issued};
-use tollgate::core::session::grant::{FamilyId, Generation, Grant};
+use tollgate::core::session::grant::{Generation, Grant};
+use tollgate::core::session_end::SessionEnd;
 
 /// Names a request of a browser, or of the thief.
 pub(crate) type Request = u64;

@@ -1,9 +1,9 @@
 //! Flights to the authorization server: how they end, and how replicas wait for those of each other.
 
-use tollgate::core::denial::SessionEnd;
 use tollgate::core::session::exchange::seal::{Content, Holder};
 use tollgate::core::session::exchange::{Arrival, Decision, Family, FlightId, Successor, With};
 use tollgate::core::session::grant::Grant;
+use tollgate::core::session_end::SessionEnd;
 use tollgate::core::time::Timestamp;
 
 use super::{Dice, Flying, LEASE, LOOKS, SENT_LEASE, World, shape};

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use tollgate::core::denial::SessionEnd;
+use tollgate::core::ids::FamilyId;
 use tollgate::core::revocation::{
     Change as ListChange, GrantIdentity, Kind, Revocation, Rule, Target, TokenIdentity, Whose,
 };
 use tollgate::core::session::exchange::{Family, Issued};
-use tollgate::core::session::grant::{FamilyId, Generation, Grant};
+use tollgate::core::session::grant::{Generation, Grant};
+use tollgate::core::session_end::SessionEnd;
 use tollgate::core::time::Timestamp;
 use tollgate::core::token::id::TokenId;
 

@@ -1,10 +1,11 @@
 //! Sign-ins, in the steps of `flows/exchange/code`: the list is asked, it is noted by what the session can be
 //! found, its record is put, and then the browser gets its cookie. Who was signed out signs in again.
 
+use tollgate::core::ids::FamilyId;
 use tollgate::core::revocation::Kind;
 use tollgate::core::secret::Secret;
 use tollgate::core::session::exchange::Issued;
-use tollgate::core::session::grant::{FamilyId, Grant};
+use tollgate::core::session::grant::Grant;
 use tollgate::core::time::Timestamp;
 
 use super::World;

@@ -1,9 +1,9 @@
 //! The record of the family in the store, and how it is changed: read, apply, put if nobody was faster, then
 //! act.
 
-use tollgate::core::denial::SessionEnd;
 use tollgate::core::session::activity::Activity;
 use tollgate::core::session::exchange::{Family, FlightId, Landed, Now};
+use tollgate::core::session_end::SessionEnd;
 
 use super::flights::{arrival, opened};
 use super::{BEAT, FLIGHT, GRACE, LOOKS, OWN_LEASE, World, shape, stamp};

@@ -11,10 +11,11 @@ mod store;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use tollgate::core::ids::FamilyId;
 use tollgate::core::secret::Secret;
 use tollgate::core::session::exchange::lease;
 use tollgate::core::session::exchange::{FlightId, Issued, Shape, Windows};
-use tollgate::core::session::grant::{FamilyId, Generation, Grant, Subject, SubjectSource, Timeouts};
+use tollgate::core::session::grant::{Generation, Grant, Subject, SubjectSource, Timeouts};
 use tollgate::core::session::oauth::Scope;
 use tollgate::core::time::Timestamp;
 

@@ -1,7 +1,7 @@
 //! The rows of the table about what an upstream learns of the caller.
 
-use super::Form::{One, OneOrKeys, Secrets, Section, Values};
 use super::Need::{Default, Otherwise};
+use super::ValueForm::{One, OneOrKeys, Secrets, Section, Values};
 use super::{Key, key};
 
 pub(super) const IDENTITY: &[Key] = &[

@@ -6,11 +6,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Form::{
+use super::Need::{Default, Otherwise, Required};
+use super::ValueForm::{
     self, Alternatives, List, Named, NamedSecrets, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets,
     Section, Values,
 };
-use super::Need::{Default, Otherwise, Required};
 use super::{Key, ROOT};
 
 /// The whole file.
@@ -43,7 +43,7 @@ fn property(key: &Key) -> Value {
     Value::Object(property)
 }
 
-fn form(form: Form) -> Value {
+fn form(form: ValueForm) -> Value {
     match form {
         One(kind) => scalar(kind),
         OneOrMany(kind) => one_or_many(kind),

@@ -1,7 +1,7 @@
 //! What clients may take: how large, how many, how long.
 
-use super::Form::One;
 use super::Need::Default;
+use super::ValueForm::One;
 use super::{Key, key};
 
 pub(super) const LIMITS: &[Key] = &[

@@ -22,17 +22,17 @@ mod upstreams;
 pub use json::json_schema;
 pub use table::ROOT;
 
-use Form::{
+use Need::{Default, Otherwise, Required};
+use ValueForm::{
     Alternatives, List, Named, NamedSecrets, One, OneOrEntries, OneOrKeys, OneOrMany, Secrets, Section,
     Values,
 };
-use Need::{Default, Otherwise, Required};
 
 /// One key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub name: &'static str,
-    pub form: Form,
+    pub form: ValueForm,
     pub need: Need,
     pub meaning: &'static str,
     /// The value as it would stand in the file; empty for keys that only hold others.
@@ -49,7 +49,7 @@ pub(super) fn names_below(place: &str) -> impl Iterator<Item = &'static str> {
 
 /// The form of a key's value.
 #[derive(Clone, Copy, Debug)]
-pub enum Form {
+pub enum ValueForm {
     /// One value; the text names its kind.
     One(&'static str),
     /// One value, or a list of such.
@@ -89,7 +89,7 @@ pub enum Need {
 /// One row of the table.
 const fn key(
     name: &'static str,
-    form: Form,
+    form: ValueForm,
     need: Need,
     meaning: &'static str,
     example: &'static str,
@@ -112,18 +112,18 @@ fn collect(above: &str, keys: &'static [Key], found: &mut Vec<(String, &'static 
             Section(keys) | Alternatives(keys) | OneOrKeys(_, keys) => collect(&path, keys, found),
             Named { name, keys } => collect(&format!("{path}.<{name}>"), keys, found),
             List(keys) | OneOrEntries(_, keys) => collect(&format!("{path}[]"), keys, found),
-            One(_) | OneOrMany(_) | Form::Secret | Secrets | NamedSecrets { .. } | Values { .. } => {}
+            One(_) | OneOrMany(_) | ValueForm::Secret | Secrets | NamedSecrets { .. } | Values { .. } => {}
         }
     }
 }
 
-impl Form {
+impl ValueForm {
     /// What a value of this form must be, for people.
     pub fn wanted(&self) -> String {
         match self {
             One(kind) => (*kind).to_owned(),
             OneOrMany(kind) => format!("{kind}, or a list"),
-            Form::Secret => "text or `{ file: … }`".to_owned(),
+            ValueForm::Secret => "text or `{ file: … }`".to_owned(),
             Secrets => "a list; each text or `{ file: … }`".to_owned(),
             NamedSecrets { name } => format!("keys: <{name}>: text or `{{ file: … }}`"),
             Values { name, value } => format!("keys: <{name}>: {value}"),

@@ -1,7 +1,7 @@
 //! The table's rows for those whom Tollgate deals with: issuers and clients.
 
-use super::Form::{One, OneOrKeys, OneOrMany, Secret, Section, Values};
 use super::Need::{Default, Otherwise, Required};
+use super::ValueForm::{One, OneOrKeys, OneOrMany, Secret, Section, Values};
 use super::{Key, key};
 
 pub(super) const ISSUER: &[Key] = &[

@@ -1,7 +1,7 @@
 //! The table's rows for transmitters of shared signals.
 
-use super::Form::{One, OneOrKeys, OneOrMany, Secret};
 use super::Need::{Default, Otherwise, Required};
+use super::ValueForm::{One, OneOrKeys, OneOrMany, Secret};
 use super::parties::PROXY;
 use super::{Key, key};
 

@@ -1,7 +1,7 @@
 //! The rows of the table for the store.
 
-use super::Form::{One, OneOrKeys, OneOrMany, Secret};
 use super::Need::{Default, Otherwise, Required};
+use super::ValueForm::{One, OneOrKeys, OneOrMany, Secret};
 use super::{Key, key};
 
 pub(super) const STORE: &[Key] = &[

@@ -1,10 +1,10 @@
 //! The table itself, but for what has a file beside it. A row: name, form, what holds without it, meaning,
 //! example.
 
-use super::Form::{
+use super::Need::{Default, Otherwise, Required};
+use super::ValueForm::{
     Alternatives, List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values,
 };
-use super::Need::{Default, Otherwise, Required};
 use super::identity::{IDENTITY, ROUTE_IDENTITY};
 use super::limits::{LIMITS, TIMEOUTS};
 use super::parties::{CLIENT, ISSUER};

@@ -1,7 +1,7 @@
 //! The rows of the table for upstreams, and for what a route may say of its own.
 
-use super::Form::{NamedSecrets, One, OneOrKeys, OneOrMany, Section};
 use super::Need::{Default, Otherwise, Required};
+use super::ValueForm::{NamedSecrets, One, OneOrKeys, OneOrMany, Section};
 use super::{Key, Need, key};
 
 pub(super) const UPSTREAM: &[Key] = &[

@@ -6,7 +6,7 @@ use super::rows::{
     Facts, LATER, LogLevel, SERVERS_WORDS, SHORTLY, away, bad, ended, from_server, no_room, proof, refused,
     row, token, too_large, too_many, unproven, unusable,
 };
-use super::security_event::{Code, Refused};
+use super::security_event::{Code, RefusedEvent};
 use super::{Denial, SessionEnd};
 
 /// What is wrong with a proof of possession (RFC 9449 section 4.3), where one sentence says it.
@@ -319,7 +319,9 @@ impl Denial {
             Self::SessionEnded(SessionEnd::InvalidGrant) => {
                 ended("invalid_grant", "The authorization server has ended the session. Sign in.")
             }
-            Self::TakenBack => refused("taken_back", "invalid_grant", "Access was taken back", AT_SIGN_IN),
+            Self::SignInRevoked => {
+                refused("taken_back", "invalid_grant", "Access was taken back", AT_SIGN_IN)
+            }
             Self::LogoutTokenRefused(why) => {
                 refused("logout_token_refused", "invalid_request", "The logout token is not valid", why)
             }
@@ -329,7 +331,7 @@ impl Denial {
             Self::LogoutTokenOver(why) => {
                 refused("logout_token_over", "invalid_request", "The logout token is no longer valid", why)
             }
-            Self::SecurityEventRefused(Refused { code, why }) => {
+            Self::SecurityEventRefused(RefusedEvent { code, why }) => {
                 let label = match code {
                     Code::InvalidRequest => "security_event_invalid",
                     Code::InvalidKey => "security_event_key",

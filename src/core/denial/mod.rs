@@ -17,7 +17,7 @@ use http::Method;
 
 pub use self::facts::{PROOF_FORGED, PROOF_OF_ANOTHER_KEY, PROOF_OUT_OF_TIME};
 pub use self::rows::{Facts, LogLevel};
-use self::security_event::Refused;
+use self::security_event::RefusedEvent;
 use crate::core::server_error::ServerError;
 pub use crate::core::session_end::SessionEnd;
 
@@ -149,7 +149,7 @@ pub enum Denial {
     StepUpNotDone,
     /// The AS signed the person in, and what it gave is revoked here: they are suspended, or it was made
     /// before that.
-    TakenBack,
+    SignInRevoked,
     /// The AS gave no refresh token, so that there is no session: a fault of set-up.
     NoRefreshToken,
     /// No session: the cookie is absent or does not open. It is not cleared.
@@ -164,7 +164,7 @@ pub enum Denial {
     /// A logout token that was good before: it has expired, or was used.
     LogoutTokenOver(&'static str),
     /// What came as a Security Event Token is none that is taken here; RFC 8935 section 2.4 has the code.
-    SecurityEventRefused(Refused),
+    SecurityEventRefused(RefusedEvent),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
     FromAuthorizationServer(Box<ServerError>),
     /// The AS does not take the proof of possession that came with a code or of a native client, or wants its

@@ -34,12 +34,12 @@ impl Code {
 /// What is wrong with a SET, in words that may be told to whoever sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
-pub struct Refused {
+pub struct RefusedEvent {
     pub code: Code,
     pub why: &'static str,
 }
 
-impl Refused {
+impl RefusedEvent {
     pub const fn new(code: Code, why: &'static str) -> Self {
         Self { code, why }
     }
@@ -49,7 +49,7 @@ impl Refused {
     }
 }
 
-impl From<Denial> for Refused {
+impl From<Denial> for RefusedEvent {
     fn from(denial: Denial) -> Self {
         let (code, why) = match denial {
             Denial::TokenTooLarge => (Code::InvalidRequest, "The token exceeds limits.token."),

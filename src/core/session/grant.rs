@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use crate::core::denial::SessionEnd;
 pub use crate::core::ids::FamilyId;
 use crate::core::revocation::GrantIdentity;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::oauth::Scope;
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 
 const VERSION: u8 = 1;

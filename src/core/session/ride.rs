@@ -8,7 +8,8 @@
 
 use http::HeaderValue;
 
-use crate::core::session::grant::{FamilyId, Generation};
+use crate::core::ids::FamilyId;
+use crate::core::session::grant::Generation;
 use crate::core::time::Timestamp;
 
 /// A cookie that may go out.

@@ -22,7 +22,7 @@ const OLD_PURPOSE: HeaderName = HeaderName::from_static("purpose");
 
 /// A request that was refused for want of a session.
 #[derive(Clone, Copy, Debug)]
-pub struct Refused<'a> {
+pub struct RefusedRequest<'a> {
     pub denial: &'a Denial,
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
@@ -48,7 +48,7 @@ pub enum WayIn {
 }
 
 /// `None`: a sign-in would not mend it. `own`: the gateway as browsers see it.
-pub fn way_in(refused: Refused<'_>, client_id: &str, own: &Origin) -> Option<WayIn> {
+pub fn way_in(refused: RefusedRequest<'_>, client_id: &str, own: &Origin) -> Option<WayIn> {
     if !matches!(refused.denial, Denial::NotSignedIn { .. } | Denial::StepUp { .. }) {
         return None;
     }
@@ -129,7 +129,8 @@ mod tests {
         let own = Origin::parse("https://gate.example").unwrap();
         let target = TARGET.as_bytes();
         let headers = &headers;
-        let refused = Refused { denial, method, headers, target, signs_in, brought_cookie, cookie_is_strict };
+        let refused =
+            RefusedRequest { denial, method, headers, target, signs_in, brought_cookie, cookie_is_strict };
         way_in(refused, "0oa", &own)
     }
 
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn whose_cookie_may_be_withheld_is_asked_once_more_from_a_page_of_ours_and_no_third_time() {
         let [mode, dest] = PAGE;
-        let ended = Denial::NotSignedIn { ended: Some(crate::core::denial::SessionEnd::IdleTimeout) };
+        let ended = Denial::NotSignedIn { ended: Some(crate::core::session_end::SessionEnd::IdleTimeout) };
         for (site, is_withheld) in
             [("cross-site", true), ("none", true), ("same-site", false), ("same-origin", false)]
         {

@@ -52,7 +52,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::token::introspection::Answer;
+    use crate::core::token::introspection::IntrospectionAnswer;
     use crate::core::token::jwks::KeySet;
     use crate::core::token::jwt::Unverified;
     use crate::core::token::testing::{NOW, claims, jwks, keys, with};
@@ -139,7 +139,7 @@ mod tests {
         let judge = |changes: Value| {
             let answer =
                 with(cognito(json!({ "active": true, "token_type": "Bearer" })), changes).to_string();
-            Answer::parse(answer.as_bytes()).unwrap().judge(&rules(), NOW).map(drop)
+            IntrospectionAnswer::parse(answer.as_bytes()).unwrap().judge(&rules(), NOW).map(drop)
         };
         assert_eq!(judge(json!({})), Ok(()));
         assert_eq!(judge(json!({ "client_id": "portal" })), Err(Denial::WrongAudience));

@@ -34,13 +34,13 @@ impl ReadClaims {
 #[derive(Clone, Debug)]
 pub(super) enum Held {
     All(Map<String, Value>),
-    Kept(Kept),
+    Kept(KeptClaims),
 }
 
 /// The claims that were kept, each by the whole name that it is looked up by. Any other name finds nothing,
 /// also not inside of what is kept for another.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct KeptClaims {
     names: ReadClaims,
     /// One for each name.
     places: Box<[Place]>,
@@ -55,7 +55,7 @@ enum Place {
     Nothing,
 }
 
-impl Kept {
+impl KeptClaims {
     fn place(&self, name: &str) -> Option<&Place> {
         let at = self.names.names().position(|own| own == name)?;
         self.places.get(at)
@@ -78,7 +78,7 @@ impl Held {
             None if claims.has_elsewhere(name) => Place::Elsewhere,
             None => Place::Nothing,
         };
-        Self::Kept(Kept { names: names.clone(), places: names.names().map(place).collect() })
+        Self::Kept(KeptClaims { names: names.clone(), places: names.names().map(place).collect() })
     }
 
     /// How many bytes of memory they take beside their place, rather too many than too few.
@@ -102,7 +102,7 @@ pub enum Claims<'a> {
     /// All that the token says.
     All(&'a Map<String, Value>),
     /// What is kept of one that is remembered.
-    Kept(&'a Kept),
+    Kept(&'a KeptClaims),
 }
 
 impl<'a> Claims<'a> {

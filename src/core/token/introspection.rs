@@ -65,7 +65,7 @@ fn may_be_read_as_header(part: &str) -> bool {
 
 /// What an issuer said of a token. Still not to be believed.
 #[derive(Debug)]
-pub struct Answer {
+pub struct IntrospectionAnswer {
     members: Map<String, Value>,
 }
 
@@ -74,7 +74,7 @@ pub struct Answer {
 #[error("its answer is not a JSON object, each member once, with `active` true or false")]
 pub struct Unreadable;
 
-impl Answer {
+impl IntrospectionAnswer {
     /// Reads the body of an answer (RFC 7662 section 2.2). A member that is `null` counts as absent. The
     /// caller bounds the size.
     ///
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn judge(answer: &Value) -> Result<VerifiedToken, Denial> {
-        Answer::parse(answer.to_string().as_bytes()).unwrap().judge(&rules(), NOW)
+        IntrospectionAnswer::parse(answer.to_string().as_bytes()).unwrap().judge(&rules(), NOW)
     }
 
     fn changed(changes: Value) -> Denial {
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn only_a_boolean_says_whether_a_token_is_active() {
-        let parse = |text: &str| Answer::parse(text.as_bytes()).map(|answer| answer.is_active());
+        let parse = |text: &str| IntrospectionAnswer::parse(text.as_bytes()).map(|answer| answer.is_active());
         assert_eq!(parse(r#"{"active":true}"#), Ok(true));
         assert_eq!(parse(r#"{"active":false,"sub":"alice"}"#), Ok(false));
         for bad in [
@@ -406,7 +406,7 @@ mod tests {
             ..rules()
         };
         let body = with(answer(), json!({"scp": ["a", "b"]})).to_string();
-        let token = Answer::parse(body.as_bytes()).unwrap().judge(&named, NOW).unwrap();
+        let token = IntrospectionAnswer::parse(body.as_bytes()).unwrap().judge(&named, NOW).unwrap();
         assert_eq!(token.scope().joined(), "a b", "by the issuer's claim names");
     }
 }

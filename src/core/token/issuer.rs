@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
     use crate::core::denial::Denial;
-    use crate::core::token::introspection::Answer;
+    use crate::core::token::introspection::IntrospectionAnswer;
     use crate::core::token::jwks::KeySet;
     use crate::core::token::jwt::Unverified;
     use crate::core::token::testing::{ISS, NOW, claims, jwks, keys, rules, with};
@@ -104,7 +104,7 @@ mod tests {
             assert_eq!(token.claims().get("iss"), Some(&json!(ISS)));
             let answer = json!({ "active": true, "token_type": "Bearer", "iss": said });
             let answer = with(claims(), answer).to_string();
-            let token = Answer::parse(answer.as_bytes()).unwrap().judge(&rules, NOW).unwrap();
+            let token = IntrospectionAnswer::parse(answer.as_bytes()).unwrap().judge(&rules, NOW).unwrap();
             assert_eq!(token.claims().get("iss"), Some(&json!(ISS)));
         }
     }

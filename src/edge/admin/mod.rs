@@ -100,17 +100,17 @@ impl Admin {
 
     fn metrics(&self) -> Answer {
         let healths = [self.gate.store.health(), self.gate.revocation_log.health()];
-        self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
-        self.gate.metrics.revocations(&self.gate.revocations, self.gate.clock.now());
+        self.gate.metrics.set_store_up(healths.iter().all(|health| *health == StoreHealth::Up));
+        self.gate.metrics.set_revocations(&self.gate.revocations, self.gate.clock.now());
         self.tell_ages_of_keys();
-        self.gate.metrics.certificates(&self.certificates(&self.gate.live.load()));
+        self.gate.metrics.set_certificates(&self.certificates(&self.gate.live.load()));
         self.serving.load().upstreams.tell(&self.gate.metrics);
         self.gate.metrics.forget_again();
         let Operators { access_log, messages, .. } = &self.gate.operators;
         for (log, lines) in [(Log::Access, access_log), (Log::Messages, messages)] {
             self.gate.metrics.log_lines_lost(log, lines.newly_lost());
         }
-        self.gate.metrics.used_proofs(self.gate.used_proofs.held(), self.gate.used_page_proofs.held());
+        self.gate.metrics.set_used_proofs(self.gate.used_proofs.held(), self.gate.used_page_proofs.held());
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
             Err(error) => {
@@ -131,7 +131,7 @@ impl Admin {
                 refresh: one.settings.keys_refresh,
             })
             .collect();
-        self.gate.metrics.keys_ages(&ages);
+        self.gate.metrics.set_keys_ages(&ages);
     }
 
     fn status<'a>(&self, live: &'a Live, readiness: &'a Readiness) -> Status<'a> {

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::edge::connection::confirmed::Counting;
-use crate::edge::connection::connections::{COMPLETE, FRESH, HEADER, IDLE, Place};
+use crate::edge::connection::connections::{COMPLETE, ConnectionPlace, FRESH, HEADER, IDLE};
 use crate::edge::connection::lingering::{End, Lingering};
 use crate::edge::connection::unread::Unread;
 
@@ -38,7 +38,7 @@ const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Debug)]
 pub(crate) struct Guarded {
     io: Stream,
-    place: Place,
+    place: ConnectionPlace,
     digest: Arc<ProxyDigest>,
     /// Many requests at once: their headers are bounded by the HTTP/2 codec, and what waits between
     /// them by the idle timeout of `server`.
@@ -74,7 +74,7 @@ pub(crate) struct Bounds {
 }
 
 impl Guarded {
-    pub(crate) fn new(io: Stream, place: Place, bounds: Bounds) -> pingora::Result<Self> {
+    pub(crate) fn new(io: Stream, place: ConnectionPlace, bounds: Bounds) -> pingora::Result<Self> {
         let label = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(place.0.clone()))));
         let due = Instant::now().checked_add(bounds.patience).map(|at| (HEADER, at));
@@ -339,7 +339,7 @@ mod tests {
             2,
             MostOfOne { most: 1, but_for: vec!["10.0.0.0/8".parse().unwrap()] },
         );
-        let place = Place::take(&all, &Arc::new(Door::ClearText), None).unwrap();
+        let place = ConnectionPlace::take(&all, &Arc::new(Door::ClearText), None).unwrap();
         let guarded = Guarded::new(Box::new(TcpStream::from(socket)), place, BOUNDS).unwrap();
         (guarded, client, all)
     }
@@ -364,7 +364,7 @@ mod tests {
     async fn an_address_has_its_share_and_trusted_proxies_stand_for_many() {
         let (guarded, _client, all) = pair().await;
         let door = Arc::new(Door::ClearText);
-        let take = |address: &str| Place::take(&all, &door, Some(address.parse().unwrap()));
+        let take = |address: &str| ConnectionPlace::take(&all, &door, Some(address.parse().unwrap()));
         let first = take("192.0.2.1").unwrap();
         assert!(take("192.0.2.9").is_none(), "the listener is full");
         drop(guarded);
@@ -554,7 +554,7 @@ mod tests {
             1,
             MostOfOne { most: 1, but_for: Vec::new() },
         );
-        let place = Place::take(&all, &Arc::new(Door::ClearText), None).unwrap();
+        let place = ConnectionPlace::take(&all, &Arc::new(Door::ClearText), None).unwrap();
         (
             Guarded::new(
                 Box::new(stream),

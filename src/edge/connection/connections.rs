@@ -166,9 +166,9 @@ const fn is_awaited(phase: u8) -> bool {
 
 /// The place that a connection takes among the others, from its first byte to its end.
 #[derive(Debug)]
-pub(crate) struct Place(pub(in crate::edge) Arc<Connection>, Option<ClientNetwork>);
+pub(crate) struct ConnectionPlace(pub(in crate::edge) Arc<Connection>, Option<ClientNetwork>);
 
-impl Place {
+impl ConnectionPlace {
     /// `None` when all are taken.
     pub(crate) fn take(all: &Arc<Connections>, door: &Arc<Door>, address: Option<IpAddr>) -> Option<Self> {
         if all.open() >= all.most {
@@ -192,7 +192,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.0.enter(BUSY);
         self.0.all.gauge.dec();

@@ -17,7 +17,7 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use crate::edge::connection::connection_guard::{Bounds, Guarded};
-use crate::edge::connection::connections::{Connections, Place};
+use crate::edge::connection::connections::{ConnectionPlace, Connections};
 use crate::edge::connection::door::Door;
 
 /// How long a stopping listener waits for the first request of connections that it has accepted.
@@ -99,7 +99,7 @@ where
         let address = io
             .get_socket_digest()
             .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
-        let place = Place::take(&self.connections, &door, address);
+        let place = ConnectionPlace::take(&self.connections, &door, address);
         let closing = self.closing.clone();
         async move {
             let place = place?;

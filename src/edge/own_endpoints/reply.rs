@@ -1,8 +1,8 @@
 //! What one of Tollgate's own endpoints answers, and what is kept of the request.
 
 use crate::core::denial::Denial;
+use crate::core::ids::FamilyId;
 use crate::core::ids::{ClientName, SignalName};
-use crate::core::session::grant::FamilyId;
 use crate::edge::answers::answer::Answer;
 use crate::flows::session::SessionSide;
 use crate::state::metrics::RequestOutcome;

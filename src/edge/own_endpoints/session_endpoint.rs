@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
-use crate::core::session::way_in::{Refused, WayIn, way_in};
+use crate::core::session::way_in::{RefusedRequest, WayIn, way_in};
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
@@ -37,7 +37,7 @@ pub(crate) async fn answer(
         }
         Err(NobodySignedIn { denial, client, side }) => {
             let request = session.req_header();
-            let refused = Refused {
+            let refused = RefusedRequest {
                 denial: &denial,
                 method: &Method::POST, // nobody comes back to this path
                 headers: &request.headers,

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::settings::{LogFormat, SubjectInLog};
 use crate::core::hex;
-use crate::core::session::grant::FamilyId;
+use crate::core::ids::FamilyId;
 use crate::state::lines::Lines;
 use crate::state::metrics::{Reason, RequestOutcome};
 

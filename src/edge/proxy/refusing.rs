@@ -12,7 +12,7 @@ use crate::core::denial::{Denial, LogLevel};
 use crate::core::ids::RouteName;
 use crate::core::request::{Origin, host_name};
 use crate::core::session;
-use crate::core::session::way_in::{Refused, WayIn};
+use crate::core::session::way_in::{RefusedRequest, WayIn};
 use crate::core::token::bearer;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::respond::Form;
@@ -130,7 +130,7 @@ fn way_in(session: &Session, context: &Context, denial: &Denial) -> Option<WayIn
     let request = session.req_header();
     let host = request_head::host(request).ok()?;
     let head = request_head::head(request, &host, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).ok()?;
-    let refused = Refused {
+    let refused = RefusedRequest {
         denial,
         method: head.method,
         headers: head.headers,

@@ -13,7 +13,7 @@ use crate::edge::answers::pages::Pages;
 use crate::edge::connection::listen_error::ListenError;
 use crate::edge::proxy::access_log::AccessLog;
 use crate::edge::upstreams::Upstreams;
-use crate::edge::upstreams::authorities::Brought;
+use crate::edge::upstreams::authorities::PeerAuthorities;
 use crate::state::live::Live;
 use crate::state::metrics::{Metrics, RouteCounts};
 
@@ -39,7 +39,7 @@ impl Serving {
         metrics: &Metrics,
         log: Arc<AccessLog>,
         before: Option<&Self>,
-        brought: Option<&Brought>,
+        brought: Option<&PeerAuthorities>,
     ) -> Result<Self, ListenError> {
         let settings = &live.settings;
         let before_them = before.map(|before| &before.upstreams);

@@ -14,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use crate::config::settings::{Settings, Upstream};
 
 /// Authorities that go with a connection, and count instead of those that the connector knows.
-pub(crate) type Brought = Arc<[WrappedX509]>;
+pub(crate) type PeerAuthorities = Arc<[WrappedX509]>;
 
 /// They cannot be read, and are needed.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +57,15 @@ pub(super) fn can_be_read() -> Result<(), Unreadable> {
 ///
 /// # Errors
 /// When there is none that can be read.
-pub(crate) fn brought(settings: &Settings, started_with: &Settings) -> Result<Option<Brought>, Unreadable> {
+pub(crate) fn brought(
+    settings: &Settings,
+    started_with: &Settings,
+) -> Result<Option<PeerAuthorities>, Unreadable> {
     if !are_needed(settings) || are_needed(started_with) {
         return Ok(None);
     }
     let certificates = rustls_native_certs::load_native_certs().certs;
-    let brought: Brought = certificates.iter().filter(|der| is_usable(der)).map(wrapped).collect();
+    let brought: PeerAuthorities = certificates.iter().filter(|der| is_usable(der)).map(wrapped).collect();
     if brought.is_empty() { Err(Unreadable) } else { Ok(Some(brought)) }
 }
 

@@ -34,7 +34,7 @@ pub(in crate::edge) use tests::upstream_at;
 use tokio::time::Instant;
 pub(crate) use upgrade::Switch;
 
-use self::authorities::Brought;
+use self::authorities::PeerAuthorities;
 use crate::config::settings;
 use crate::core::ids::UpstreamName;
 use crate::core::route::permit::Permit;
@@ -76,7 +76,7 @@ impl Upstreams {
         settings: &[Arc<settings::Upstream>],
         metrics: &Metrics,
         before: Option<&Self>,
-        brought: Option<&Brought>,
+        brought: Option<&PeerAuthorities>,
     ) -> Result<Self, String> {
         let upstreams = settings.iter().map(|settings| {
             let known = before.and_then(|before| before.get(&settings.name));
@@ -149,7 +149,7 @@ impl Upstream {
         settings: Arc<settings::Upstream>,
         metrics: &Metrics,
         before: Option<&Self>,
-        brought: Option<&Brought>,
+        brought: Option<&PeerAuthorities>,
     ) -> Result<Self, String> {
         let known = |server: &settings::Server| {
             before?.servers.iter().find(|known| known.url == server.url).map(AsRef::as_ref)

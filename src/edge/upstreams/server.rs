@@ -14,7 +14,7 @@ use pingora::utils::tls::CertKey;
 use prometheus::IntCounter;
 use url::{Host, Url};
 
-use super::authorities::{Brought, wrapped};
+use super::authorities::{PeerAuthorities, wrapped};
 use super::lookup::Lookup;
 use super::standing::Standing;
 use super::upgrade::{Connector, Switch};
@@ -67,7 +67,7 @@ impl Server {
         upstream: &Upstream,
         settings: &settings::Server,
         before: Option<&Self>,
-        brought: Option<&Brought>,
+        brought: Option<&PeerAuthorities>,
     ) -> Option<Self> {
         let url = settings.url.clone();
         let port = url.port_or_known_default()?;
@@ -204,7 +204,7 @@ pub(crate) fn allow_switch(peer: &mut HttpPeer, read: Duration, silent: Duration
     switch
 }
 
-fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls, brought: Option<&Brought>) {
+fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls, brought: Option<&PeerAuthorities>) {
     peer.options.ca = if tls.authorities.is_empty() {
         brought.cloned()
     } else {

@@ -20,13 +20,15 @@ use super::unfilled_headers::warn_of_unfilled;
 use super::{log_invalid_client, nonce_header, warn_of_long_life};
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
+use crate::core::ids::FamilyId;
 use crate::core::revocation::GrantIdentity;
 use crate::core::secret::{Secret, SecretString};
-use crate::core::session::grant::{FamilyId, Grant, Subject};
+use crate::core::session::grant::{Grant, Subject};
 use crate::core::session::oauth::Scope;
 use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
 use crate::core::session::oauth::request::ServerForm;
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::client_request::ClientRequest;
@@ -41,7 +43,7 @@ use crate::flows::revoke::session_end::Ended;
 use crate::flows::revoke::session_end::end_family;
 use crate::flows::revoke::{name_tokens_in_background, reach};
 use crate::flows::{Gate, brake};
-use crate::state::exchanges::{Airborne, Place};
+use crate::state::exchanges::{Airborne, WaitPermit};
 use crate::state::live::Live;
 use crate::state::metrics::RequestOutcome;
 
@@ -128,7 +130,7 @@ pub(in crate::flows) struct Prepared {
     previous: Vec<Grant>,
     family: FamilyId,
     /// Held for as long as the exchange takes.
-    held: (Place, Airborne),
+    held: (WaitPermit, Airborne),
 }
 
 /// Makes ready for a code exchange. The caller asks the store before it goes on.
@@ -294,7 +296,7 @@ impl CodeExchange {
         match &judged.unusable {
             None => {}
             Some(denial) if is_our_outage(denial) => return Err(self.cannot_be_judged(denial)),
-            Some(Denial::Revoked) => return Err(Denial::TakenBack),
+            Some(Denial::Revoked) => return Err(Denial::SignInRevoked),
             Some(denial) => {
                 log_unusable(&self.client, denial, judged.said.as_ref());
                 return Err(Denial::AccessTokenUnusable);
@@ -377,7 +379,7 @@ impl CodeExchange {
         let signed_in_at =
             issued_at.map_or(facts.signed_in_at, |issued_at| facts.signed_in_at.min(issued_at));
         let admits = self.gate.revocations.admits_grant(&GrantIdentity { signed_in_at, ..facts }, now)?;
-        if admits { Ok(()) } else { Err(Denial::TakenBack) }
+        if admits { Ok(()) } else { Err(Denial::SignInRevoked) }
     }
 
     /// Notes which access token the new family handed out, and whose the family is where the token does not

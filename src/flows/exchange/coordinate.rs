@@ -17,13 +17,18 @@ use crate::core::session::exchange::lease::{BEAT, LEASE, LOOKS, OWN_LEASE, SENT_
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::flows::Gate;
 use crate::flows::family::record::{change, key, read};
-use crate::state::exchanges::{FlightEnd, Waiting, Watch};
+use crate::state::exchanges::{FlightEnd, FlightWaiter, Watch};
 
 /// How long a flight is watched through an outage of the store.
 const WATCH: Duration = Duration::from_secs(120);
 
 /// Waits with all others here for a flight that somebody else began.
-pub(super) fn wait_for(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) -> Waiting {
+pub(super) fn wait_for(
+    gate: &Arc<Gate>,
+    grant: &Grant,
+    timeouts: Timeouts,
+    flight: FlightId,
+) -> FlightWaiter {
     let (watch, waiting) = gate.exchanges.watch(grant.family, flight);
     if let Some(watch) = watch {
         // Not to an end that nobody needs: who stops is not waited for.

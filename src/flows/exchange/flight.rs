@@ -23,11 +23,11 @@ use super::judge::{
 use super::receipts;
 use super::{log_invalid_client, warn_of_long_life};
 use crate::config::settings::{Client, IdentityFrom};
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::revocation::GrantIdentity;
 use crate::core::secret::SecretString;
 use crate::core::session::activity::Activity;
-use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::answer::ExchangeAnswer;
 use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::tokens::SessionTokens;
@@ -35,6 +35,7 @@ use crate::core::session::exchange::{Family, FlightId, Issued, Landed, Now, Shap
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::answer::{ServerAnswer, TokenAnswer, claims_from_token_endpoint};
 use crate::core::session::oauth::request::ServerForm;
+use crate::core::session_end::SessionEnd;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::client_request::ClientRequest;
@@ -45,7 +46,7 @@ use crate::flows::revoke::name_tokens_in_background;
 use crate::flows::revoke::reach::note_again;
 use crate::state::exchanges::{Airborne, FlightEnd, Watch};
 use crate::state::live::Live;
-use crate::state::sessions::Held;
+use crate::state::sessions::HeldTokens;
 use arrival::NewTokens;
 
 /// Pauses between attempts to put into the store what a flight brought.
@@ -81,7 +82,7 @@ struct UnderWay {
 struct InStore {
     landed: Landed,
     /// For those who wait here.
-    answer: Option<Answer>,
+    answer: Option<ExchangeAnswer>,
     issued: Option<Issued>,
     /// Whether the store knew less of the session than its cookie.
     has_gap: bool,
@@ -416,7 +417,7 @@ impl UnderWay {
         let claims =
             new.id_token.as_ref().filter(|_| is_told_by_id_token).and_then(claims_from_token_endpoint);
         if claims.is_some() || !is_told_by_id_token {
-            sessions.hold(grant.family, next, Held::new(&new, self.gate.clock.now(), claims));
+            sessions.hold(grant.family, next, HeldTokens::new(&new, self.gate.clock.now(), claims));
         }
         let (gate, grant, grace) = (Arc::clone(&self.gate), grant.clone(), self.live.settings.sessions.grace);
         self.gate.errands.spawn(async move { tokens::forget(&gate, &grant, grace).await });

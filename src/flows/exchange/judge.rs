@@ -360,7 +360,7 @@ fn of_sign_in(client: &Client, not: NotBelieved) -> Denial {
                 issuer = %client.issuer,
                 "the AS gave an ID token that is signed with a key which was revoked here, so nobody is signed in: let it sign with another"
             );
-            Denial::TakenBack
+            Denial::SignInRevoked
         }
         NotBelieved::KeysUnavailable => Denial::KeysUnavailable,
         NotBelieved::RevocationsUnavailable => Denial::RevocationsUnavailable,

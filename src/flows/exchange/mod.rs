@@ -31,13 +31,14 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::config::settings::Client;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::server_error::ServerError;
 use crate::core::session::exchange::Windows;
 use crate::core::session::oauth::answer::PageTokens;
 use crate::core::session::oauth::request::{Parameters, TokenRequest};
 use crate::core::session::origin::may_touch_cookie;
+use crate::core::session_end::SessionEnd;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::family::session_cookie;
 use crate::flows::oauth_answer::OAuthAnswer;

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::core::denial::SessionEnd;
 use crate::core::secret::SecretString;
-use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::answer::ExchangeAnswer;
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Successor, With};
 use crate::core::session::grant::Grant;
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::flows::revoke::session_end::tokens_of;
 
@@ -22,7 +22,7 @@ pub(super) enum Presented {
     Join(FlightId),
     AskAgainAfter(FlightId),
     AnswerAgain {
-        answer: Box<Answer>,
+        answer: Box<ExchangeAnswer>,
         age: Duration,
         given_ago: Option<Duration>,
         with_cookie: bool,
@@ -60,7 +60,7 @@ impl Presented {
                 let answer = holder
                     .reach(family, of)
                     .and_then(|holder| holder.open(Content::Answer, &answer))
-                    .and_then(|plain| Answer::from_bytes(plain.expose()))
+                    .and_then(|plain| ExchangeAnswer::from_bytes(plain.expose()))
                     .map(Box::new);
                 let used_at = family.last_use(grant.last_used_at);
                 let again = |answer| Self::AnswerAgain { answer, age, given_ago, with_cookie, used_at };

@@ -16,8 +16,9 @@ use bytes::Bytes;
 
 use crate::core::caller::CallerNotes as _;
 use crate::core::denial::Denial;
+use crate::core::ids::FamilyId;
 use crate::core::session::exchange::{Family, Issued};
-use crate::core::session::grant::{FamilyId, Generation};
+use crate::core::session::grant::Generation;
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::flows::Gate;

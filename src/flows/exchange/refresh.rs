@@ -14,15 +14,16 @@ use super::coordinate::{forget_flight, wait_for};
 use super::flight::Flight;
 use super::presented::Presented;
 use super::{nonce_header, outcome_of_end, page_key, windows};
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::revocation::GrantIdentity;
 use crate::core::secret::SecretString;
 use crate::core::session::activity::Activity;
-use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::answer::ExchangeAnswer;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Decision, FlightId, Issued, Shape, Windows};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
+use crate::core::session_end::SessionEnd;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
@@ -32,7 +33,7 @@ use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::ports::random;
 use crate::flows::revoke::session_end::tokens_of;
 use crate::flows::revoke::{name_session, name_tokens_in_background};
-use crate::state::exchanges::{Airborne, FlightEnd, Waiting, Watch};
+use crate::state::exchanges::{Airborne, FlightEnd, FlightWaiter, Watch};
 use crate::state::log_targets::SECURITY;
 use crate::state::metrics::{ExchangeOutcome, RequestOutcome};
 
@@ -199,7 +200,7 @@ fn presented_grant(request: ClientRequest<'_>, scope: Option<&Scope>) -> Result<
 /// How one request ended.
 #[derive(Debug)]
 pub(in crate::flows) struct ExchangeEnd {
-    pub result: Result<Arc<Answer>, Denial>,
+    pub result: Result<Arc<ExchangeAnswer>, Denial>,
     outcome: ExchangeOutcome,
     /// Since the AS answered.
     pub age: Duration,
@@ -210,7 +211,7 @@ pub(in crate::flows) struct ExchangeEnd {
 }
 
 impl ExchangeEnd {
-    fn new(result: Result<Arc<Answer>, Denial>, outcome: ExchangeOutcome) -> Self {
+    fn new(result: Result<Arc<ExchangeAnswer>, Denial>, outcome: ExchangeOutcome) -> Self {
         let outcome = match &result {
             Ok(answer) if answer.page.is_some() => outcome,
             Err(Denial::SessionEnded(SessionEnd::ReuseDetected))
@@ -300,7 +301,7 @@ struct Attempt<'a> {
 struct OwnFlight {
     id: FlightId,
     watch: Watch,
-    waiting: Waiting,
+    waiting: FlightWaiter,
     airborne: Airborne,
 }
 
@@ -392,7 +393,7 @@ impl Attempt<'_> {
     }
 
     /// Waits for a flight, and says how it ended this request; `None`: present again.
-    async fn wait_for_flight(self, waiting: Waiting, outcome: ExchangeOutcome) -> Option<ExchangeEnd> {
+    async fn wait_for_flight(self, waiting: FlightWaiter, outcome: ExchangeOutcome) -> Option<ExchangeEnd> {
         let (request, until) = (self.request, self.until);
         match timeout_at(until, waiting.heard()).await {
             // A poll's, joined too late to make it a use.

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use crate::core::denial::Denial;
+use crate::core::ids::FamilyId;
 use crate::core::session::exchange::{Family, Now};
-use crate::core::session::grant::{FamilyId, Grant, Timeouts};
+use crate::core::session::grant::{Grant, Timeouts};
 use crate::flows::Gate;
 use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Stored, Value};
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::config::settings::Client;
 use crate::core::denial::Denial;
+use crate::core::ids::FamilyId;
 use crate::core::session::exchange::Sealed;
 use crate::core::session::exchange::seal::{Content, Holder};
 pub(in crate::flows) use crate::core::session::exchange::tokens::SessionTokens;
-use crate::core::session::grant::{FamilyId, Generation, Grant};
+use crate::core::session::grant::{Generation, Grant};
 use crate::flows::Gate;
 use crate::flows::ports::{Keep, StoreFault, StoreKey, Value, random};
 

@@ -35,7 +35,7 @@ use crate::core::token::bearer::{Carried, Scheme, carried};
 use crate::core::token::jwt::Unverified;
 use crate::core::token::security_event::event::{Event, EventType, Follows, StreamStatus};
 use crate::core::token::security_event::subject::Named;
-use crate::core::token::security_event::{Code, Plausible, Refused, VerifiedSecurityEvent};
+use crate::core::token::security_event::{Code, Plausible, RefusedEvent, VerifiedSecurityEvent};
 use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
 use crate::flows::keep_keys_fresh::{Means, keys_for_one_time_message};
 use crate::flows::ports::StoreFault;
@@ -87,8 +87,8 @@ pub async fn hear_signal(
 }
 
 /// RFC 8935 section 2.1.
-fn text_of<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<&'b str, Refused> {
-    let invalid = |why| Err(Refused::new(Code::InvalidRequest, why));
+fn text_of<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<&'b str, RefusedEvent> {
+    let invalid = |why| Err(RefusedEvent::new(Code::InvalidRequest, why));
     if is_of_a_browser(headers) {
         return invalid("A transmitter sends its tokens itself, not through a browser.");
     }
@@ -114,7 +114,7 @@ async fn verify<'l>(
     brake::before_work(gate, live, head.client_address, now)?;
     if !is_proven(head.headers, signal) {
         let why = "Authorization must be Bearer, with the token that this transmitter was given.";
-        return Err(refused(Refused::new(Code::AuthenticationFailed, why)));
+        return Err(refused(RefusedEvent::new(Code::AuthenticationFailed, why)));
     }
     let plausible = Plausible::check(unverified, &signal.rules, now).map_err(refused)?;
     let keys = keys_for_one_time_message(Means::of(gate), &transmitter.signer, now, |keys| {

@@ -21,11 +21,11 @@ use crate::core::metadata::{ClientAuthentication, Endpoints};
 use crate::core::revocation::TokenIdentity;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::is_json;
-use crate::core::session::oauth::authentication::{Audience, Credential, Place};
+use crate::core::session::oauth::authentication::{Audience, AuthenticatedEndpoint, Credential};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::token::bearer::Spelled;
 use crate::core::token::fingerprint::Fingerprint;
-use crate::core::token::introspection::{Answer, is_opaque};
+use crate::core::token::introspection::{IntrospectionAnswer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
 use crate::flows::call_authorization_server::{ClientAtServer, Proof, post};
@@ -33,7 +33,7 @@ use crate::flows::claims_elsewhere::{read_of_access_tokens, warn_of_claims_elsew
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, Randomness};
 use crate::flows::{Gate, brake};
-use crate::state::introspections::{Flight, Introspections, Lookup, Outcome, Verdict};
+use crate::state::introspections::{CallOutcome, Flight, Introspections, Lookup, Verdict};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
 use crate::state::metrics::{IntrospectionResult, Metrics, ServerEndpoint};
@@ -225,18 +225,18 @@ impl Call {
                     Err(Denial::TokenInactive { .. }) => IntrospectionResult::Inactive,
                     Err(_) => IntrospectionResult::Refused,
                 };
-                (Outcome::Judged(judged), result)
+                (CallOutcome::Judged(judged), result)
             }
             Err(fault) => {
                 self.tell(&fault);
-                (Outcome::Failed { of_the_server: fault.of_the_server }, IntrospectionResult::Failed)
+                (CallOutcome::Failed { of_the_server: fault.of_the_server }, IntrospectionResult::Failed)
             }
         };
         self.metrics.introspected(name, result);
         flight.land_with(outcome, now);
     }
 
-    async fn ask(&self) -> Result<Answer, Fault> {
+    async fn ask(&self) -> Result<IntrospectionAnswer, Fault> {
         let asked = self.issuer.settings.introspection.as_ref();
         let asked = asked.ok_or_else(|| Fault::of_the_server("the issuer is not asked about tokens"))?;
         let IntrospectionEndpoint { url, takes, token_endpoint } = self.endpoint(asked).await?;
@@ -245,7 +245,7 @@ impl Call {
             issuer: &self.issuer.settings.name,
             proof: Proof::Ours(&asked.credential),
         };
-        let place = Place {
+        let place = AuthenticatedEndpoint {
             url: &url,
             takes: &takes,
             iss: &self.issuer.settings.rules.iss,
@@ -323,10 +323,10 @@ impl Call {
 
 /// RFC 7662 sections 2.2 and 2.3: 200 and JSON, or no answer. A refusal of our own credentials says nothing
 /// of the token. `manner`: how those were shown.
-fn read(answer: &Response<Bytes>, manner: impl FnOnce() -> String) -> Result<Answer, Fault> {
+fn read(answer: &Response<Bytes>, manner: impl FnOnce() -> String) -> Result<IntrospectionAnswer, Fault> {
     match answer.status() {
         StatusCode::OK if is_json(answer.headers()) => {
-            Answer::parse(answer.body()).map_err(|unreadable| Fault::new(unreadable.to_string()))
+            IntrospectionAnswer::parse(answer.body()).map_err(|unreadable| Fault::new(unreadable.to_string()))
         }
         StatusCode::OK => Err(Fault::new("its answer is not application/json")),
         StatusCode::UNAUTHORIZED => Err(Fault::of_the_server(format!(

@@ -27,10 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::settings::Settings;
+use crate::core::ids::FamilyId;
 use crate::core::ids::IssuerName;
 use crate::core::revocation::wanted::{KnownIssuers, Mistake, Wanted};
 use crate::core::revocation::{Change, Hold, Kind, Revocation, RevocationId, Rule, Target, Whose};
-use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::StoreFault;

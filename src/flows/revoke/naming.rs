@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{RETRY, hold};
+use crate::core::ids::FamilyId;
 use crate::core::revocation::{Change, Revocation, Rule, Target};
 use crate::core::session::exchange::Issued;
-use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::session::grant::Grant;
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::flows::Gate;

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use crate::core::denial::SessionEnd;
 use crate::core::digest::of_parts;
 use crate::core::hex;
+use crate::core::ids::FamilyId;
 use crate::core::revocation::{Kind, Target, Whose};
 use crate::core::session::exchange::{Family, Issued, SLACK};
-use crate::core::session::grant::{FamilyId, Grant, Timeouts};
+use crate::core::session::grant::{Grant, Timeouts};
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;

@@ -1,11 +1,12 @@
 //! A session's end in its record: the family is over, and the refresh tokens and access tokens are named that
 //! are to be revoked because of it.
 
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, Issued, Successor};
 use crate::core::session::grant::{Grant, Timeouts};
+use crate::core::session_end::SessionEnd;
 use std::sync::Arc;
 
 use super::{name_tokens_in_background, reach};

@@ -28,14 +28,16 @@ use tokio::time::timeout;
 
 use crate::config::settings::{Client, SessionMode};
 use crate::core::caller::Caller;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
+use crate::core::ids::FamilyId;
 use crate::core::revocation::GrantIdentity;
 use crate::core::session::activity::Activity;
 use crate::core::session::cookie;
 use crate::core::session::csrf::{Pages, SessionUse, may_use_session};
-use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::session::grant::Grant;
 use crate::core::session::ride::{MayLeave, Ride};
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::client_request::ClientRequest;
@@ -44,7 +46,7 @@ use crate::flows::family::record::look;
 use crate::flows::family::session_cookie;
 use crate::state::live::Live;
 use crate::state::open_requests::OfSession;
-use crate::state::sessions::Held;
+use crate::state::sessions::HeldTokens;
 use crate::state::verified_tokens::KnownCaller;
 
 /// What a session cookie adds to the answer and to the line of the log, beside the judgement.
@@ -88,7 +90,7 @@ pub(in crate::flows) struct InSession {
     pub caller: Arc<Caller>,
     /// What the access token was found to be.
     pub found: Arc<KnownCaller>,
-    pub held: Arc<Held>,
+    pub held: Arc<HeldTokens>,
     pub grant: Grant,
     pub ends_at: Timestamp,
     /// The next cookie, where there is one.

@@ -9,13 +9,14 @@ use tokio::time::timeout;
 use super::{Claims, InSession, NotInSession, grace, uses};
 use crate::config::settings::IdentityFrom;
 use crate::core::caller::Caller;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::session::activity::Activity;
-use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::answer::ExchangeAnswer;
 use crate::core::session::exchange::tokens::SessionTokens;
 use crate::core::session::grant::{Generation, Grant};
 use crate::core::session::oauth::answer::claims_from_token_endpoint;
 use crate::core::session::ride::Ride;
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
@@ -24,7 +25,7 @@ use crate::flows::exchange::refresh::renew;
 use crate::flows::family::record::change;
 use crate::flows::family::session_cookie;
 use crate::flows::family::tokens;
-use crate::state::sessions::{Held, KnownFamily, Pause};
+use crate::state::sessions::{HeldTokens, KnownFamily, Pause};
 use crate::state::verified_tokens::KnownCaller;
 
 /// An access token that is as good as over is not waited for to its last moment.
@@ -96,7 +97,7 @@ fn is_due(
     request: ClientRequest<'_>,
     grant: &Grant,
     known: &KnownFamily,
-    held: &Held,
+    held: &HeldTokens,
     now: Timestamp,
 ) -> bool {
     let early = || known.may_be_early(now) && request.gate.open_requests.has_lasting(grant.family);
@@ -119,7 +120,7 @@ fn ended(request: ClientRequest<'_>, grant: &Grant, known: &KnownFamily) -> Opti
 
 /// The tokens of a generation, from memory. Those of another `identity`, which a reload has changed, are read
 /// again.
-fn at_hand(request: ClientRequest<'_>, grant: &Grant) -> Option<Arc<Held>> {
+fn at_hand(request: ClientRequest<'_>, grant: &Grant) -> Option<Arc<HeldTokens>> {
     let held = request.gate.sessions.tokens(grant.family, grant.generation)?;
     (held.id_claims.is_some() == is_told_by_id_token(request)).then_some(held)
 }
@@ -129,7 +130,7 @@ async fn kept(
     request: ClientRequest<'_>,
     grant: &Grant,
     known: &KnownFamily,
-) -> Result<Option<Arc<Held>>, Denial> {
+) -> Result<Option<Arc<HeldTokens>>, Denial> {
     let found = timeout(request.patience(), tokens::of(request.gate, grant)).await;
     match found.map_err(|_| Denial::StoreUnavailable)?? {
         None => Ok(None),
@@ -146,9 +147,9 @@ fn hold(
     grant: &Grant,
     known: &KnownFamily,
     tokens: &SessionTokens,
-) -> Result<Arc<Held>, Denial> {
+) -> Result<Arc<HeldTokens>, Denial> {
     let claims = id_claims(request, known, tokens)?;
-    let held = Held::new(tokens, grant.exchanged_at, claims);
+    let held = HeldTokens::new(tokens, grant.exchanged_at, claims);
     Ok(request.gate.sessions.hold(grant.family, grant.generation, held))
 }
 
@@ -179,7 +180,11 @@ fn is_told_by_id_token(request: ClientRequest<'_>) -> bool {
     request.client.session.as_ref().is_some_and(|mode| mode.identity == IdentityFrom::IdToken)
 }
 
-async fn verify(request: ClientRequest<'_>, held: &Held, now: Timestamp) -> Result<Arc<KnownCaller>, Denial> {
+async fn verify(
+    request: ClientRequest<'_>,
+    held: &HeldTokens,
+    now: Timestamp,
+) -> Result<Arc<KnownCaller>, Denial> {
     let brought = Brought::ByIssuer(&request.client.issuer, None);
     authenticate(request.gate, request.live, held.access_token.expose(), brought, now).await
 }
@@ -260,7 +265,7 @@ async fn with_answer(
     request: ClientRequest<'_>,
     next: Grant,
     known: &Arc<KnownFamily>,
-    answer: &Answer,
+    answer: &ExchangeAnswer,
     age: Duration,
 ) -> Result<InSession, Denial> {
     let now = request.gate.clock.now();
@@ -296,7 +301,12 @@ async fn with_answer(
 }
 
 /// `given_ago`: since the answer was first given.
-fn ride(request: ClientRequest<'_>, next: &Grant, answer: &Answer, given_ago: Duration) -> Option<Ride> {
+fn ride(
+    request: ClientRequest<'_>,
+    next: &Grant,
+    answer: &ExchangeAnswer,
+    given_ago: Duration,
+) -> Option<Ride> {
     let now = request.gate.clock.now();
     let kept_until = session_cookie::kept_until(request.client, next);
     let set_cookie = session_cookie::set(request.client, &answer.cookie, kept_until, now)?;
@@ -309,7 +319,7 @@ fn in_session(
     request: ClientRequest<'_>,
     grant: Grant,
     known: &KnownFamily,
-    held: Arc<Held>,
+    held: Arc<HeldTokens>,
     found: Arc<KnownCaller>,
 ) -> InSession {
     if request.gate.open_requests.sessions() > 0 {
@@ -323,7 +333,7 @@ fn in_session(
 }
 
 /// Whom upstreams are told of. Nearly always the access token says it all; only assertions name the session.
-fn caller(request: ClientRequest<'_>, grant: &Grant, held: &Held, token: Arc<Caller>) -> Arc<Caller> {
+fn caller(request: ClientRequest<'_>, grant: &Grant, held: &HeldTokens, token: Arc<Caller>) -> Arc<Caller> {
     let session = grant.session_id.as_deref();
     let names_session =
         request.live.assertions.is_none() || session.is_none() || session == token.session_told();

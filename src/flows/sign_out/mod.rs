@@ -17,11 +17,12 @@ pub mod logout;
 use std::sync::Arc;
 
 use crate::config::settings::Client;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::revocation::{GrantIdentity, Revocation};
 use crate::core::session::grant::Grant;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::sealed::{Binding, Purpose};
+use crate::core::session_end::SessionEnd;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::client_request::ClientRequest;
 use crate::flows::exchange::refresh;

@@ -138,7 +138,7 @@ async fn a_sign_in_that_was_under_way_at_the_sign_out_makes_no_session() {
         let Instead::With(tokens) = access_token(&scene, claims) else { panic!("not tokens") };
         scene.next(Instead::With(with(tokens, json!({ "id_token": id_token }))));
         let refused = scene.post(None, &code_exchange()).await.unwrap_err().denial;
-        assert_eq!(refused, Denial::TakenBack, "{accept_any_access_token} {sid:?}");
+        assert_eq!(refused, Denial::SignInRevoked, "{accept_any_access_token} {sid:?}");
     }
 }
 

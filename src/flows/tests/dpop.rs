@@ -15,7 +15,7 @@ use crate::core::session::activity::Activity;
 use crate::core::session::exchange::Shape;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
-use crate::core::token::dpop::{DPOP, Proof, Proven};
+use crate::core::token::dpop::{DPOP, Proof, ValidProof};
 use crate::core::token::testing::TestKey;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
@@ -409,7 +409,7 @@ fn fill(used: &UsedProofs, now: Timestamp) {
     let mut refused_in_a_row = 0;
     for number in 0_u32.. {
         let key = Thumbprint::from_digest(of_parts(&[&number.to_be_bytes()]));
-        let proof = Proven { key, id: *key.bytes().first_chunk().unwrap(), made_at: now };
+        let proof = ValidProof { key, id: *key.bytes().first_chunk().unwrap(), made_at: now };
         refused_in_a_row =
             if used.note(&proof, Holder::Key(key), now) == Use::NoRoom { refused_in_a_row + 1 } else { 0 };
         if refused_in_a_row == 200 {
@@ -422,7 +422,7 @@ fn fill(used: &UsedProofs, now: Timestamp) {
 fn flood(used: &UsedProofs, holder: Holder<'_>, now: Timestamp) {
     for number in 0_u32.. {
         let key = Thumbprint::from_digest(of_parts(&[&number.to_be_bytes()]));
-        let proof = Proven { key, id: *key.bytes().first_chunk().unwrap(), made_at: now };
+        let proof = ValidProof { key, id: *key.bytes().first_chunk().unwrap(), made_at: now };
         if used.note(&proof, holder, now) == Use::NoRoom {
             return;
         }

@@ -36,15 +36,16 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::config::settings::{
-    Client, ClientCredential, CookieSettings, GrantType, Introspection, Issuer, KeySource, NativeClient,
-    SameSite, Settings, Way,
+    Client, ClientCredential, CookieSettings, GrantType, Introspection, Issuer, IssuerConnection, KeySource,
+    NativeClient, SameSite, Settings,
 };
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::{Host, Origin, RequestHead};
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
@@ -141,7 +142,7 @@ fn issuer(timeout: Duration) -> Issuer {
         keys: KeySource::Discovery(None),
         timeout,
         ca: None,
-        way: Way::default(),
+        connection: IssuerConnection::default(),
         keys_refresh: Duration::from_secs(600),
         introspection: None,
         signs_in: false,

@@ -97,7 +97,7 @@ async fn a_blocked_person_cannot_sign_in_until_the_block_is_lifted() {
     scene.pass(60);
     scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
     let refusal = scene.post(Some(&before), &code_exchange()).await.unwrap_err();
-    assert_eq!(refusal.denial, Denial::TakenBack);
+    assert_eq!(refusal.denial, Denial::SignInRevoked);
     assert_eq!(refusal.set_cookie, None, "who is signed in stays so");
     scene.revoked(&["refresh-token-1"]).await;
     assert!(lift(&scene.gate, made[0].id()).await.unwrap().is_some());
@@ -285,7 +285,7 @@ async fn a_sign_in_that_is_taken_back_while_it_is_noted_brings_nothing() {
     members["id_token"] = id_token_of("alice").into();
     scene.next(Instead::With(members));
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
-    assert_eq!(refusal.denial, Denial::TakenBack);
+    assert_eq!(refusal.denial, Denial::SignInRevoked);
     scene.revoked(&["refresh-token-0"]).await;
 }
 

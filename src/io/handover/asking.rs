@@ -254,10 +254,6 @@ impl Store for Asking {
 }
 
 impl RevocationLog for Asking {
-    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
-        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
-    }
-
     fn append_if<'a>(
         &'a self,
         found: &'a [EntryAsSeen],

@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::config::settings::{HostPort, Proxy, ProxyCredentials, Way};
+use crate::config::settings::{HostPort, IssuerConnection, Proxy, ProxyCredentials};
 use crate::core::secret::SecretString;
 
 /// The head of a proxy's answer, in bytes and in fields.
@@ -34,7 +34,7 @@ const MAX_HEAD_FIELDS: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     tcp: HttpConnector,
-    way: Way,
+    connection: IssuerConnection,
     /// How long a proxy may take for its tunnel in all.
     patience: Duration,
 }
@@ -69,16 +69,16 @@ pub(super) enum NoTunnel {
 }
 
 impl Connector {
-    pub(super) const fn new(tcp: HttpConnector, way: Way, patience: Duration) -> Self {
-        Self { tcp, way, patience }
+    pub(super) const fn new(tcp: HttpConnector, connection: IssuerConnection, patience: Duration) -> Self {
+        Self { tcp, connection, patience }
     }
 
     /// Where what is called here is connected to. `None`: nowhere, it has no host.
     fn place(&self, called: &Uri) -> Option<HostPort> {
         let port = called.port_u16().unwrap_or(if is_https(called) { 443 } else { 80 });
         let place = HostPort::new(called.host()?, port);
-        match &self.way.detour {
-            Some(detour) if detour.of == place => Some(detour.to.clone()),
+        match &self.connection.connect_to {
+            Some(connect_to) if connect_to.of == place => Some(connect_to.to.clone()),
             _ => Some(place),
         }
     }
@@ -103,7 +103,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, called: Uri) -> Self::Future {
         let (tcp, patience) = (self.tcp.clone(), self.patience);
         let place = self.place(&called);
-        let proxy = self.way.proxy.clone();
+        let proxy = self.connection.proxy.clone();
         Box::pin(async move {
             let place = place.ok_or("the URL names no host")?;
             let Some(proxy) = proxy else { return connect(tcp, &place).await };

@@ -34,12 +34,12 @@ impl Keeping {
     }
 
     /// By its writer, which has it open.
-    pub(in crate::io) fn opened(&self) {
+    pub(in crate::io) fn mark_open(&self) {
         self.phase.send_replace(Phase::Open);
     }
 
     /// Another process has it open.
-    pub(in crate::io) fn handed_over(&self, to: Option<&HandedTo>) {
+    pub(in crate::io) fn mark_handed_over(&self, to: Option<&HandedTo>) {
         self.phase.send_replace(Phase::HandedOver(to.cloned()));
     }
 
@@ -78,12 +78,12 @@ impl Keeping {
     /// # Errors
     /// What was not written, as text for people.
     pub(in crate::io) async fn close<E>(&self, writer: &Errands<E>, errand: Errand<E>) -> Result<(), String> {
-        self.closes();
+        self.mark_closed();
         writer.ask(errand).await
     }
 
     /// By its writer, too: an errand to open may have stood before the one to close.
-    pub(in crate::io) fn closes(&self) {
+    pub(in crate::io) fn mark_closed(&self) {
         self.phase.send_if_modified(|phase| {
             let was_open = matches!(phase, Phase::Open);
             if was_open {
@@ -189,24 +189,24 @@ mod tests {
         let keeping = Keeping::new(clocks.clone(), Phase::Open);
         let since = |seconds: i64| Timestamp::from_secs(1_700_000_000 + seconds);
         set(10);
-        keeping.closes();
+        keeping.mark_closed();
         set(14);
-        keeping.closes();
+        keeping.mark_closed();
         assert_eq!(keeping.health(), StoreHealth::Up, "a hand-over is nothing to tell of");
         set(15);
         let StoreHealth::Away { since: at, why, alone: false } = keeping.health() else { panic!("it is up") };
         assert_eq!((at, why.as_str()), (since(10), "another process is taking over"));
         assert_eq!(keeping.why_away(), None, "nothing is wrong with the file");
-        keeping.opened();
+        keeping.mark_open();
         assert_eq!(keeping.health(), StoreHealth::Up);
         // What was wrong before is told as before.
         keeping.set_away("it is full".to_owned());
-        keeping.closes();
+        keeping.mark_closed();
         set(30);
         assert_eq!(keeping.health().why_away().as_deref(), Some("it is full"));
         keeping.set_up();
         assert!(keeping.health().why_away().is_some());
-        keeping.handed_over(None);
+        keeping.mark_handed_over(None);
         assert_eq!(keeping.health(), StoreHealth::Up);
         // Who waits for a file to begin with must not be taken for one that is in trouble.
         let new = Keeping::new(clocks.clone(), Phase::Closed);

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::core::brake::tests::what_counts::every_denial;
-use crate::core::denial::security_event::{Code, Refused};
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
+use crate::core::denial::security_event::{Code, RefusedEvent};
 use crate::core::revocation::Kind;
+use crate::core::session_end::SessionEnd;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -36,7 +37,7 @@ fn each_with_facts(kind: Denial) -> Vec<Denial> {
             .flat_map(|end| [Denial::SessionEnded(end), Denial::NotSignedIn { ended: Some(end) }])
             .collect(),
         Denial::SecurityEventRefused(_) => {
-            CODES.into_iter().map(|code| Denial::SecurityEventRefused(Refused::new(code, ""))).collect()
+            CODES.into_iter().map(|code| Denial::SecurityEventRefused(RefusedEvent::new(code, ""))).collect()
         }
         other => vec![other],
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::Method;
 
 use super::*;
-use crate::core::denial::SessionEnd;
 use crate::core::server_error::ServerError;
-use crate::core::token::security_event::Refused;
+use crate::core::session_end::SessionEnd;
+use crate::core::token::security_event::RefusedEvent;
 
 /// One of each kind, with whether it counts. A kind that has no place here does not compile.
 macro_rules! each {
@@ -94,14 +94,14 @@ pub(crate) fn every_denial() -> Vec<(Denial, bool)> {
         SignInNotUnderWay => false SignInNotUnderWay;
         SignInRefused(_) => false SignInRefused(said("access_denied"));
         StepUpNotDone => false StepUpNotDone;
-        TakenBack => false TakenBack;
+        SignInRevoked => false SignInRevoked;
         NoRefreshToken => false NoRefreshToken;
         NoSession => false NoSession;
         SessionEnded(_) => false SessionEnded(SessionEnd::ReuseDetected);
         LogoutTokenRefused(_) => false LogoutTokenRefused("");
         LogoutTokenForged(_) => true LogoutTokenForged("");
         LogoutTokenOver(_) => false LogoutTokenOver("");
-        SecurityEventRefused(_) => true SecurityEventRefused(Refused::new(Code::InvalidKey, ""));
+        SecurityEventRefused(_) => true SecurityEventRefused(RefusedEvent::new(Code::InvalidKey, ""));
         FromAuthorizationServer(_) => true FromAuthorizationServer(said("invalid_grant"));
         ProofRefusedThere(_) => true ProofRefusedThere(said("invalid_dpop_proof"));
         ClientCredentialRefused { .. } => true ClientCredentialRefused { said: said("invalid_client"), by_basic: true };
@@ -145,7 +145,11 @@ fn of_what_others_say_only_that_counts_which_a_guess_brings() {
         (Code::AuthenticationFailed, true),
         (Code::AccessDenied, false),
     ] {
-        assert_eq!(counts(&Denial::SecurityEventRefused(Refused::new(code, ""))), is_counted, "{code:?}");
+        assert_eq!(
+            counts(&Denial::SecurityEventRefused(RefusedEvent::new(code, ""))),
+            is_counted,
+            "{code:?}"
+        );
     }
     for error in ["invalid_scope", "invalid_target", "unauthorized_client", "use_dpop_nonce"] {
         assert!(!counts(&Denial::FromAuthorizationServer(said(error))), "{error}");

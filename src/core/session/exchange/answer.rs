@@ -11,7 +11,7 @@ use crate::core::time::Timestamp;
 
 /// What everybody gets who asked for one exchange.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ExchangeAnswer {
     /// For the page; `None`: the AS gave an access token that this gateway would refuse. The session goes on.
     pub page: Option<PageTokens>,
     /// It is recorded as use of the session.
@@ -43,7 +43,7 @@ struct Page<'a> {
     dpop_nonce: Option<&'a str>,
 }
 
-impl Answer {
+impl ExchangeAnswer {
     /// For how long it is worth giving again from `now` on. `grace`: where nobody knows for how long its
     /// token lives, or it has none.
     pub fn worth_for(&self, now: Timestamp, grace: Duration) -> Duration {
@@ -100,8 +100,8 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn answer(expires_in: Option<u64>) -> Answer {
-        Answer {
+    fn answer(expires_in: Option<u64>) -> ExchangeAnswer {
+        ExchangeAnswer {
             page: Some(PageTokens {
                 access_token: "at".into(),
                 token_type: "Bearer".into(),
@@ -119,10 +119,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_as_it_was_written() {
-        for written in [answer(Some(300)), answer(None), Answer { page: None, subject: None, ..answer(None) }]
+        for written in
+            [answer(Some(300)), answer(None), ExchangeAnswer { page: None, subject: None, ..answer(None) }]
         {
             let bytes = written.to_bytes();
-            let read = Answer::from_bytes(bytes.expose()).unwrap();
+            let read = ExchangeAnswer::from_bytes(bytes.expose()).unwrap();
             assert_eq!(read.to_bytes().expose(), bytes.expose());
             assert_eq!(read.cookie, written.cookie);
             let (read, written) = (read.page.as_ref(), written.page.as_ref());
@@ -131,9 +132,9 @@ mod tests {
             assert!(
                 read.zip(written).is_none_or(|(read, written)| read.access_token == written.access_token)
             );
-            assert!(Answer::from_bytes(&bytes.expose()[..bytes.expose().len() - 1]).is_none());
+            assert!(ExchangeAnswer::from_bytes(&bytes.expose()[..bytes.expose().len() - 1]).is_none());
         }
-        bolero::check!().for_each(|bytes: &[u8]| drop(Answer::from_bytes(bytes)));
+        bolero::check!().for_each(|bytes: &[u8]| drop(ExchangeAnswer::from_bytes(bytes)));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::landing::{ANSWERS, Answers, Given, LANDINGS, Landing};
 use super::links::{Link, Links};
 use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Shape, Successor, Windows, With};
-use crate::core::denial::SessionEnd;
 use crate::core::session::activity::Activity;
 use crate::core::session::grant::{Generation, Grant, Timeouts};
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 
 /// How many lost answers in a row are forgiven.

@@ -65,9 +65,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::family::Family;
 pub use self::links::Link;
-use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Timeouts};
 use crate::core::session::oauth::Scope;
+use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 use crate::core::token::LARGEST_CLOCK_SKEW;
 use crate::core::token::binding::Thumbprint;

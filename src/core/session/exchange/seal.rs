@@ -9,8 +9,9 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 
 use super::{Family, Link, Sealed};
+use crate::core::ids::FamilyId;
 use crate::core::secret::Secret;
-use crate::core::session::grant::{FamilyId, Generation, Grant};
+use crate::core::session::grant::{Generation, Grant};
 use crate::core::session::sealed::{SealingFailed, SealingNonce, expand};
 
 const SALT: &[u8] = b"tollgate kept v1";

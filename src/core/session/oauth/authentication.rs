@@ -73,7 +73,7 @@ impl Audience {
         }
     }
 
-    fn of(self, place: Place<'_>) -> Result<&str, Unproven> {
+    fn of(self, place: AuthenticatedEndpoint<'_>) -> Result<&str, Unproven> {
         match (self, place.token_endpoint) {
             (Self::Issuer, _) => Ok(place.iss),
             (Self::Endpoint, _) => Ok(place.url.as_str()),
@@ -88,7 +88,7 @@ impl Audience {
 
 /// Where a client proves itself: an endpoint, and whose it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct AuthenticatedEndpoint<'a> {
     pub url: &'a Url,
     /// How clients may prove themselves there.
     pub takes: &'a ClientAuthentication,
@@ -222,7 +222,7 @@ impl Unproven {
 pub fn authenticate(
     credential: Credential<'_>,
     client_id: &str,
-    place: Place<'_>,
+    place: AuthenticatedEndpoint<'_>,
     jti: [u8; 16],
     now: Timestamp,
 ) -> Result<Authentication, Unproven> {
@@ -338,7 +338,8 @@ mod tests {
         takes: &ClientAuthentication,
     ) -> Result<Authentication, Unproven> {
         let url = Url::parse("https://as.example/token").unwrap();
-        let place = Place { url: &url, takes, iss: "https://as.example", token_endpoint: Some(&url) };
+        let place =
+            AuthenticatedEndpoint { url: &url, takes, iss: "https://as.example", token_endpoint: Some(&url) };
         authenticate(credential, client_id, place, [7; 16], NOW)
     }
 
@@ -461,7 +462,12 @@ mod tests {
             let credential =
                 Credential::PrivateKey { pem: &pem, algorithm: Algorithm::Es256, names: &names, audience };
             let takes = ClientAuthentication::default();
-            let place = Place { url: asked, takes: &takes, iss: "https://as.example", token_endpoint };
+            let place = AuthenticatedEndpoint {
+                url: asked,
+                takes: &takes,
+                iss: "https://as.example",
+                token_endpoint,
+            };
             let made = authenticate(credential, "web", place, [7; 16], NOW)?;
             let claims = read(made.fields[2].1.expose().split('.').nth(1).unwrap());
             Ok(claims["aud"].as_str().unwrap().to_owned())

@@ -123,7 +123,7 @@ pub struct Plausible<'t> {
 
 /// A proof that holds for a request, unless it was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proven {
+pub struct ValidProof {
     pub key: Thumbprint,
     /// What tells it from all other proofs: of its key and its `jti`.
     pub id: [u8; 16],
@@ -268,9 +268,9 @@ impl Plausible<'_> {
     ///
     /// # Errors
     /// [`Wrong::Forged`]
-    pub fn verify(self) -> Result<Proven, Wrong> {
+    pub fn verify(self) -> Result<ValidProof, Wrong> {
         let Self { proof, id, made_at } = self;
-        if proof.is_signed() { Ok(Proven { key: proof.key(), id, made_at }) } else { Err(Wrong::Forged) }
+        if proof.is_signed() { Ok(ValidProof { key: proof.key(), id, made_at }) } else { Err(Wrong::Forged) }
     }
 }
 

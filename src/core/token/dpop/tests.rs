@@ -37,7 +37,7 @@ fn thumbprint(key: &TestKey) -> Thumbprint {
     BroughtKey::read(key.jwk().as_object().unwrap(), key.algorithm).unwrap().thumbprint()
 }
 
-fn verify(proof: &str, key: Thumbprint) -> Result<Proven, Wrong> {
+fn verify(proof: &str, key: Thumbprint) -> Result<ValidProof, Wrong> {
     let request = Request {
         method: &Method::GET,
         uri: &HttpUri::new(
@@ -52,7 +52,7 @@ fn verify(proof: &str, key: Thumbprint) -> Result<Proven, Wrong> {
 }
 
 /// A proof of P-256 whose claims are changed.
-fn judged(changes: Value) -> Result<Proven, Wrong> {
+fn judged(changes: Value) -> Result<ValidProof, Wrong> {
     let key = &keys().p256;
     verify(&key.sign_as(&header(key), &with(claims(), changes)), thumbprint(key))
 }

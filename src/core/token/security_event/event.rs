@@ -9,7 +9,7 @@
 use serde_json::{Map, Value};
 
 use super::subject::{Named, Subject};
-use super::{Code, MEMORY, Refused, SignalRules};
+use super::{Code, MEMORY, RefusedEvent, SignalRules};
 use crate::core::time::Timestamp;
 use crate::core::token::verified::date;
 
@@ -126,7 +126,7 @@ pub(super) fn read(
     claims: &Map<String, Value>,
     rules: &SignalRules,
     issued_at: Timestamp,
-) -> Result<Vec<Event>, Refused> {
+) -> Result<Vec<Event>, RefusedEvent> {
     let events = claims.get("events").and_then(Value::as_object);
     let mut read = Vec::new();
     for (uri, payload) in events.into_iter().flatten() {
@@ -136,10 +136,13 @@ pub(super) fn read(
                 read.push(Event { kind, follows: Follows::Nothing, at: issued_at, reason: None });
                 continue;
             }
-            return Err(Refused::invalid("An event must be an object (RFC 8417 section 2.2)."));
+            return Err(RefusedEvent::invalid("An event must be an object (RFC 8417 section 2.2)."));
         };
         if EventType::USED.contains(&kind) && !rules.events.contains(&kind) {
-            return Err(Refused::new(Code::AccessDenied, "This transmitter may not use this type of event."));
+            return Err(RefusedEvent::new(
+                Code::AccessDenied,
+                "This transmitter may not use this type of event.",
+            ));
         }
         let follows = follows(kind, claims, payload, rules)?;
         let at = happened_at(claims, payload, issued_at);
@@ -148,7 +151,7 @@ pub(super) fn read(
     let has = |kind: EventType| read.iter().any(|event| event.kind == kind);
     let is_shut_out = has(EventType::AccountDisabled) || has(EventType::AccountPurged);
     if is_shut_out && has(EventType::AccountEnabled) {
-        return Err(Refused::invalid(
+        return Err(RefusedEvent::invalid(
             "The token says that an account is enabled, and that it is disabled or purged.",
         ));
     }
@@ -160,13 +163,13 @@ fn follows(
     claims: &Map<String, Value>,
     payload: &Map<String, Value>,
     rules: &SignalRules,
-) -> Result<Follows, Refused> {
+) -> Result<Follows, RefusedEvent> {
     let subject = || Subject::read(claims, payload, rules);
     Ok(match kind {
         EventType::SessionRevoked => {
             let (sessions, everything_of) = subject()?.sessions();
             if sessions.is_empty() && everything_of.is_empty() {
-                return Err(Refused::invalid("The event names neither a session nor a user."));
+                return Err(RefusedEvent::invalid("The event names neither a session nor a user."));
             }
             Follows::Over { sessions, everything_of }
         }
@@ -191,11 +194,13 @@ fn follows(
 }
 
 /// CAEP 1.0 section 3.3: a credential that is new takes nothing away.
-fn takes_credential_away(payload: &Map<String, Value>) -> Result<bool, Refused> {
+fn takes_credential_away(payload: &Map<String, Value>) -> Result<bool, RefusedEvent> {
     match payload.get("change_type").and_then(Value::as_str) {
         Some("revoke" | "delete" | "update") => Ok(true),
         Some("create") => Ok(false),
-        _ => Err(Refused::invalid("The event's change_type is none of create, revoke, update and delete.")),
+        _ => Err(RefusedEvent::invalid(
+            "The event's change_type is none of create, revoke, update and delete.",
+        )),
     }
 }
 

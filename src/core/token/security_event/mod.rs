@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
-pub use crate::core::denial::security_event::{Code, Refused};
+pub use crate::core::denial::security_event::{Code, RefusedEvent};
 use crate::core::time::Timestamp;
 use crate::core::token::Algorithm;
 use crate::core::token::audience::audiences;
@@ -52,7 +52,7 @@ pub struct SignalRules {
     pub events: Vec<EventType>,
 }
 
-impl From<Failed> for Refused {
+impl From<Failed> for RefusedEvent {
     fn from(failed: Failed) -> Self {
         failed.denial.into()
     }
@@ -69,7 +69,7 @@ pub struct Plausible<'t, 'r> {
 
 /// A SET that its transmitter made. It need not be for here, nor say anything that counts.
 #[derive(Debug)]
-pub struct Proven<'r> {
+pub struct ProvenEvent<'r> {
     claims: Map<String, Value>,
     rules: &'r SignalRules,
     issued_at: Timestamp,
@@ -91,7 +91,11 @@ impl<'t, 'r> Plausible<'t, 'r> {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(token: Unverified<'t>, rules: &'r SignalRules, now: Timestamp) -> Result<Self, Refused> {
+    pub fn check(
+        token: Unverified<'t>,
+        rules: &'r SignalRules,
+        now: Timestamp,
+    ) -> Result<Self, RefusedEvent> {
         if token.iss() != rules.iss {
             return Err(Denial::UnknownIssuer.into());
         }
@@ -100,7 +104,9 @@ impl<'t, 'r> Plausible<'t, 'r> {
             return Err(Denial::AlgorithmNotAllowed.into());
         }
         if !says.typ.is_some_and(|typ| is_type(typ, "secevent+jwt")) {
-            return Err(Refused::invalid("The token's typ must be secevent+jwt (RFC 8417 section 2.3)."));
+            return Err(RefusedEvent::invalid(
+                "The token's typ must be secevent+jwt (RFC 8417 section 2.3).",
+            ));
         }
         for (name, why) in [
             ("exp", "A SET must have no exp (Shared Signals Framework 1.0 section 4.1.7)."),
@@ -110,12 +116,12 @@ impl<'t, 'r> Plausible<'t, 'r> {
             ),
         ] {
             if says.claims.contains_key(name) {
-                return Err(Refused::invalid(why));
+                return Err(RefusedEvent::invalid(why));
             }
         }
         let events = says.claims.get("events").and_then(Value::as_object);
         if events.is_none_or(Map::is_empty) {
-            return Err(Refused::invalid("The token's events must be an object with an event in it."));
+            return Err(RefusedEvent::invalid("The token's events must be an object with an event in it."));
         }
         let issued_at = issued_at(says.claims, rules, now)?;
         let id = identifier(says.claims.get("jti"), "The token's jti must be a string, and not empty.")?;
@@ -131,23 +137,26 @@ impl<'t, 'r> Plausible<'t, 'r> {
     ///
     /// # Errors
     /// When no key of these signed it.
-    pub fn prove(self, keys: &KeySet) -> Result<Proven<'r>, Refused> {
+    pub fn prove(self, keys: &KeySet) -> Result<ProvenEvent<'r>, RefusedEvent> {
         let Self { token, rules, issued_at, id } = self;
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
-        Ok(Proven { claims: token.into_claims(), rules, issued_at, id, kid })
+        Ok(ProvenEvent { claims: token.into_claims(), rules, issued_at, id, kid })
     }
 }
 
-impl Proven<'_> {
+impl ProvenEvent<'_> {
     /// Whom it is meant for, and what it says.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn read(self) -> Result<VerifiedSecurityEvent, Refused> {
+    pub fn read(self) -> Result<VerifiedSecurityEvent, RefusedEvent> {
         let Self { claims, rules, issued_at, id, kid } = self;
-        let audiences = audiences(&claims).map_err(Refused::from)?;
+        let audiences = audiences(&claims).map_err(RefusedEvent::from)?;
         if !audiences.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
-            return Err(Refused::new(Code::InvalidAudience, "The token's aud does not name this gateway."));
+            return Err(RefusedEvent::new(
+                Code::InvalidAudience,
+                "The token's aud does not name this gateway.",
+            ));
         }
         let events = event::read(&claims, rules, issued_at)?;
         Ok(VerifiedSecurityEvent { id, kid, issued_at, events })
@@ -165,7 +174,7 @@ impl VerifiedSecurityEvent {
         keys: &KeySet,
         rules: &SignalRules,
         now: Timestamp,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, RefusedEvent> {
         Plausible::check(Unverified::parse(text, limit)?, rules, now)?.prove(keys)?.read()
     }
 
@@ -190,22 +199,26 @@ impl VerifiedSecurityEvent {
 }
 
 /// RFC 8417 section 2.2: when it was issued, which is long before it happened to arrive, or hardly.
-fn issued_at(claims: &Map<String, Value>, rules: &SignalRules, now: Timestamp) -> Result<Timestamp, Refused> {
-    let issued_at = date(claims, "iat")?.ok_or(Refused::invalid("The token has no iat."))?;
+fn issued_at(
+    claims: &Map<String, Value>,
+    rules: &SignalRules,
+    now: Timestamp,
+) -> Result<Timestamp, RefusedEvent> {
+    let issued_at = date(claims, "iat")?.ok_or(RefusedEvent::invalid("The token has no iat."))?;
     let starts_at = date(claims, "nbf")?.unwrap_or(issued_at).max(issued_at);
     if starts_at > now.plus(rules.clock_skew) {
         return Err(Denial::TokenNotYetValid.into());
     }
     if now.since(issued_at) > MEMORY.saturating_add(rules.clock_skew) {
-        return Err(Refused::invalid("The token was issued more than 30 days ago."));
+        return Err(RefusedEvent::invalid("The token was issued more than 30 days ago."));
     }
     Ok(issued_at)
 }
 
 /// A text that is not empty: anything else would escape every comparison.
-fn identifier(value: Option<&Value>, why: &'static str) -> Result<String, Refused> {
+fn identifier(value: Option<&Value>, why: &'static str) -> Result<String, RefusedEvent> {
     let text = value.and_then(Value::as_str).filter(|text| !text.is_empty());
-    text.map(ToOwned::to_owned).ok_or(Refused::invalid(why))
+    text.map(ToOwned::to_owned).ok_or(RefusedEvent::invalid(why))
 }
 
 #[cfg(test)]

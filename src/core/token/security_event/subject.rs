@@ -11,7 +11,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Code, Refused, SignalRules, identifier};
+use super::{Code, RefusedEvent, SignalRules, identifier};
 
 /// Whom an event is about: a subject of one of the issuers that its transmitter has a say over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,26 +35,26 @@ pub(super) struct Subject {
 /// Members of a complex subject that leave a person whole (SSF section 3.3): what they belong to.
 const AROUND: [&str; 4] = ["format", "subject_type", "tenant", "org_unit"];
 
-const NO_PERSON: Refused = Refused::invalid("The event's subject names no user.");
+const NO_PERSON: RefusedEvent = RefusedEvent::invalid("The event's subject names no user.");
 
 impl Subject {
     pub(super) fn read(
         claims: &Map<String, Value>,
         payload: &Map<String, Value>,
         rules: &SignalRules,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, RefusedEvent> {
         let of = |value: Option<&Value>| value.map(|value| Self::of(value, rules)).transpose();
         match (of(claims.get("sub_id"))?, of(payload.get("subject"))?) {
             (Some(one), Some(other)) if one != other => {
-                Err(Refused::invalid("sub_id and the subject of the event name different subjects."))
+                Err(RefusedEvent::invalid("sub_id and the subject of the event name different subjects."))
             }
             (Some(subject), _) | (None, Some(subject)) => Ok(subject),
-            (None, None) => Err(Refused::invalid("The token has no sub_id.")),
+            (None, None) => Err(RefusedEvent::invalid("The token has no sub_id.")),
         }
     }
 
-    fn of(value: &Value, rules: &SignalRules) -> Result<Self, Refused> {
-        let members = value.as_object().ok_or(Refused::invalid("A subject must be an object."))?;
+    fn of(value: &Value, rules: &SignalRules) -> Result<Self, RefusedEvent> {
+        let members = value.as_object().ok_or(RefusedEvent::invalid("A subject must be an object."))?;
         match format_of(members) {
             Some("complex") => Self::complex(members, rules),
             // Before it had a name.
@@ -66,12 +66,12 @@ impl Subject {
         }
     }
 
-    fn complex(members: &Map<String, Value>, rules: &SignalRules) -> Result<Self, Refused> {
+    fn complex(members: &Map<String, Value>, rules: &SignalRules) -> Result<Self, RefusedEvent> {
         let mut subject = Self::default();
         for (name, value) in members {
             let read = || {
                 let member = value.as_object();
-                simple(member.ok_or(Refused::invalid("A subject must be an object."))?, rules)
+                simple(member.ok_or(RefusedEvent::invalid("A subject must be an object."))?, rules)
             };
             match name.as_str() {
                 "user" => subject.person = Some(read()?),
@@ -91,14 +91,14 @@ impl Subject {
     }
 
     /// The person, whatever more is said.
-    pub(super) fn person(self) -> Result<Named, Refused> {
+    pub(super) fn person(self) -> Result<Named, RefusedEvent> {
         self.person.or(self.something).ok_or(NO_PERSON)
     }
 
     /// The person, and all of them: an account is not suspended on one device.
-    pub(super) fn account(self) -> Result<Named, Refused> {
+    pub(super) fn account(self) -> Result<Named, RefusedEvent> {
         if self.is_narrowed || self.session.is_some() {
-            return Err(Refused::invalid("The event's subject is less than an account."));
+            return Err(RefusedEvent::invalid("The event's subject is less than an account."));
         }
         self.person()
     }
@@ -109,14 +109,14 @@ fn format_of(members: &Map<String, Value>) -> Option<&str> {
 }
 
 /// RFC 9493 sections 3.2.3 (`iss_sub`) and 3.2.4 (`opaque`).
-fn simple(members: &Map<String, Value>, rules: &SignalRules) -> Result<Named, Refused> {
+fn simple(members: &Map<String, Value>, rules: &SignalRules) -> Result<Named, RefusedEvent> {
     let text = |name: &str| {
         identifier(members.get(name), "iss, sub and id of a subject must be strings, and not empty.")
     };
     match format_of(members) {
         Some("iss_sub" | "iss-sub") => {
             let (iss, value) = (text("iss")?, text("sub")?);
-            let iss = of_issuer(&iss, rules).ok_or(Refused::new(
+            let iss = of_issuer(&iss, rules).ok_or(RefusedEvent::new(
                 Code::AccessDenied,
                 "This transmitter has no say over subjects of this issuer.",
             ))?;
@@ -124,11 +124,11 @@ fn simple(members: &Map<String, Value>, rules: &SignalRules) -> Result<Named, Re
         }
         Some("opaque") => match rules.revokes.as_slice() {
             [iss] => Ok(Named { iss: iss.clone(), value: text("id")? }),
-            _ => Err(Refused::invalid(
+            _ => Err(RefusedEvent::invalid(
                 "An opaque subject names nobody here: this transmitter has a say over subjects of several issuers.",
             )),
         },
-        _ => Err(Refused::invalid(
+        _ => Err(RefusedEvent::invalid(
             "The format of a subject must be iss_sub or opaque (RFC 9493), or complex of these.",
         )),
     }

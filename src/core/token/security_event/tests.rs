@@ -51,7 +51,7 @@ fn revoked() -> Value {
     set(&format!("{CAEP}session-revoked"), json!({}))
 }
 
-fn judge_by(rules: &SignalRules, text: &str) -> Result<VerifiedSecurityEvent, Refused> {
+fn judge_by(rules: &SignalRules, text: &str) -> Result<VerifiedSecurityEvent, RefusedEvent> {
     VerifiedSecurityEvent::verify(text, 8192, &all_keys(), rules, NOW)
 }
 
@@ -59,12 +59,12 @@ fn signed(claims: &Value) -> String {
     keys().p256.sign_as(&header(), claims)
 }
 
-fn judge(claims: &Value) -> Result<VerifiedSecurityEvent, Refused> {
+fn judge(claims: &Value) -> Result<VerifiedSecurityEvent, RefusedEvent> {
     judge_by(&signals(), &signed(claims))
 }
 
 #[track_caller]
-fn only(judged: Result<VerifiedSecurityEvent, Refused>) -> Event {
+fn only(judged: Result<VerifiedSecurityEvent, RefusedEvent>) -> Event {
     match judged.expect("a good SET").events() {
         [event] => event.clone(),
         several => panic!("one event: {several:?}"),
@@ -72,7 +72,7 @@ fn only(judged: Result<VerifiedSecurityEvent, Refused>) -> Event {
 }
 
 #[track_caller]
-fn refused(judged: Result<VerifiedSecurityEvent, Refused>, code: Code, why: &str) {
+fn refused(judged: Result<VerifiedSecurityEvent, RefusedEvent>, code: Code, why: &str) {
     let refused = judged.expect_err(why);
     assert!(refused.code == code && refused.why.contains(why), "{refused:?}, and not {code:?} {why:?}");
 }

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::config::settings::{Issuer, KeySource, Log, LogFormat, Settings, Way};
+use crate::config::settings::{Issuer, IssuerConnection, KeySource, Log, LogFormat, Settings};
 use crate::core::ids::IssuerName;
 use crate::core::revocation::Target;
 use crate::core::route::table::RouteTable;
@@ -56,7 +56,7 @@ fn issuer() -> Issuer {
         keys: KeySource::Discovery(None),
         timeout: std::time::Duration::from_secs(5),
         ca: None,
-        way: Way::default(),
+        connection: IssuerConnection::default(),
         keys_refresh: std::time::Duration::from_secs(600),
         introspection: None,
         signs_in: false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Flight, UnderWay};
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
-use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::answer::ExchangeAnswer;
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::{Arrival, Successor};
 use crate::core::session::grant::Grant;
@@ -45,7 +45,7 @@ impl UnderWay {
         grant: &Grant,
         new: &NewTokens,
         used: bool,
-    ) -> Result<(Arrival, Answer), Denial> {
+    ) -> Result<(Arrival, ExchangeAnswer), Denial> {
         let Flight { id, presented, shape, recovers, .. } = &self.flight;
         let now = self.gate.clock.now();
         let successor = self.make_successor(grant, new, used, now)?;
@@ -104,8 +104,8 @@ impl UnderWay {
         new: &NewTokens,
         used: bool,
         now: Timestamp,
-    ) -> Result<Answer, Denial> {
-        Ok(Answer {
+    ) -> Result<ExchangeAnswer, Denial> {
+        Ok(ExchangeAnswer {
             page: new.is_usable().then(|| PageTokens {
                 access_token: new.answer.access_token.clone(),
                 token_type: new.answer.token_type.clone(),

@@ -2,7 +2,7 @@
 //! asked at each request.
 
 use super::*;
-use crate::core::session::way_in::{Refused, WayIn, way_in};
+use crate::core::session::way_in::{RefusedRequest, WayIn, way_in};
 
 fn says(error: &str) -> Instead {
     Instead::Answer(400, "application/json", json!({ "error": error }).to_string())
@@ -11,7 +11,7 @@ fn says(error: &str) -> Instead {
 pub(super) fn where_to(denial: &Denial, headers: &HeaderMap) -> Option<WayIn> {
     let own = Origin::parse(OWN).unwrap();
     let method = &Method::GET;
-    let refused = Refused {
+    let refused = RefusedRequest {
         denial,
         method,
         headers,

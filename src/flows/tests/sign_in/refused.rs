@@ -231,7 +231,7 @@ async fn what_a_key_signs_that_was_taken_back_signs_nobody_in() {
         scene.revoke(wanted.clone()).await.unwrap();
         let lines = Lines::listen();
         let back = scene.back(&mut browser, &asked, "cross-site").await;
-        assert_eq!(back.err().map(|refusal| refusal.denial), (!signs).then_some(Denial::TakenBack));
+        assert_eq!(back.err().map(|refusal| refusal.denial), (!signs).then_some(Denial::SignInRevoked));
         assert_eq!(browser.cookies.contains_key(COOKIE_NAME), signs, "{wanted}");
         assert_eq!(lines.text().contains("a key which was revoked here"), !signs, "{}", lines.text());
         scene.revoked(if signs { &[] } else { &["refresh-token-0"] }).await;

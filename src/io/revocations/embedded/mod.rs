@@ -207,16 +207,12 @@ impl Exclusive for EmbeddedLog {
         self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }
 
-    fn handed_over(&self, to: Option<&HandedTo>) {
-        self.shared.keeping.handed_over(to);
+    fn mark_handed_over(&self, to: Option<&HandedTo>) {
+        self.shared.keeping.mark_handed_over(to);
     }
 }
 
 impl RevocationLog for EmbeddedLog {
-    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
-        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
-    }
-
     fn append_if<'a>(
         &'a self,
         found: &'a [EntryAsSeen],

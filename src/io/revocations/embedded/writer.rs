@@ -254,14 +254,14 @@ impl Writer {
     }
 
     fn fail(&mut self, error: &StoreFileError, doubtful: Vec<Change>) {
-        self.goes_away(error);
+        self.note_away(error);
         // What is left of the file is closed here.
         drop(self.shared.shelf.replace(None));
         let anew = error.leaves_doubt();
         self.at = FileState::Failed { tried: Instant::now(), doubtful, anew };
     }
 
-    fn goes_away(&self, error: &StoreFileError) {
+    fn note_away(&self, error: &StoreFileError) {
         let why = error.to_string();
         if self.shared.keeping.why_away().as_ref() != Some(&why) {
             tracing::error!(%error, "nothing can be revoked until the list can be written; what is revoked stays so");
@@ -308,7 +308,7 @@ impl Writer {
             Err(error) => {
                 // There may have been no room first, and then worse.
                 *anew |= error.leaves_doubt();
-                self.goes_away(&error);
+                self.note_away(&error);
             }
         }
     }
@@ -344,7 +344,7 @@ impl Writer {
 
     /// Closes the file, whatever happens.
     fn give_up(&mut self) -> Result<(), StoreFileError> {
-        self.shared.keeping.closes();
+        self.shared.keeping.mark_closed();
         self.open_again();
         match self.at {
             FileState::GivenUp { .. } => Ok(()),
@@ -407,7 +407,7 @@ impl Writer {
             Some(Err(error)) => self.fail(&error, Vec::new()),
             Some(Ok(())) | None => self.shared.keeping.set_up(),
         }
-        self.shared.keeping.opened();
+        self.shared.keeping.mark_open();
         Ok(())
     }
 }

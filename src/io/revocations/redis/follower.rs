@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::hindrance::Hindrance;
+use super::log_position::{Resync, way_on};
 use super::scripts::{self, Read};
 use super::unwritten::Unwritten;
-use super::way::{Resync, way_on};
 use super::{Progress, Shared};
 use crate::core::revocation::Change;
 use crate::core::time::Timestamp;

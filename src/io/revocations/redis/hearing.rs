@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::log_position::way_on;
 use super::unwritten::Unwritten;
-use super::way::way_on;
 use super::{Shared, scripts};
 use crate::core::revocation::{Change, RevocationId};
 use crate::core::time::Timestamp;

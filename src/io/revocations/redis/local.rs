@@ -84,7 +84,7 @@ impl Local {
         self.health().why_away()
     }
 
-    fn goes_away(&self, why: String) {
+    fn note_away(&self, why: String) {
         let now = self.clock.now();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let before = health.clone().why_away();
@@ -101,7 +101,7 @@ impl Local {
 
     /// Something takes longer than it may.
     pub(super) fn tell_no_answer(&self) {
-        self.goes_away(NO_ANSWER.to_owned());
+        self.note_away(NO_ANSWER.to_owned());
     }
 
     pub(super) fn tell_well(&self) {
@@ -173,7 +173,7 @@ impl Local {
             Ok(Err(_)) => "the file cannot be read".to_owned(),
             Err(_) => NO_ANSWER.to_owned(),
         };
-        self.goes_away(why);
+        self.note_away(why);
         None
     }
 
@@ -202,7 +202,7 @@ impl Local {
 
     fn failed(&self, error: &StoreFileError) {
         self.was_full.store(matches!(error, StoreFileError::Full { .. }), Ordering::Release);
-        self.goes_away(error.to_string());
+        self.note_away(error.to_string());
     }
 
     fn fail(&self, error: &StoreFileError) -> bool {

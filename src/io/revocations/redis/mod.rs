@@ -7,7 +7,7 @@
 //! - `local`: the replica's own file
 //! - `unwritten`: what that may lack of what counts here
 //! - `awaited`: who waits until it has a change of their own
-//! - `way`: whether the log leads from what it knows to what there is
+//! - `log_position`: whether the log leads from what it knows to what there is
 //! - `resync`: what it does where it does not
 //! - `hearing`: what it hears of the log meanwhile
 //! - `page`: how much of the log is read at once
@@ -22,11 +22,11 @@ mod give_back;
 mod hearing;
 mod hindrance;
 mod local;
+mod log_position;
 mod page;
 mod resync;
 mod scripts;
 mod unwritten;
-mod way;
 
 use std::fmt;
 use std::path::Path;
@@ -203,17 +203,13 @@ impl Exclusive for RedisLog {
         .boxed()
     }
 
-    fn handed_over(&self, to: Option<&HandedTo>) {
+    fn mark_handed_over(&self, to: Option<&HandedTo>) {
         // It is told once.
         to.map(|to| self.shared.handed_to.set(to.clone()));
     }
 }
 
 impl RevocationLog for RedisLog {
-    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
-        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
-    }
-
     fn append_if<'a>(
         &'a self,
         found: &'a [EntryAsSeen],

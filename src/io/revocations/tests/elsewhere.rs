@@ -22,7 +22,7 @@ fn hands_over((old, tables): &Process, (new, theirs): &Process) {
     tokio::spawn(answer(there, theirs.listen(), HandedTo { store, revocations: new.clone() }));
     let (asking, conversation) = ask(here, Arc::new(SystemClock));
     tokio::spawn(conversation.run(Some(tables.clone())));
-    old.handed_over(Some(&asking.handed_to()));
+    old.mark_handed_over(Some(&asking.handed_to()));
 }
 
 /// Processes one after the other, each with its tables; the last has the file.

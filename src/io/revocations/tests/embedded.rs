@@ -316,7 +316,7 @@ async fn a_list_that_begins_closed_has_all_of_it_when_it_is_open_and_one_that_ha
     assert!((&mut left).now_or_never().is_none());
     new.open().await.unwrap();
     assert!((0..100).all(|n| refuses(&tables, &jti(n))), "all of it at that moment");
-    old.handed_over(None);
+    old.mark_handed_over(None);
     let fault = left.now_or_never().expect("an answer at once").unwrap_err();
     assert!(fault.to_string().contains("another process"), "{fault}");
     drop(old);

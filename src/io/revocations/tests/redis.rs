@@ -444,7 +444,7 @@ async fn the_file_is_handed_over_and_taken_back_while_the_list_goes_on() {
     assert!(old.log.list(&part).await.is_err());
     new.open().await.unwrap();
     let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
-    old.log.handed_over(Some(&HandedTo { store, revocations: new.clone() }));
+    old.log.mark_handed_over(Some(&HandedTo { store, revocations: new.clone() }));
     until("the new one's file", async || {
         old.log.list(&part).await.is_ok_and(|listed| listed.revocations.len() == 3)
     })

@@ -233,8 +233,8 @@ impl Exclusive for EmbeddedStore {
         self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }
 
-    fn handed_over(&self, to: Option<&HandedTo>) {
-        self.shared.keeping.handed_over(to);
+    fn mark_handed_over(&self, to: Option<&HandedTo>) {
+        self.shared.keeping.mark_handed_over(to);
     }
 }
 

@@ -217,7 +217,7 @@ impl Writer {
 
     fn fail(&mut self, error: StoreFileError, puts: Vec<Put>) {
         let why = error.to_string();
-        self.goes_away(&error);
+        self.note_away(&error);
         let mut doubtful = Vec::with_capacity(puts.len());
         for mut put in puts {
             let (unheard, _) = oneshot::channel();
@@ -230,7 +230,7 @@ impl Writer {
         self.at = FileState::Failed { tried: Instant::now(), doubtful, anew };
     }
 
-    fn goes_away(&self, error: &StoreFileError) {
+    fn note_away(&self, error: &StoreFileError) {
         let why = error.to_string();
         if self.shared.keeping.why_away().as_ref() != Some(&why) {
             tracing::error!(%error, "the store cannot write; what needs it is refused until it can");
@@ -273,7 +273,7 @@ impl Writer {
             Err(error) => {
                 // There may have been no room first, and then worse.
                 *anew |= error.leaves_doubt();
-                self.goes_away(&error);
+                self.note_away(&error);
             }
         }
     }
@@ -310,7 +310,7 @@ impl Writer {
 
     /// Writes all that the file does not have yet, and closes it, whatever happens.
     fn give_up(&mut self) -> Result<(), StoreFileError> {
-        self.shared.keeping.closes();
+        self.shared.keeping.mark_closed();
         self.open_again();
         let file = match std::mem::replace(&mut self.at, FileState::GivenUp { failed: false, anew: false }) {
             FileState::Open(file) => file,
@@ -381,7 +381,7 @@ impl Writer {
             Err(error) => self.fail(error, Vec::new()),
             Ok(()) => self.shared.keeping.set_up(),
         }
-        self.shared.keeping.opened();
+        self.shared.keeping.mark_open();
         Ok(())
     }
 }

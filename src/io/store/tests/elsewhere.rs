@@ -34,9 +34,9 @@ async fn a_store_that_was_handed_over_twice_keeps_every_promise_of_a_store() {
     second.close().await.unwrap();
     let third = Arc::new(open(folder.path()));
     let (to_third, _third_lives) = reached(third.clone());
-    second.handed_over(Some(&to_third));
+    second.mark_handed_over(Some(&to_third));
     let (to_second, _second_lives) = reached(second);
-    first.handed_over(Some(&to_second));
+    first.mark_handed_over(Some(&to_second));
     suite::holds_for(first.clone()).await;
     let mark = key("whose");
     first.put_if(&mark, None, durable("the third's")).await.unwrap().unwrap();
@@ -59,7 +59,7 @@ async fn whoever_waited_for_the_file_goes_on_at_the_process_that_has_it() {
     }
     new.open().await.unwrap();
     let (to_new, lives) = reached(new.clone());
-    old.handed_over(Some(&to_new));
+    old.mark_handed_over(Some(&to_new));
     assert_eq!(get.await.unwrap().value, Some((there, "old".into())));
     assert!(put.await.unwrap().is_some() && lease.await.unwrap().is_some());
     assert_eq!(bytes_of(&*new, &x).await.unwrap(), "new");

@@ -80,7 +80,7 @@ async fn a_store_that_begins_closed_waits_for_its_file_and_one_that_handed_over_
     assert!((&mut left).now_or_never().is_none());
     new.open().await.unwrap();
     assert_eq!(get.await.unwrap().value.unwrap().1, "x");
-    old.handed_over(None);
+    old.mark_handed_over(None);
     let fault = left.now_or_never().expect("an answer at once").unwrap_err();
     assert!(fault.to_string().contains("another process"), "{fault}");
     assert!(old.put_if(&x, None, passing("y")).now_or_never().expect("an answer at once").is_err());

@@ -9,7 +9,7 @@ use url::Url;
 use crate::config::network::{is_loopback, origin, origin_url};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{
-    Detour, HostPort, Issuer, KeySource, Proxy, ProxyCredentials, Signal, SignalKeys, Way,
+    ConnectTo, HostPort, Issuer, IssuerConnection, KeySource, Proxy, ProxyCredentials, Signal, SignalKeys,
 };
 use crate::core::secret::SecretString;
 
@@ -20,7 +20,7 @@ const VARIABLES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 
 /// `url`: the issuer's own, `others`: those that are called beside it, with the key that gives each. `None`
 /// where the way cannot be read.
-pub(super) fn read(keys: &Keys<'_>, url: Option<&Url>, others: &[(&str, &Url)]) -> Option<Way> {
+pub(super) fn read(keys: &Keys<'_>, url: Option<&Url>, others: &[(&str, &Url)]) -> Option<IssuerConnection> {
     let proxy = keys.get("proxy").map(|value| proxy(&value));
     let to = keys.get("connect_to").map(|value| connect_to(&value));
     let own = url.map(|url| ("url", url));
@@ -51,11 +51,11 @@ pub(super) fn read(keys: &Keys<'_>, url: Option<&Url>, others: &[(&str, &Url)]) 
         Some(proxy) => Some(proxy?),
         None => None,
     };
-    let detour = match to {
-        Some(to) => Some(Detour { of: of?, to: to? }),
+    let connect_to = match to {
+        Some(to) => Some(ConnectTo { of: of?, to: to? }),
         None => None,
     };
-    Some(Way { proxy, detour })
+    Some(IssuerConnection { proxy, connect_to })
 }
 
 fn proxy(value: &Value<'_>) -> Option<Proxy> {
@@ -171,5 +171,5 @@ fn goes_out_straight(called: &Issuer) -> bool {
     let is_called = matches!(called.keys, KeySource::Discovery(_) | KeySource::JwksUri(_))
         || called.introspection.is_some();
     let goes_out = |url: Url| url.scheme() == "https" && !is_loopback(&url);
-    called.way.proxy.is_none() && is_called && Url::parse(&called.rules.iss).is_ok_and(goes_out)
+    called.connection.proxy.is_none() && is_called && Url::parse(&called.rules.iss).is_ok_and(goes_out)
 }

@@ -9,11 +9,11 @@ use crate::core::secret::SecretString;
 /// How calls get there. TLS, and the name that the server's certificate must have, are those of the URL on
 /// every way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Way {
+pub struct IssuerConnection {
     /// Through this proxy; `None`: straight.
     pub proxy: Option<Proxy>,
     /// At another address than that of the URL.
-    pub detour: Option<Detour>,
+    pub connect_to: Option<ConnectTo>,
 }
 
 /// An HTTP proxy that opens tunnels (RFC 9110 section 9.3.6).
@@ -33,7 +33,7 @@ pub struct ProxyCredentials {
 
 /// What is called at one host and port is connected to at another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Detour {
+pub struct ConnectTo {
     pub of: HostPort,
     pub to: HostPort,
 }

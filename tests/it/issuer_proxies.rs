@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::json;
-use tollgate::config::settings::{Detour, HostPort, Proxy as Through, ProxyCredentials, Way};
+use tollgate::config::settings::{ConnectTo, HostPort, IssuerConnection, Proxy as Through, ProxyCredentials};
 use tollgate::core::ids::IssuerName;
 use tollgate::flows::ports::{Bounds, HttpFault};
 use tollgate::io::http_client::{Called, IssuerClients};
@@ -44,14 +44,14 @@ impl Scene {
         Proxy::start(Does::Opens(self.server.address)).await
     }
 
-    fn client(&self, way: Way) -> Calls {
-        self.client_within(way, Duration::from_secs(20))
+    fn client(&self, connection: IssuerConnection) -> Calls {
+        self.client_within(connection, Duration::from_secs(20))
     }
 
-    fn client_within(&self, way: Way, timeout: Duration) -> Calls {
+    fn client_within(&self, connection: IssuerConnection, timeout: Duration) -> Calls {
         let issuer = IssuerName::new("corp");
         let ca = Some(self.authority.pem().into_bytes());
-        let called = Called { issuer, ca, way, timeout };
+        let called = Called { issuer, ca, connection, timeout };
         Calls(IssuerClients::new([called.clone()]).unwrap(), called)
     }
 }
@@ -75,13 +75,16 @@ fn at(address: std::net::SocketAddr) -> HostPort {
     HostPort::new(&address.ip().to_string(), address.port())
 }
 
-fn through(proxy: &Proxy) -> Way {
-    Way { proxy: Some(Through { at: at(proxy.address), credentials: None }), detour: None }
+fn through(proxy: &Proxy) -> IssuerConnection {
+    IssuerConnection { proxy: Some(Through { at: at(proxy.address), credentials: None }), connect_to: None }
 }
 
-fn with_password(way: Way) -> Way {
+fn with_password(connection: IssuerConnection) -> IssuerConnection {
     let credentials = ProxyCredentials { username: "gate".to_owned(), password: "hunter2".into() };
-    Way { proxy: way.proxy.map(|proxy| Through { credentials: Some(credentials), ..proxy }), ..way }
+    IssuerConnection {
+        proxy: connection.proxy.map(|proxy| Through { credentials: Some(credentials), ..proxy }),
+        ..connection
+    }
 }
 
 fn has(bytes: &[u8], part: &str) -> bool {
@@ -140,13 +143,16 @@ async fn who_must_answer_is_the_host_of_the_url_on_every_way() {
     let scene = Scene::named(&[OTHER]).await;
     let proxy = scene.proxy().await;
     let to = at(scene.server.address);
-    let detour = Some(Detour { of: HostPort::new(HOST, 443), to: to.clone() });
-    for (way, says) in [
+    let connect_to = Some(ConnectTo { of: HostPort::new(HOST, 443), to: to.clone() });
+    for (connection, says) in [
         (through(&proxy), format!("(through the proxy http://{})", proxy.address)),
-        (Way { proxy: None, detour: detour.clone() }, format!("({HOST}:443 is connected to at {to})")),
-        (Way { detour, ..through(&proxy) }, format!("({HOST}:443 is connected to at {to})")),
+        (
+            IssuerConnection { proxy: None, connect_to: connect_to.clone() },
+            format!("({HOST}:443 is connected to at {to})"),
+        ),
+        (IssuerConnection { connect_to, ..through(&proxy) }, format!("({HOST}:443 is connected to at {to})")),
     ] {
-        let client = scene.client(way);
+        let client = scene.client(connection);
         assert_eq!(client.post(&format!("https://{HOST}/token")).await.unwrap_err(), HttpFault::Connect);
         let cause = client.cause();
         assert!(cause.contains("certificate") && cause.contains(&says), "{cause}");
@@ -190,8 +196,8 @@ async fn a_proxy_that_opens_no_tunnel_is_told_from_the_server_and_says_why() {
         (Does::Answers("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), false, "before the server could"),
     ] {
         let proxy = Proxy::start(does).await;
-        let way = if password { with_password(through(&proxy)) } else { through(&proxy) };
-        let client = scene.client(way);
+        let connection = if password { with_password(through(&proxy)) } else { through(&proxy) };
+        let client = scene.client(connection);
         let fault = client.post(&format!("https://{HOST}/token")).await.unwrap_err();
         let cause = client.cause();
         assert_eq!(fault, HttpFault::Proxy, "{does:?}: {cause}");
@@ -200,9 +206,9 @@ async fn a_proxy_that_opens_no_tunnel_is_told_from_the_server_and_says_why() {
         assert!(!cause.contains("hunter2") && !cause.contains("Z2F0"), "{cause}");
         assert_eq!(proxy.seen().len(), 1, "{does:?}: it is asked once");
     }
-    let away = Way {
+    let away = IssuerConnection {
         proxy: Some(Through { at: HostPort::parse(&nobody.authority()).unwrap(), credentials: None }),
-        detour: None,
+        connect_to: None,
     };
     let client = scene.client(away);
     assert_eq!(client.post(&format!("https://{HOST}/token")).await.unwrap_err(), HttpFault::Proxy);
@@ -250,8 +256,8 @@ async fn what_is_called_in_clear_text_goes_through_no_proxy() {
 async fn connections_to_the_host_and_port_of_the_issuer_go_where_connect_to_says() {
     let scene = Scene::named(&[HOST, OTHER]).await;
     let to = at(scene.server.address);
-    let detour = Some(Detour { of: HostPort::new(HOST, 443), to: to.clone() });
-    let client = scene.client(Way { proxy: None, detour: detour.clone() });
+    let connect_to = Some(ConnectTo { of: HostPort::new(HOST, 443), to: to.clone() });
+    let client = scene.client(IssuerConnection { proxy: None, connect_to: connect_to.clone() });
     assert_eq!(client.post(&format!("https://{HOST}/token")).await.unwrap().status(), 200);
     let [received] = scene.server.received().try_into().unwrap();
     assert!(received.to_lowercase().contains(&format!("host: {HOST}\r\n")), "{received}");
@@ -261,7 +267,7 @@ async fn connections_to_the_host_and_port_of_the_issuer_go_where_connect_to_says
     assert_eq!(scene.server.received().len(), 1);
 
     let proxy = scene.proxy().await;
-    let client = scene.client(Way { detour, ..through(&proxy) });
+    let client = scene.client(IssuerConnection { connect_to, ..through(&proxy) });
     for host in [HOST, OTHER] {
         assert_eq!(client.post(&format!("https://{host}/token")).await.unwrap().status(), 200, "{host}");
     }

@@ -10,7 +10,7 @@ use http::{Request, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tollgate::config::settings::Way;
+use tollgate::config::settings::IssuerConnection;
 use tollgate::core::ids::IssuerName;
 use tollgate::flows::ports::{Bounds, HttpFault};
 use tollgate::io::http_client::{Called, IssuerClients};
@@ -66,7 +66,7 @@ async fn a_connection_of_http_2_that_died_in_silence_is_given_up() {
     let network = Network::before(server.address).await;
     let issuer = IssuerName::new("as");
     let (ca, timeout) = (Some(authority.pem().into_bytes()), Duration::from_secs(5));
-    let called = Called { issuer, ca, way: Way::default(), timeout };
+    let called = Called { issuer, ca, connection: IssuerConnection::default(), timeout };
     let client = IssuerClients::new([called.clone()]).unwrap();
     let ask = async || {
         let url = format!("https://localhost:{}/token", network.address.port());
