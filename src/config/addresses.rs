@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::read::Value;
+use crate::config::text::read::Value;
 
 pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
     let text = value.text()?;

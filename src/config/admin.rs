@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::addresses::address;
-use crate::config::read::{Keys, Value};
 use crate::config::settings::Admin;
+use crate::config::text::read::{Keys, Value};
 use crate::core::secret::Secret;
 
 pub(super) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);

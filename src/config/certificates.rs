@@ -12,8 +12,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::config::read::{Keys, Value};
 use crate::config::settings::{Certificate, ClientIdentity, ShownCertificate};
+use crate::config::text::read::{Keys, Value};
 use crate::config::validity;
 use crate::core::secret::Secret;
 use crate::core::session::oauth::authentication::certificate_thumbprint;

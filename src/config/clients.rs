@@ -12,7 +12,6 @@ use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
 use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, refuse_clear_text, url};
-use crate::config::read::{Keys, Value};
 use crate::config::registration::{
     DEFAULT_GRANTS, Mode, Registration, is_password, missing_redirect_uri, resource, scope,
 };
@@ -21,6 +20,7 @@ use crate::config::settings::{
     Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, Login, NativeClient, SameSite,
     SessionMode, Sessions,
 };
+use crate::config::text::read::{Keys, Value};
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::SecretString;

@@ -1,9 +1,9 @@
 //! `clients.<name>.cookie` — the cookie that holds a session: where it is sent, and what browsers demand of
 //! its name (RFC 6265bis sections 4.1.3 and 5.1.4). It is always `Secure`, `HttpOnly` and without `Domain`.
 
-use crate::config::read::Keys;
 use crate::config::registration::Mode;
 use crate::config::settings::{CookieSettings, SameSite};
+use crate::config::text::read::Keys;
 use crate::core::session::cookie;
 
 /// Where the cookie of a client in `token` mode is sent to; in `session` mode it is sent everywhere.

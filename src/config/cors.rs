@@ -8,8 +8,8 @@ use std::cell::RefCell;
 use http::HeaderName;
 
 use crate::config::network::{is_loopback, origin, origin_url, refuse_clear_text};
-use crate::config::read::{Keys, Value};
-use crate::config::tree::Place;
+use crate::config::text::read::{Keys, Value};
+use crate::config::text::tree::Place;
 use crate::core::cors::is_always_allowed;
 use crate::core::cors::page_pattern::PagePattern;
 use crate::core::identity_headers::ReservedHeaders;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::keys::assertion_keys;
-use crate::config::read::{Keys, Value};
 use crate::config::settings::Identity;
+use crate::config::text::read::{Keys, Value};
 use crate::core::assertion::{AssertionRules, Binding};
 use crate::core::identity_headers::{HeaderList, ReservedHeaders, WhichList};
 use crate::core::route::identity::RouteIdentity;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::config::clients::{client_id, credential};
 use crate::config::network::{Network, issuer_url};
-use crate::config::read::Keys;
 use crate::config::settings::{ClientCredential, Introspection};
+use crate::config::text::read::Keys;
 use crate::core::session::oauth::authentication::Audience;
 
 const CACHE: Duration = Duration::from_secs(30);

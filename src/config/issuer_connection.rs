@@ -7,10 +7,10 @@
 use url::Url;
 
 use crate::config::network::{is_loopback, origin, origin_url};
-use crate::config::read::{Keys, Value};
 use crate::config::settings::{
     ConnectTo, HostPort, Issuer, IssuerConnection, KeySource, Proxy, ProxyCredentials, Signal, SignalKeys,
 };
+use crate::config::text::read::{Keys, Value};
 use crate::core::secret::SecretString;
 
 /// The keys that say something of the way.

@@ -8,8 +8,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use crate::config::certificates;
-use crate::config::read::{Keys, Value};
 use crate::config::settings::PrivateKey;
+use crate::config::text::read::{Keys, Value};
 use crate::core::secret::Secret;
 use crate::core::session::oauth::authentication::{Audience, KeyNames};
 use crate::core::signing::SigningKey;

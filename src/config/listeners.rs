@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::config::addresses::{Overlap, address, overlap};
 use crate::config::certificates;
-use crate::config::read::{Keys, Value};
 use crate::config::settings::{ClientCertificates, Listener, ServerTls, Serves};
-use crate::config::tree::Place;
+use crate::config::text::read::{Keys, Value};
+use crate::config::text::tree::Place;
 use crate::core::request::Origin;
 
 pub(super) fn read(root: &Keys<'_>, public_url: Option<&Origin>) -> Vec<Listener> {

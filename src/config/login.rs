@@ -5,9 +5,9 @@
 use http::HeaderName;
 
 use crate::config::network::{Network, is_loopback, origin, url};
-use crate::config::read::{Keys, Value};
 use crate::config::registration::Mode;
 use crate::config::settings::{Client, IdentityFrom, Login, SessionMode};
+use crate::config::text::read::{Keys, Value};
 use crate::core::request::Origin;
 use crate::core::session::authorization::asks_for_id_token;
 use crate::core::session::csrf::Csrf;

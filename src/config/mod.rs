@@ -1,19 +1,16 @@
 //! WHAT WAS ASKED. config.yaml becomes [`settings::Settings`], or a list of everything that is
 //! wrong with it, each with path, line and remedy.
 //!
-//! - `tree`: text → tree; `positions`: places in it → their lines; `anchors`: names in it that are given
-//!   twice; `unreadable`: what is no tree
-//! - `schema`: the keys that there are; `walk`: the tree against them
-//! - `machine`: the environment and the addresses that it is read on
-//! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
+//! - `text`: from the file's text to its values, each with its place in it
+//! - `schema`: the keys that there are
+//! - `machine`: the environment and the addresses that it is read on; `names`: what operators call things
 //! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`,
 //!   `issuer_connection`, `clients`, `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`,
-//!   `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`, `route_requirements`, `route_claims`,
-//!   `route_holes`, `route_paths`, `route_resources`, `route_sessions`: what each part means and what
-//!   contradicts it; `route_context`: what routes are read against; `resolve`: all parts in order
+//!   `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`: what each part means and what
+//!   contradicts it; `resolve`: all parts in order
 //! - `settings`: what comes out of it
 //! - `redact`: the whole for people to look at; `summary`: what it does, in short
-//! - `report`, `error`: what was found on the way
+//! - `error`: what was found on the way
 //!
 //! Only [`load`] reads files, and nothing reads the environment: to all the rest both are arguments.
 
@@ -26,12 +23,10 @@ pub mod summary;
 
 mod addresses;
 mod admin;
-mod anchors;
 mod certificates;
 mod clients;
 mod cookies;
 mod cors;
-mod expand;
 mod identity;
 mod introspection;
 mod issuer_connection;
@@ -41,29 +36,16 @@ mod login;
 mod names;
 mod native_clients;
 mod network;
-mod positions;
-mod read;
 mod redact;
 mod registration;
-mod report;
 mod resolve;
-mod route_claims;
-mod route_context;
-mod route_holes;
-mod route_paths;
-mod route_requirements;
-mod route_resources;
-mod route_sessions;
 mod routes;
 mod sessions;
 mod signals;
 mod store;
-mod tree;
-mod unreadable;
+mod text;
 mod upstreams;
 mod validity;
-mod values;
-mod walk;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,10 +56,10 @@ use std::path::{Path, PathBuf};
 
 use error::{ConfigErrors, Mistake};
 use machine::{Machine, Variables};
-use read::Reader;
-use report::Report;
 use settings::{Settings, ShownCertificate};
-use tree::Place;
+use text::read::Reader;
+use text::report::Report;
+use text::tree::Place;
 
 /// The largest file that a configuration may name, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -215,15 +197,15 @@ fn parse_as(
     // Some editors begin UTF-8 with a mark of the byte order (RFC 3629 section 6).
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let report = Report::default();
-    let (root, given_twice) = tree::read(text).map_err(|unreadable| {
-        let unreadable::Unreadable { line, column, message } = unreadable;
+    let (root, given_twice) = text::tree::read(text).map_err(|unreadable| {
+        let text::unreadable::Unreadable { line, column, message } = unreadable;
         let mistake = Mistake { path: String::new(), line, column, message };
         ConfigErrors { file: file.to_owned(), mistakes: vec![mistake] }
     })?;
     for place in &given_twice {
         report.wrong(place, "is given twice; keep one of the two");
     }
-    walk::section(&root, schema::ROOT, &Place::default(), &report);
+    text::walk::section(&root, schema::ROOT, &Place::default(), &report);
     let reader = Reader { machine, read_file, base, report, asked: RefCell::default() };
     let shown = redact::redacted(&root, schema::ROOT);
     let settings = reader.root(&root).and_then(|keys| resolve::settings(&keys, shown));

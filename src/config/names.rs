@@ -1,7 +1,10 @@
 //! Names that the operator chooses for issuers and clients, and how other places refer to them.
 
-use crate::config::read::Value;
-use crate::config::values::meant;
+use crate::config::text::read::Value;
+use crate::config::text::values::meant;
+
+/// What `to` says of a route that serves nothing. No upstream is called so.
+pub(super) const NO_UPSTREAM: &str = "none";
 
 /// A name goes into cookie names, metrics and logs: letters, digits, `-`, `_`, `.`, at most 64.
 pub(super) fn valid_name(name: &str, value: &Value<'_>) -> bool {

@@ -8,11 +8,11 @@
 use url::Url;
 
 use crate::config::network::{is_loopback, is_trimmed};
-use crate::config::read::{Keys, Value};
 use crate::config::registration::{
     DEFAULT_GRANTS, Registration, is_password, missing_redirect_uri, resource, scope,
 };
 use crate::config::settings::{GrantType, NativeClient};
+use crate::config::text::read::{Keys, Value};
 
 /// Keys of clients whose pages run in browsers, and why they mean nothing here.
 const OF_PAGES: [(&str, &str); 14] = [

@@ -7,8 +7,8 @@ use url::{Host, Url};
 
 use crate::config::addresses::{Overlap, overlap, takes};
 use crate::config::admin::DEFAULT_ADMIN;
-use crate::config::read::{Keys, Value};
 use crate::config::settings::{Admin, Listener, Serves};
+use crate::config::text::read::{Keys, Value};
 use crate::config::{admin, listeners};
 use crate::core::request::Origin;
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::config::schema::{Key, ValueForm};
-use crate::config::tree::Node;
+use crate::config::text::tree::Node;
 
 /// What stands in place of a secret.
 const GONE: &str = "[secret]";

@@ -3,9 +3,9 @@
 use url::Url;
 
 use crate::config::network::is_trimmed;
-use crate::config::read::{Keys, Value};
-use crate::config::route_requirements::scope_values;
+use crate::config::routes::requirements::scope_values;
 use crate::config::settings::{ClientCredential, GrantType};
+use crate::config::text::read::{Keys, Value};
 use crate::core::ids::{ClientName, IssuerName};
 
 /// What a client may ask for when the file does not say.

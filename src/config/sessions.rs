@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::config::keys::cookie_keys;
-use crate::config::read::Keys;
 use crate::config::settings::{Limits, Log, LogFormat, Patience, Sessions, SubjectInLog};
-use crate::config::values::show_duration;
+use crate::config::text::read::Keys;
+use crate::config::text::values::show_duration;
 use crate::core::token::DEFAULT_TOKEN_LIMIT;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,8 +9,8 @@ use url::{Host, Url};
 
 use crate::config::certificates;
 use crate::config::identity;
-use crate::config::read::{Keys, Value};
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
+use crate::config::text::read::{Keys, Value};
 use crate::core::percent;
 use crate::core::secret::SecretString;
 

@@ -5,7 +5,7 @@ use crate::config::settings::{
     Balance, Client, ClientCertificates, ClientCredential, Identity, Issuer, IssuerConnection, KeySource,
     Listener, NativeClient, OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream,
 };
-use crate::config::values::{show_duration, show_size};
+use crate::config::text::values::{show_duration, show_size};
 use crate::core::assertion::Binding;
 use crate::core::route::identity::RouteIdentity;
 use crate::core::route::policy::{Access, Alternatives, ClaimRequirement, ClaimValue, Requirements};

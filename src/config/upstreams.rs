@@ -13,13 +13,13 @@ use url::Url;
 
 use crate::config::certificates;
 use crate::config::identity::{fold, is_taken};
+use crate::config::names::NO_UPSTREAM;
 use crate::config::names::{unknown, valid_name};
 use crate::config::network::Network;
-use crate::config::read::{Keys, Value};
-use crate::config::route_holes::NONE;
 use crate::config::settings::{
     Balance, HealthCheck, Identity, SentHost, Server, Timeouts, Upstream, UpstreamTls, identity_names,
 };
+use crate::config::text::read::{Keys, Value};
 use crate::core::ids::UpstreamName;
 use crate::core::path::CanonicalPath;
 use crate::core::route::Route;
@@ -126,7 +126,7 @@ impl Upstreams<'_> {
 
 fn upstream(name: &str, value: &Value<'_>, network: &Network) -> Option<Upstream> {
     let named = valid_name(name, value);
-    if name == NONE {
+    if name == NO_UPSTREAM {
         value.wrong("no upstream can be called so: `to: none` says of a route that nothing is served there; give it another name");
     }
     let keys = value.keys()?;

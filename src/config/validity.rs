@@ -9,8 +9,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::Loaded;
 use crate::config::error::Mistake;
-use crate::config::read::Value;
 use crate::config::settings::ShownCertificate;
+use crate::config::text::read::Value;
 use crate::core::time::Timestamp;
 
 /// What ends within this time is to be renewed now, and what lives for less than three times as long within a

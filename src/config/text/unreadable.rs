@@ -4,21 +4,22 @@
 
 /// A text that is no tree at all.
 #[derive(Debug)]
-pub(super) struct Unreadable {
-    pub(super) line: usize,
-    pub(super) column: usize,
-    pub(super) message: String,
+pub(in crate::config) struct Unreadable {
+    pub(in crate::config) line: usize,
+    pub(in crate::config) column: usize,
+    pub(in crate::config) message: String,
 }
 
-pub(super) const REPEATS: &str = "the anchors in this file repeat too much; write out what is meant";
+pub(in crate::config) const REPEATS: &str =
+    "the anchors in this file repeat too much; write out what is meant";
 
 impl Unreadable {
-    pub(super) fn at((line, column): (usize, usize), message: impl Into<String>) -> Self {
+    pub(in crate::config) fn at((line, column): (usize, usize), message: impl Into<String>) -> Self {
         Self { line, column, message: message.into() }
     }
 
     /// What the YAML reader says. `reached`: where the reading was, for what the reader gives no place.
-    pub(super) fn of(
+    pub(in crate::config) fn of(
         error: &serde_yaml::Error,
         text: &str,
         reached: impl FnOnce() -> (usize, usize),

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 
 use crate::config::error::{ConfigErrors, Mistake};
-use crate::config::positions::Positions;
 use crate::config::settings::ShownCertificate;
-use crate::config::tree::Place;
+use crate::config::text::positions::Positions;
+use crate::config::text::tree::Place;
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(in crate::config) struct Report {
     wrong: RefCell<Vec<(Place, String)>>,
     warnings: RefCell<Vec<(Place, String)>>,
     shown: RefCell<Vec<(Place, ShownCertificate)>>,
@@ -18,27 +18,27 @@ pub(super) struct Report {
 
 impl Report {
     /// The configuration cannot be used: what is wrong; what would be right.
-    pub(super) fn wrong(&self, place: &Place, message: impl Into<String>) {
+    pub(in crate::config) fn wrong(&self, place: &Place, message: impl Into<String>) {
         self.wrong.borrow_mut().push((place.clone(), message.into()));
     }
 
     /// What stands below may be a secret: no mistake there is told, because its path would tell it.
-    pub(super) fn hide_below(&self, place: &Place) {
+    pub(in crate::config) fn hide_below(&self, place: &Place) {
         self.hidden.borrow_mut().push(place.clone());
     }
 
     /// It can be used, and somebody should know this.
-    pub(super) fn warn(&self, place: &Place, message: impl Into<String>) {
+    pub(in crate::config) fn warn(&self, place: &Place, message: impl Into<String>) {
         self.warnings.borrow_mut().push((place.clone(), message.into()));
     }
 
     /// It names a certificate that Tollgate shows.
-    pub(super) fn shows(&self, place: &Place, certificate: ShownCertificate) {
+    pub(in crate::config) fn shows(&self, place: &Place, certificate: ShownCertificate) {
         self.shown.borrow_mut().push((place.clone(), certificate));
     }
 
     /// Those certificates that are named below none of `others`, each file once.
-    pub(super) fn certificates_beside(&self, others: &[Place]) -> Vec<ShownCertificate> {
+    pub(in crate::config) fn certificates_beside(&self, others: &[Place]) -> Vec<ShownCertificate> {
         let mut certificates: Vec<ShownCertificate> = Vec::new();
         let beside = |place: &Place| !others.iter().any(|other| place.is_below(other));
         for (_, shown) in self.shown.borrow().iter().filter(|(place, _)| beside(place)) {
@@ -50,7 +50,7 @@ impl Report {
     }
 
     /// Where each of them stands.
-    pub(super) fn dated(&self, text: &str) -> Vec<(Mistake, ShownCertificate)> {
+    pub(in crate::config) fn dated(&self, text: &str) -> Vec<(Mistake, ShownCertificate)> {
         let shown = self.shown.borrow();
         let mut positions = Positions::of(text, shown.iter().map(|(place, _)| place));
         let mut dated = |(place, shown): &(Place, ShownCertificate)| {
@@ -59,15 +59,15 @@ impl Report {
         shown.iter().map(&mut dated).collect()
     }
 
-    pub(super) fn is_clean(&self) -> bool {
+    pub(in crate::config) fn is_clean(&self) -> bool {
         self.wrong.borrow().is_empty()
     }
 
-    pub(super) fn warnings(self, text: &str) -> Vec<Mistake> {
+    pub(in crate::config) fn warnings(self, text: &str) -> Vec<Mistake> {
         in_order(self.warnings.into_inner(), text)
     }
 
-    pub(super) fn errors(self, file: &str, text: &str) -> ConfigErrors {
+    pub(in crate::config) fn errors(self, file: &str, text: &str) -> ConfigErrors {
         let hidden = self.hidden.into_inner();
         let mut wrong = self.wrong.into_inner();
         wrong.retain(|(place, _)| !hidden.iter().any(|hidden| place.is_below(hidden)));

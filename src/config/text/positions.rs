@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::config::tree::{self, Place, Step};
+use crate::config::text::tree::{self, Place, Step};
 
 /// Line and column, from 1.
 type Position = (usize, usize);
@@ -28,7 +28,7 @@ const LONGEST_LINE: usize = 1000;
 const LINES_BETWEEN: usize = 100;
 
 /// Where these places stand, as [`tree::locate`] says it of each.
-pub(super) struct Positions<'t> {
+pub(in crate::config) struct Positions<'t> {
     text: &'t str,
     standing: HashMap<Place, Standing>,
     empty_items: usize,
@@ -44,7 +44,7 @@ struct Standing {
 }
 
 impl<'t> Positions<'t> {
-    pub(super) fn of<'p>(text: &'t str, places: impl Iterator<Item = &'p Place>) -> Self {
+    pub(in crate::config) fn of<'p>(text: &'t str, places: impl Iterator<Item = &'p Place>) -> Self {
         let standing: HashMap<_, _> =
             places.flat_map(Place::down_to).map(|place| (place, Standing::default())).collect();
         if standing.is_empty() {
@@ -61,7 +61,7 @@ impl<'t> Positions<'t> {
     }
 
     /// The position of what is missing: that of its nearest parent that is there.
-    pub(super) fn find(&mut self, place: &Place) -> Position {
+    pub(in crate::config) fn find(&mut self, place: &Place) -> Position {
         let mut holder = (1, 1);
         for (depth, at) in place.down_to().enumerate() {
             match self.standing.get(&at) {
@@ -251,7 +251,7 @@ fn mark(refused: &impl fmt::Display) -> Position {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tree::Node;
+    use crate::config::text::tree::Node;
 
     /// All places of a tree, and below each that is no list a key that is not there; beside each whether its
     /// node is an empty one.
@@ -273,8 +273,8 @@ mod tests {
     #[test]
     fn all_stand_where_each_is_found_by_itself() {
         for text in [
-            include_str!("../../config.yaml"),
-            include_str!("../../tests/data/config/mistakes.yaml"),
+            include_str!("../../../config.yaml"),
+            include_str!("../../../tests/data/config/mistakes.yaml"),
             "a: 1\nb:\n  - x\n  - c: [1, { d: null }, ~, [e, \"f\"]]\n    g:\nh: { i: {}, j: [] , k : { l: m } }\n",
             "# first\n\n\"a b\": &one { c: 1 }\nd: [*one, *one]\n'e': *one\nä ö: { ü: [ß, { x: y }] }\n",
             "- a\n- b: 1\n  c: 2\n-\n  d: 3\n",

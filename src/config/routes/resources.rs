@@ -1,9 +1,9 @@
 //! `routes[].resource` — the name by which clients ask for tokens for a route (RFC 8707, RFC 9728).
 
 use crate::config::network::Network;
-use crate::config::read::{Keys, Value};
-use crate::config::route_context::RouteContext;
+use crate::config::routes::context::RouteContext;
 use crate::config::settings::Issuer;
+use crate::config::text::read::{Keys, Value};
 use crate::core::ids::IssuerName;
 use crate::core::route::Route;
 use crate::core::route::policy::Access;
@@ -11,7 +11,7 @@ use crate::core::route::resource::Resource;
 use crate::core::route::table::HostPattern;
 
 /// `resource`: at the gateway itself, and an audience of tokens that the route takes.
-pub(super) fn resource(
+pub(in crate::config) fn resource(
     value: &Value<'_>,
     host: Option<&HostPattern>,
     access: &Access,
@@ -63,7 +63,7 @@ fn all_read(access: &Access, around: &RouteContext<'_>) -> bool {
 }
 
 /// Two spellings of one resource would have one place for their metadata.
-pub(super) fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
+pub(in crate::config) fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
     let Some(public) = &network.public_url else { return };
     let identifier = |route: &Route| {
         let at = match &route.host {

@@ -13,54 +13,54 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::expand::{Expanded, expand};
 use crate::config::machine::Machine;
-use crate::config::report::Report;
 use crate::config::settings::ShownCertificate;
-use crate::config::tree::{Node, Place};
-use crate::config::values::{self, meant, show_duration, show_size};
+use crate::config::text::expand::{Expanded, expand};
+use crate::config::text::report::Report;
+use crate::config::text::tree::{Node, Place};
+use crate::config::text::values::{self, meant, show_duration, show_size};
 use crate::core::secret::Secret;
 
 /// Reads a whole file.
-pub(super) type ReadFile<'a> = dyn Fn(&std::path::Path) -> io::Result<Vec<u8>> + 'a;
+pub(in crate::config) type ReadFile<'a> = dyn Fn(&std::path::Path) -> io::Result<Vec<u8>> + 'a;
 
 /// What reading needs from outside, and where it reports to.
-pub(super) struct Reader<'a> {
-    pub(super) machine: &'a dyn Machine,
-    pub(super) read_file: &'a ReadFile<'a>,
+pub(in crate::config) struct Reader<'a> {
+    pub(in crate::config) machine: &'a dyn Machine,
+    pub(in crate::config) read_file: &'a ReadFile<'a>,
     /// Paths in the file are relative to this folder.
-    pub(super) base: &'a std::path::Path,
-    pub(super) report: Report,
+    pub(in crate::config) base: &'a std::path::Path,
+    pub(in crate::config) report: Report,
     /// Every key that was asked for, as `schema::paths` writes it: a test holds this against the schema.
-    pub(super) asked: RefCell<BTreeSet<String>>,
+    pub(in crate::config) asked: RefCell<BTreeSet<String>>,
 }
 
 /// A map of the tree, whose keys are read by name.
 #[derive(Clone)]
-pub(super) struct Keys<'a> {
+pub(in crate::config) struct Keys<'a> {
     reader: &'a Reader<'a>,
     entries: &'a [(String, Node)],
-    pub(super) place: Place,
+    pub(in crate::config) place: Place,
     pattern: String,
 }
 
 /// One node of the tree.
 #[derive(Clone)]
-pub(super) struct Value<'a> {
+pub(in crate::config) struct Value<'a> {
     reader: &'a Reader<'a>,
     node: &'a Node,
-    pub(super) place: Place,
+    pub(in crate::config) place: Place,
     pattern: String,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn root(&'a self, node: &'a Node) -> Option<Keys<'a>> {
+    pub(in crate::config) fn root(&'a self, node: &'a Node) -> Option<Keys<'a>> {
         Value { reader: self, node, place: Place::default(), pattern: String::new() }.keys()
     }
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn get(&self, key: &str) -> Option<Value<'a>> {
+    pub(in crate::config) fn get(&self, key: &str) -> Option<Value<'a>> {
         let pattern =
             if self.pattern.is_empty() { key.to_owned() } else { format!("{}.{key}", self.pattern) };
         self.reader.asked.borrow_mut().insert(pattern.clone());
@@ -68,21 +68,21 @@ impl<'a> Keys<'a> {
         Some(Value { reader: self.reader, node, place: self.place.key(key), pattern })
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(in crate::config) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, _)| name == key)
     }
 
     /// A path that the file does not give, relative to the config file like those that it gives.
-    pub(super) fn default_path(&self, path: &str) -> PathBuf {
+    pub(in crate::config) fn default_path(&self, path: &str) -> PathBuf {
         self.reader.base.join(path)
     }
 
-    pub(super) fn place_of(&self, key: &str) -> Place {
+    pub(in crate::config) fn place_of(&self, key: &str) -> Place {
         if self.has(key) { self.place.key(key) } else { self.place.clone() }
     }
 
     /// The keys below `key`; none when it is absent.
-    pub(super) fn section(&self, key: &str) -> Keys<'a> {
+    pub(in crate::config) fn section(&self, key: &str) -> Keys<'a> {
         let pattern =
             if self.pattern.is_empty() { key.to_owned() } else { format!("{}.{key}", self.pattern) };
         self.get(key).and_then(|value| value.keys()).unwrap_or(Keys {
@@ -93,15 +93,15 @@ impl<'a> Keys<'a> {
         })
     }
 
-    pub(super) fn text(&self, key: &str) -> Option<String> {
+    pub(in crate::config) fn text(&self, key: &str) -> Option<String> {
         self.get(key)?.text()
     }
 
-    pub(super) fn flag(&self, key: &str) -> bool {
+    pub(in crate::config) fn flag(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| value.flag())
     }
 
-    pub(super) fn duration(
+    pub(in crate::config) fn duration(
         &self,
         key: &str,
         default: Duration,
@@ -110,66 +110,66 @@ impl<'a> Keys<'a> {
         self.get(key).and_then(|value| value.duration(bounds)).unwrap_or(default)
     }
 
-    pub(super) fn size(&self, key: &str, default: u64, bounds: RangeInclusive<u64>) -> u64 {
+    pub(in crate::config) fn size(&self, key: &str, default: u64, bounds: RangeInclusive<u64>) -> u64 {
         self.get(key).and_then(|value| value.size(bounds)).unwrap_or(default)
     }
 
     /// One of these words; `default` where the key is absent.
-    pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], default: T) -> T {
+    pub(in crate::config) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], default: T) -> T {
         self.get(key).and_then(|value| value.word(words)).unwrap_or(default)
     }
 
     /// A list of texts, none given twice; `None` when the key is absent or cannot be read.
-    pub(super) fn texts(&self, key: &str) -> Option<Vec<(Value<'a>, String)>> {
+    pub(in crate::config) fn texts(&self, key: &str) -> Option<Vec<(Value<'a>, String)>> {
         self.get(key)?.texts()
     }
 
-    pub(super) fn wrong(&self, key: &str, message: impl Into<String>) {
+    pub(in crate::config) fn wrong(&self, key: &str, message: impl Into<String>) {
         self.reader.report.wrong(&self.place_of(key), message);
     }
 
     /// At a place that was noted before.
-    pub(super) fn wrong_at(&self, place: &Place, message: impl Into<String>) {
+    pub(in crate::config) fn wrong_at(&self, place: &Place, message: impl Into<String>) {
         self.reader.report.wrong(place, message);
     }
 
-    pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
+    pub(in crate::config) fn warn(&self, key: &str, message: impl Into<String>) {
         self.reader.report.warn(&self.place_of(key), message);
     }
 
     /// Whether a variable of this name is set, to anything.
-    pub(super) fn is_in_environment(&self, name: &str) -> bool {
+    pub(in crate::config) fn is_in_environment(&self, name: &str) -> bool {
         self.reader.machine.variable(name).is_some_and(|held| !held.is_empty())
     }
 
     /// All that were noted by [`Value::shows`] so far, but for those below `keys`.
-    pub(super) fn certificates_beside(&self, keys: &[&str]) -> Vec<ShownCertificate> {
+    pub(in crate::config) fn certificates_beside(&self, keys: &[&str]) -> Vec<ShownCertificate> {
         let places: Vec<_> = keys.iter().map(|key| self.place.key(key)).collect();
         self.reader.report.certificates_beside(&places)
     }
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn wrong(&self, message: impl Into<String>) {
+    pub(in crate::config) fn wrong(&self, message: impl Into<String>) {
         self.reader.report.wrong(&self.place, message);
     }
 
-    pub(super) fn warn(&self, message: impl Into<String>) {
+    pub(in crate::config) fn warn(&self, message: impl Into<String>) {
         self.reader.report.warn(&self.place, message);
     }
 
     /// This names a certificate that Tollgate shows.
-    pub(super) fn shows(&self, certificate: ShownCertificate) {
+    pub(in crate::config) fn shows(&self, certificate: ShownCertificate) {
         self.reader.report.shows(&self.place, certificate);
     }
 
-    pub(super) fn keys(&self) -> Option<Keys<'a>> {
+    pub(in crate::config) fn keys(&self) -> Option<Keys<'a>> {
         let Node::Map(entries) = self.node else { return None };
         Some(Keys { reader: self.reader, entries, place: self.place.clone(), pattern: self.pattern.clone() })
     }
 
     /// Names that the operator chose, and what stands under each.
-    pub(super) fn named(&self, name: &str) -> Vec<(&'a str, Value<'a>)> {
+    pub(in crate::config) fn named(&self, name: &str) -> Vec<(&'a str, Value<'a>)> {
         let Node::Map(entries) = self.node else { return Vec::new() };
         let below = |(key, node): &'a (String, Node)| {
             let pattern = format!("{}.<{name}>", self.pattern);
@@ -179,7 +179,7 @@ impl<'a> Value<'a> {
     }
 
     /// The items of a list; a single value is a list of one.
-    pub(super) fn items(&self) -> Vec<Value<'a>> {
+    pub(in crate::config) fn items(&self) -> Vec<Value<'a>> {
         let Node::List(items) = self.node else { return vec![self.clone()] };
         let item = |(index, node)| Value {
             reader: self.reader,
@@ -191,13 +191,13 @@ impl<'a> Value<'a> {
     }
 
     /// The entries of a list, or a single one, under the same keys.
-    pub(super) fn alternatives(&self) -> Vec<Value<'a>> {
+    pub(in crate::config) fn alternatives(&self) -> Vec<Value<'a>> {
         let entry = |item| Value { pattern: self.pattern.clone(), ..item };
         self.items().into_iter().map(entry).collect()
     }
 
     /// The entries of a list of entries; a single one may stand without a list.
-    pub(super) fn entries(&self) -> Vec<Value<'a>> {
+    pub(in crate::config) fn entries(&self) -> Vec<Value<'a>> {
         if self.is_list() {
             self.items()
         } else {
@@ -206,16 +206,16 @@ impl<'a> Value<'a> {
     }
 
     /// Whether no key stands in it.
-    pub(super) fn is_empty_section(&self) -> bool {
+    pub(in crate::config) fn is_empty_section(&self) -> bool {
         matches!(self.node, Node::Map(entries) if entries.is_empty())
     }
 
-    pub(super) fn is_list(&self) -> bool {
+    pub(in crate::config) fn is_list(&self) -> bool {
         matches!(self.node, Node::List(_))
     }
 
     /// A scalar that is not text, as it is.
-    pub(super) fn literal(&self) -> Option<serde_json::Value> {
+    pub(in crate::config) fn literal(&self) -> Option<serde_json::Value> {
         match self.node {
             Node::Bool(value) => Some((*value).into()),
             Node::Number(number) => Some(number.clone().into()),
@@ -224,7 +224,7 @@ impl<'a> Value<'a> {
     }
 
     /// What the file says, before variables are replaced. For messages.
-    pub(super) fn written(&self) -> &'a str {
+    pub(in crate::config) fn written(&self) -> &'a str {
         if let Node::Text(text) = self.node { text } else { "" }
     }
 
@@ -244,7 +244,7 @@ impl<'a> Value<'a> {
     }
 
     /// Whether a variable with a default stands before the last `sign`.
-    pub(super) fn has_default_before(&self, sign: char) -> bool {
+    pub(in crate::config) fn has_default_before(&self, sign: char) -> bool {
         let before = self.written().rsplit_once(sign).map_or("", |(before, _)| before);
         // What is cut off in the middle of a variable is a default with the sign in it.
         expand(before, self.reader.machine).map_or(true, |expanded| expanded.has_default)
@@ -262,7 +262,7 @@ impl<'a> Value<'a> {
         self.wrong(format!("is {is}; this must be {wanted}; {remedy}"));
     }
 
-    pub(super) fn text(&self) -> Option<String> {
+    pub(in crate::config) fn text(&self) -> Option<String> {
         let text = self.expanded()?.text;
         if text.is_empty() {
             self.wrong("is empty; give it a value, or remove the key");
@@ -276,7 +276,7 @@ impl<'a> Value<'a> {
     }
 
     /// Text that is read as a pattern of a path, or of what is sent for one.
-    pub(super) fn pattern(&self) -> Option<String> {
+    pub(in crate::config) fn pattern(&self) -> Option<String> {
         let text = self.text()?;
         if self.expanded()?.brings_pattern {
             self.wrong("a variable holds a `{`, `}` or `*`, and what a variable holds is never a `{name}` or a `*` of a path; write those in this file");
@@ -286,12 +286,12 @@ impl<'a> Value<'a> {
     }
 
     /// Whether whoever connects to this address comes to the machine that this is read on.
-    pub(super) fn is_of_this_machine(&self, address: IpAddr) -> bool {
+    pub(in crate::config) fn is_of_this_machine(&self, address: IpAddr) -> bool {
         self.reader.machine.has_address(address)
     }
 
     /// One text or several, none twice; with the value of each for messages.
-    pub(super) fn texts(&self) -> Option<Vec<(Value<'a>, String)>> {
+    pub(in crate::config) fn texts(&self) -> Option<Vec<(Value<'a>, String)>> {
         let mut texts: Vec<(Value<'a>, String)> = Vec::new();
         let mut whole = !matches!(self.node, Node::Map(_) | Node::Null);
         for item in self.items() {
@@ -309,7 +309,7 @@ impl<'a> Value<'a> {
         (whole && !texts.is_empty()).then_some(texts)
     }
 
-    pub(super) fn flag(&self) -> bool {
+    pub(in crate::config) fn flag(&self) -> bool {
         match self.node {
             Node::Bool(value) => *value,
             Node::Text(text) => {
@@ -330,7 +330,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+    pub(in crate::config) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
@@ -346,7 +346,7 @@ impl<'a> Value<'a> {
     }
 
     /// A scalar whose numbers need no quotes: durations and sizes say themselves what they want.
-    pub(super) fn measure(&self) -> Option<String> {
+    pub(in crate::config) fn measure(&self) -> Option<String> {
         match self.node {
             Node::Number(number) => Some(number.to_string()),
             _ => self.text(),
@@ -355,7 +355,7 @@ impl<'a> Value<'a> {
 
     /// A message that says what the file says where it said what a variable held. Where it quotes a part of
     /// that, all that it quotes is left out: what would be right is made of it too.
-    pub(super) fn untold(&self, message: &str, text: &str) -> String {
+    pub(in crate::config) fn untold(&self, message: &str, text: &str) -> String {
         let written = self.written();
         if !written.contains('$') {
             return message.to_owned();
@@ -383,7 +383,7 @@ impl<'a> Value<'a> {
         if self.written().contains('$') { format!("`{}`", self.written()) } else { shown }
     }
 
-    pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+    pub(in crate::config) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         let text = self.measure()?;
         let duration = values::duration(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
         if !bounds.contains(&duration) {
@@ -395,7 +395,7 @@ impl<'a> Value<'a> {
         Some(duration)
     }
 
-    pub(super) fn size(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
+    pub(in crate::config) fn size(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
         let text = self.measure()?;
         let size = values::size(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
         if !bounds.contains(&size) {
@@ -408,7 +408,7 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number.
-    pub(super) fn count(&self, bounds: RangeInclusive<usize>) -> Option<usize> {
+    pub(in crate::config) fn count(&self, bounds: RangeInclusive<usize>) -> Option<usize> {
         let text = self.measure()?;
         let count = text.parse::<usize>().ok().filter(|count| bounds.contains(count));
         if count.is_none() {
@@ -420,18 +420,18 @@ impl<'a> Value<'a> {
 
     /// How often in how long; the inner `None` is no limit.
     #[allow(clippy::option_option)]
-    pub(super) fn rate(&self) -> Option<Option<(u32, Duration)>> {
+    pub(in crate::config) fn rate(&self) -> Option<Option<(u32, Duration)>> {
         let text = self.measure()?;
         values::rate(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()
     }
 
     /// A path in the file system, relative to the config file.
-    pub(super) fn path(&self) -> Option<PathBuf> {
+    pub(in crate::config) fn path(&self) -> Option<PathBuf> {
         self.text().map(|text| self.reader.base.join(text))
     }
 
     /// The path and content of a file that the text names.
-    pub(super) fn file(&self) -> Option<(PathBuf, Vec<u8>)> {
+    pub(in crate::config) fn file(&self) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.path()?;
         match (self.reader.read_file)(&path) {
             Ok(content) if content.is_empty() => {
@@ -448,7 +448,7 @@ impl<'a> Value<'a> {
     }
 
     /// Text, or `{ file: … }` without one newline at its end. Never empty.
-    pub(super) fn secret(&self) -> Option<Secret<Vec<u8>>> {
+    pub(in crate::config) fn secret(&self) -> Option<Secret<Vec<u8>>> {
         if let Node::Map(entries) = self.node {
             let (_, node) = entries.iter().find(|(name, _)| name == "file")?;
             let file =

@@ -4,13 +4,13 @@
 //! Decides form only. What a scalar says is for `resolve` and the files beside it, which stay
 //! silent about a node that was already found to be of the wrong form.
 
-use crate::config::report::Report;
 use crate::config::schema::{Key, Need, ValueForm};
-use crate::config::tree::{Node, Place};
-use crate::config::values::meant;
+use crate::config::text::report::Report;
+use crate::config::text::tree::{Node, Place};
+use crate::config::text::values::meant;
 
 /// Reports everything in `node` that does not have the form of `keys`.
-pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: &Report) {
+pub(in crate::config) fn section(node: &Node, keys: &'static [Key], place: &Place, report: &Report) {
     let Node::Map(entries) = node else {
         let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
         let wanted = format!("keys with values: {}", known.join(", "));

@@ -10,23 +10,23 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use crate::config::anchors;
-use crate::config::unreadable::{REPEATS, Unreadable};
+use crate::config::text::anchors;
+use crate::config::text::unreadable::{REPEATS, Unreadable};
 
 /// The largest text that is read, in bytes.
-pub(super) const TEXT_LIMIT: usize = 1 << 20;
+pub(in crate::config) const TEXT_LIMIT: usize = 1 << 20;
 /// How many `[` and `{` may stand in the file, and how many of them open at once. The YAML reader's
 /// time grows with the square of their depth, so they are counted before it begins; brackets in
 /// text count too.
 const BRACKET_LIMIT: usize = 20_000;
 const OPEN_LIMIT: usize = 1000;
 /// What the tree may hold after every anchor was followed: nodes, and bytes of text.
-pub(super) const NODE_LIMIT: usize = 200_000;
+pub(in crate::config) const NODE_LIMIT: usize = 200_000;
 const CONTENT_LIMIT: usize = 8 << 20;
 
 /// What YAML says, before anybody asks what it means.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(in crate::config) enum Node {
     Null,
     Bool(bool),
     Number(Number),
@@ -38,7 +38,7 @@ pub(super) enum Node {
 
 /// One step from a node to one below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Step {
+pub(in crate::config) enum Step {
     /// A key, and which one of several equal ones (0 is the first).
     Key(String, usize),
     Index(usize),
@@ -46,36 +46,36 @@ pub(super) enum Step {
 
 /// Where a node stands, from the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place(Vec<Step>);
+pub(in crate::config) struct Place(Vec<Step>);
 
 impl Place {
-    pub(super) fn key(&self, key: &str) -> Self {
+    pub(in crate::config) fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.to_owned(), 0))
     }
 
-    pub(super) fn index(&self, index: usize) -> Self {
+    pub(in crate::config) fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))
     }
 
     /// Whether this is a part of what stands at `other`.
-    pub(super) fn is_below(&self, other: &Self) -> bool {
+    pub(in crate::config) fn is_below(&self, other: &Self) -> bool {
         self.0.len() > other.0.len() && self.0.starts_with(&other.0)
     }
 
     /// From the root down to this one.
-    pub(super) fn down_to(&self) -> impl Iterator<Item = Self> + '_ {
+    pub(in crate::config) fn down_to(&self) -> impl Iterator<Item = Self> + '_ {
         (0..=self.0.len()).map(|depth| Self(self.0.iter().take(depth).cloned().collect()))
     }
 
-    pub(super) const fn depth(&self) -> usize {
+    pub(in crate::config) const fn depth(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn push(&mut self, step: Step) {
+    pub(in crate::config) fn push(&mut self, step: Step) {
         self.0.push(step);
     }
 
-    pub(super) fn pop(&mut self) {
+    pub(in crate::config) fn pop(&mut self) {
         self.0.pop();
     }
 
@@ -107,7 +107,7 @@ impl fmt::Display for Place {
 }
 
 /// Reads the text; beside the tree come the paths of the keys that were given twice.
-pub(super) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
+pub(in crate::config) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
     if text.len() > TEXT_LIMIT {
         return Err(Unreadable::at((1, 1), "the file is larger than 1 MiB; a configuration is smaller"));
     }
@@ -158,7 +158,7 @@ fn too_many_brackets(text: &str) -> Option<usize> {
 }
 
 /// The line and column (from 1) where a path stands: its key, or its item.
-pub(super) fn locate(text: &str, path: &Place) -> (usize, usize) {
+pub(in crate::config) fn locate(text: &str, path: &Place) -> (usize, usize) {
     let error = Seek(&path.0).deserialize(serde_yaml::Deserializer::from_str(text)).err();
     error.and_then(|error| error.location()).map_or((1, 1), |at| (at.line(), at.column()))
 }

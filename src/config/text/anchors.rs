@@ -18,7 +18,7 @@ const MOST_ASKED: usize = 16;
 
 /// An anchor whose name was given before, and is used: where it stands, in bytes, and the name. `text` is
 /// read without an error.
-pub(super) fn given_twice(text: &str) -> Option<(usize, &str)> {
+pub(in crate::config) fn given_twice(text: &str) -> Option<(usize, &str)> {
     let used: HashSet<&str> = named(text, '*').map(|(_, name)| name).collect();
     let anchors: Vec<_> = named(text, '&').filter(|(_, name)| used.contains(name)).collect();
     // Longer than any, also of those that nobody uses.

@@ -3,14 +3,14 @@
 //! Who somebody is, only their issuer can say: `sub` is unique at its issuer and nowhere else (RFC 7519
 //! section 4.1.2). So a route that takes tokens of several issuers and asks who somebody is gets a warning.
 
-use crate::config::read::{Keys, Value};
 use crate::config::settings::Issuer;
+use crate::config::text::read::{Keys, Value};
 use crate::core::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::token::json::is_exact;
 
 /// `path`: of the route.
-pub(super) fn read(value: &Value<'_>, path: Option<&PathPattern>) -> Vec<ClaimRequirement> {
+pub(in crate::config) fn read(value: &Value<'_>, path: Option<&PathPattern>) -> Vec<ClaimRequirement> {
     let mut claims = Vec::new();
     let named = value.named("claim");
     if named.is_empty() && value.keys().is_some() {
@@ -58,7 +58,7 @@ fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimVal
 
 /// Routes see an issuer by its one name, whatever its access tokens say (`core::token::issuer`). `require`:
 /// where `required` stands.
-pub(super) fn check_issuer_names(require: &Keys<'_>, required: &Requirements, issuers: &[Issuer]) {
+pub(in crate::config) fn check_issuer_names(require: &Keys<'_>, required: &Requirements, issuers: &[Issuer]) {
     let other_name = |value: &ClaimValue| match value {
         ClaimValue::Literal(literal) => {
             let iss = literal.as_str()?;
@@ -85,7 +85,7 @@ pub(super) fn check_issuer_names(require: &Keys<'_>, required: &Requirements, is
 
 /// A route that takes tokens of several issuers, and asks only who somebody is at theirs. `require`: where
 /// `required` stands; `access`: of the route.
-pub(super) fn warn_of_namesakes(
+pub(in crate::config) fn warn_of_namesakes(
     require: &Keys<'_>,
     required: &Requirements,
     issuers: &[Issuer],

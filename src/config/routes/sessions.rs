@@ -2,9 +2,9 @@
 //! so that a request with two such cookies has one reading.
 
 use crate::config::names::unknown;
-use crate::config::read::Keys;
-use crate::config::route_context::RouteContext;
+use crate::config::routes::context::RouteContext;
 use crate::config::settings::Client;
+use crate::config::text::read::Keys;
 use crate::core::request::Origin;
 use crate::core::route::TakesSession;
 use crate::core::route::policy::Access;
@@ -12,7 +12,7 @@ use crate::core::route::table::HostPattern;
 use crate::core::session::csrf::Csrf;
 
 /// Of a route that takes only tokens which are bound to a key: a session has none to prove.
-pub(super) fn none(keys: &Keys<'_>, access: &Access) -> Option<TakesSession> {
+pub(in crate::config) fn none(keys: &Keys<'_>, access: &Access) -> Option<TakesSession> {
     let of_public = ["clients"].into_iter().filter(|_| is_public(access));
     for key in ["sign_in", "extends_session"].into_iter().chain(of_public).filter(|key| keys.has(key)) {
         keys.wrong(
@@ -23,7 +23,7 @@ pub(super) fn none(keys: &Keys<'_>, access: &Access) -> Option<TakesSession> {
     None
 }
 
-pub(super) fn read(
+pub(in crate::config) fn read(
     keys: &Keys<'_>,
     around: &RouteContext<'_>,
     access: &Access,
@@ -49,7 +49,7 @@ pub(super) fn read(
         warn_of_windows(keys, around, host, client);
     }
     let extends = keys.get("extends_session");
-    let counts = extends.as_ref().is_none_or(crate::config::read::Value::flag);
+    let counts = extends.as_ref().is_none_or(crate::config::text::read::Value::flag);
     if let (Some(value), None, false) = (&extends, client, named) {
         value.wrong("means nothing here: the route takes no session cookie; remove it");
     }

@@ -1,24 +1,33 @@
 //! `routes:` — what is served, for whom, from where. Whether two routes can match one request is
 //! decided by `core::route::table`; here its answer becomes two lines of the file.
+//!
+//! - `requirements`: what `require` says; `claims`: whom its claims could mean
+//! - `holes`: what is not served; `paths`: `path`, `host`, and what an upstream gets of a path
+//! - `resources`: what a route is called (RFC 9728); `sessions`: which cookie it takes
+//! - `context`: what routes are read against
+
+mod claims;
+pub(in crate::config) mod context;
+mod holes;
+pub(in crate::config) mod paths;
+pub(in crate::config) mod requirements;
+mod resources;
+mod sessions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use self::context::RouteContext;
+use self::holes::{hole, is_hole};
+use self::resources::{resource, tell_resources_apart};
 use crate::config::cors::Pages;
 use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::network::networks;
-use crate::config::read::{Keys, Value};
-use crate::config::route_claims;
-use crate::config::route_context::RouteContext;
-use crate::config::route_holes::{hole, is_hole};
-use crate::config::route_paths;
-use crate::config::route_requirements;
-use crate::config::route_resources::{resource, tell_resources_apart};
-use crate::config::route_sessions;
 use crate::config::settings::{Client, SessionMode, Upstream};
+use crate::config::text::read::{Keys, Value};
 use crate::config::upstreams::{self, Upstreams};
 use crate::core::address::Networks;
 use crate::core::cors::Sharing;
@@ -62,8 +71,8 @@ pub(super) fn read(
         read.into_iter().map(|(keys, route)| (keys, Arc::new(route))).unzip();
     let table = RouteTable::build(&routes);
     if let Ok(table) = &table {
-        route_paths::warn_of_hidden(table, &places, &routes);
-        route_paths::warn_of_variants(table, &places, &routes);
+        paths::warn_of_hidden(table, &places, &routes);
+        paths::warn_of_variants(table, &places, &routes);
     }
     for conflict in table.err().unwrap_or_default() {
         let (Some(first), Some(second)) = (places.get(conflict.first), places.get(conflict.second)) else {
@@ -101,18 +110,18 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 
 /// `name` is still empty where the file gives none.
 fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
-    let path = route_paths::read(keys);
-    let given = keys.get("host").map(|value| route_paths::host(&value));
+    let path = paths::read(keys);
+    let given = keys.get("host").map(|value| paths::host(&value));
     let is_host_read = !matches!(given, Some(None));
     let host = given.flatten();
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     let from = from(keys);
     single_out(keys, around, &access);
-    for (require, required) in route_requirements::sections(keys).iter().zip(access.alternatives()) {
-        route_requirements::check_length(require, required, around, &access);
-        route_claims::check_issuer_names(require, required, around.issuers);
-        route_claims::warn_of_namesakes(require, required, around.issuers, &access);
+    for (require, required) in requirements::sections(keys).iter().zip(access.alternatives()) {
+        requirements::check_length(require, required, around, &access);
+        claims::check_issuer_names(require, required, around.issuers);
+        claims::warn_of_namesakes(require, required, around.issuers, &access);
     }
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let case_sensitive = upstream.as_ref().is_some_and(|name| upstreams.is_case_sensitive(name));
@@ -135,8 +144,8 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
         None => path.as_ref().map(Resource::of),
     };
     let session = match dpop {
-        Dpop::Allowed => route_sessions::read(keys, around, &access, host.as_ref()),
-        Dpop::Required => route_sessions::none(keys, &access),
+        Dpop::Allowed => sessions::read(keys, around, &access, host.as_ref()),
+        Dpop::Required => sessions::none(keys, &access),
     };
     let with_cookie = session.as_ref().and_then(|session| {
         around.pages.iter().find(|client| client.name == session.client)?.session.as_ref()
@@ -227,7 +236,7 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
     let public = keys.flag("public");
     let issuers = issuers(keys, around);
     let clients = clients(keys, around, issuers.as_deref());
-    let alternatives = route_requirements::read(keys, path, issuers.as_deref(), clients.as_deref());
+    let alternatives = requirements::read(keys, path, issuers.as_deref(), clients.as_deref());
     if !public {
         return Access::Protected(alternatives);
     }

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::config::read::{Keys, Value};
+use crate::config::text::read::{Keys, Value};
 use crate::core::path::{EncodedSlash, PathPattern};
 use crate::core::route::Route;
 use crate::core::route::table::{HostPattern, RouteTable};
 
 /// What the route covers.
-pub(super) fn read(keys: &Keys<'_>) -> Option<PathPattern> {
+pub(in crate::config) fn read(keys: &Keys<'_>) -> Option<PathPattern> {
     let words = [("refuse", EncodedSlash::Refuse), ("keep", EncodedSlash::Keep)];
     let slash = keys.word("encoded_slash", &words, EncodedSlash::Refuse);
     keys.get("path").and_then(|value| path(&value, slash))
@@ -35,13 +35,13 @@ fn path(value: &Value<'_>, slash: EncodedSlash) -> Option<PathPattern> {
     Some(pattern)
 }
 
-pub(super) fn host(value: &Value<'_>) -> Option<HostPattern> {
+pub(in crate::config) fn host(value: &Value<'_>) -> Option<HostPattern> {
     let text = value.text()?;
     HostPattern::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()
 }
 
 /// A route that is written with an encoded slash, and is never found.
-pub(super) fn warn_of_hidden(table: &RouteTable, places: &[Keys<'_>], routes: &[Arc<Route>]) {
+pub(in crate::config) fn warn_of_hidden(table: &RouteTable, places: &[Keys<'_>], routes: &[Arc<Route>]) {
     for (keys, route) in places.iter().zip(routes) {
         if let Some(other) = table.hidden_by(route).and_then(|other| places.get(other)) {
             let message = format!(
@@ -54,7 +54,7 @@ pub(super) fn warn_of_hidden(table: &RouteTable, places: &[Keys<'_>], routes: &[
 }
 
 /// Two routes that differ by case alone, of a service that may take both for the same.
-pub(super) fn warn_of_variants(table: &RouteTable, places: &[Keys<'_>], routes: &[Arc<Route>]) {
+pub(in crate::config) fn warn_of_variants(table: &RouteTable, places: &[Keys<'_>], routes: &[Arc<Route>]) {
     for &(first, second) in table.case_variants() {
         let of_both = [first, second].map(|at| places.get(at).zip(routes.get(at)));
         let [Some((keys, route)), Some((other_keys, other))] = of_both else { continue };

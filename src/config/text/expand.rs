@@ -7,12 +7,12 @@ use crate::config::machine::Machine;
 
 /// A scalar after replacement.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Expanded {
-    pub(super) text: String,
+pub(in crate::config) struct Expanded {
+    pub(in crate::config) text: String,
     /// `${X:-default}` stood in it, whether or not the default was used.
-    pub(super) has_default: bool,
+    pub(in crate::config) has_default: bool,
     /// A variable held a sign that would mean something in the pattern of a path.
-    pub(super) brings_pattern: bool,
+    pub(in crate::config) brings_pattern: bool,
 }
 
 /// Signs of `{name}` and `*`.
@@ -20,7 +20,7 @@ const OF_PATTERNS: [char; 3] = ['{', '}', '*'];
 
 /// Replaces every `${X}` and `${X:-default}`; `$$` is a dollar. As in a shell, a default also stands in for a
 /// variable that is set and empty; it is taken as it stands. The error says what would be right.
-pub(super) fn expand(text: &str, machine: &dyn Machine) -> Result<Expanded, String> {
+pub(in crate::config) fn expand(text: &str, machine: &dyn Machine) -> Result<Expanded, String> {
     let mut out =
         Expanded { text: String::with_capacity(text.len()), has_default: false, brings_pattern: false };
     let mut rest = text;

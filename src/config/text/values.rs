@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// `90s 5m 12h 7d`, `500ms`, `1h30m`. A bare number has no unit, and `5M` could be months.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::config) fn duration(text: &str) -> Result<Duration, String> {
     const RIGHT: &str = "write a number and a unit: `500ms`, `90s`, `5m`, `12h` or `7d`";
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("`{text}` has no unit; for seconds write `{text}s`"));
@@ -24,7 +24,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `120/m`: how often in how long; `0`: without limit.
-pub(super) fn rate(text: &str) -> Result<Option<(u32, Duration)>, String> {
+pub(in crate::config) fn rate(text: &str) -> Result<Option<(u32, Duration)>, String> {
     let wrong = || {
         format!(
             "`{text}` is not a rate; write how often in a second, minute or hour, like `120/m`; `0` is no limit"
@@ -46,7 +46,7 @@ pub(super) fn rate(text: &str) -> Result<Option<(u32, Duration)>, String> {
 }
 
 /// A duration as this file would write it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(in crate::config) fn show_duration(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
     match seconds {
         _ if millis > 0 => format!("{}ms", duration.as_millis()),
@@ -59,7 +59,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// `8KiB 10MiB 1GiB 512B`, in bytes.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(in crate::config) fn size(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit {
@@ -80,7 +80,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A size as this file would write it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(in crate::config) fn show_size(bytes: u64) -> String {
     match bytes {
         0 => "0".to_owned(),
         b if b % (1 << 30) == 0 => format!("{}GiB", b >> 30),
@@ -91,7 +91,10 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 /// The one of `known` that was probably meant.
-pub(super) fn meant<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(in crate::config) fn meant<'k>(
+    written: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
     let lower = written.to_lowercase();
     known
         .into_iter()

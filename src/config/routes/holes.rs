@@ -1,9 +1,10 @@
 //! `to: none` — a route that serves nothing: a hole in what other routes cover. It says which paths it is
 //! about, and must never say anything of serving them: whoever reads such a key there would believe it.
 
-use crate::config::read::Keys;
-use crate::config::route_paths;
+use crate::config::names::NO_UPSTREAM;
+use crate::config::routes::paths;
 use crate::config::schema;
+use crate::config::text::read::Keys;
 use crate::core::cors::Sharing;
 use crate::core::ids::RouteName;
 use crate::core::route::forwarding::Forwarding;
@@ -11,17 +12,15 @@ use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::{CorsSpeaker, Dpop, Route};
 
-/// What `to` says of a hole. No upstream is called so.
-pub(super) const NONE: &str = "none";
 /// By these a route says which requests it is about.
 const OF_HOLES: [&str; 4] = ["path", "to", "host", "encoded_slash"];
 
 /// Whether the file says that nothing is served there; a variable cannot.
-pub(super) fn is_hole(keys: &Keys<'_>) -> bool {
-    keys.get("to").is_some_and(|to| to.written() == NONE)
+pub(in crate::config) fn is_hole(keys: &Keys<'_>) -> bool {
+    keys.get("to").is_some_and(|to| to.written() == NO_UPSTREAM)
 }
 
-pub(super) fn hole(keys: &Keys<'_>) -> Option<Route> {
+pub(in crate::config) fn hole(keys: &Keys<'_>) -> Option<Route> {
     for key in schema::names_below("routes[]").filter(|key| !OF_HOLES.contains(key) && keys.has(key)) {
         let why = match key {
             "methods" => {
@@ -33,8 +32,8 @@ pub(super) fn hole(keys: &Keys<'_>) -> Option<Route> {
         };
         keys.wrong(key, why);
     }
-    let path = route_paths::read(keys);
-    let given = keys.get("host").map(|value| route_paths::host(&value));
+    let path = paths::read(keys);
+    let given = keys.get("host").map(|value| paths::host(&value));
     let is_host_read = !matches!(given, Some(None));
     let path = path.filter(|_| is_host_read)?;
     Some(Route {

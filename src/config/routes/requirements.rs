@@ -1,19 +1,19 @@
 //! `routes[].require`: what a token must have, in one way or in one of several. What a list of claims says is
-//! for `route_claims`.
+//! for `claims`.
 
 use std::time::Duration;
 
-use crate::config::read::{Keys, Value};
-use crate::config::route_claims;
-use crate::config::route_context::RouteContext;
+use crate::config::routes::claims;
+use crate::config::routes::context::RouteContext;
 use crate::config::settings::Client;
+use crate::config::text::read::{Keys, Value};
 use crate::core::ids::IssuerName;
 use crate::core::path::PathPattern;
 use crate::core::route::policy::{Access, Alternatives, Requirements};
 use crate::core::session::step_up::{LONGEST as LONGEST_ACR_VALUES, is_acr};
 
 /// `path`: of the route. `issuers`, `clients`: whose tokens it takes, in whatever way they pass.
-pub(super) fn read(
+pub(in crate::config) fn read(
     keys: &Keys<'_>,
     path: Option<&PathPattern>,
     issuers: Option<&[IssuerName]>,
@@ -50,7 +50,7 @@ fn check_list(list: &Value<'_>) {
 }
 
 /// Where each way to pass is said; there is one at least.
-pub(super) fn sections<'a>(keys: &Keys<'a>) -> Vec<Keys<'a>> {
+pub(in crate::config) fn sections<'a>(keys: &Keys<'a>) -> Vec<Keys<'a>> {
     let said = keys.get("require").map(|value| value.alternatives()).unwrap_or_default();
     let said: Vec<Keys<'a>> = said.iter().filter_map(Value::keys).collect();
     if said.is_empty() { vec![keys.section("require")] } else { said }
@@ -59,7 +59,7 @@ pub(super) fn sections<'a>(keys: &Keys<'a>) -> Vec<Keys<'a>> {
 fn one_way(require: &Keys<'_>, path: Option<&PathPattern>) -> Requirements {
     let scopes = |key| require.get(key).map(scope_values).unwrap_or_default();
     let (scope, any_scope) = (scopes("scope"), scopes("any_scope"));
-    let claims = require.get("claims").map(|value| route_claims::read(&value, path)).unwrap_or_default();
+    let claims = require.get("claims").map(|value| claims::read(&value, path)).unwrap_or_default();
     let acr = require.get("acr").as_ref().map(acr_values).unwrap_or_default();
     let within = require.get("signed_in_within");
     let bounds = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
@@ -84,7 +84,7 @@ fn acr_values(value: &Value<'_>) -> Vec<String> {
 
 /// What the gateway asks for where it signs people in has a longest list. `require`: where `required` stands;
 /// `access`: of the route.
-pub(super) fn check_length(
+pub(in crate::config) fn check_length(
     require: &Keys<'_>,
     required: &Requirements,
     around: &RouteContext<'_>,
@@ -108,7 +108,7 @@ pub(super) fn check_length(
 }
 
 /// Scope values (RFC 6749 section 3.3), as text with spaces or as a list.
-pub(super) fn scope_values(value: Value<'_>) -> Vec<String> {
+pub(in crate::config) fn scope_values(value: Value<'_>) -> Vec<String> {
     let mut values: Vec<String> = Vec::new();
     for (item, text) in value.texts().unwrap_or_default() {
         let mut parts = text.split(' ').filter(|part| !part.is_empty()).peekable();
