@@ -64,10 +64,10 @@
 //! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |
 //! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
-//! | how an issuer is reached (`proxy`, `connect_to`) | `config/issuer_connection.rs`, taken in `io/http_client/connector.rs` |
+//! | how an issuer is reached (`proxy`, `connect_to`) | `config/issuers/connection.rs`, taken in `io/http_client/connector.rs` |
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
-//! | what is said of a certificate that ends | `config/validity.rs` |
+//! | what is said of a certificate that ends | `config/network/validity.rs` |
 //! | what a reload can follow | `app/reload.rs`, `edge/proxy/serving.rs` |
 //! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/proxy/access_log.rs`, left by `edge/proxy/finish.rs`; its `outcome` `state/metrics/request_outcome.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-use crate::config::certificates;
+use crate::config::network::certificates;
 use crate::config::settings::PrivateKey;
 use crate::config::text::read::{Keys, Value};
 use crate::core::secret::Secret;

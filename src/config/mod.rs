@@ -4,10 +4,8 @@
 //! - `text`: from the file's text to its values, each with its place in it
 //! - `schema`: the keys that there are
 //! - `machine`: the environment and the addresses that it is read on; `names`: what operators call things
-//! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`,
-//!   `issuer_connection`, `clients`, `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`,
-//!   `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`: what each part means and what
-//!   contradicts it; `resolve`: all parts in order
+//! - `network`, `issuers`, `clients`, `keys`, `sessions`, `store`, `cors`, `identity`, `signals`,
+//!   `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
 //! - `settings`: what comes out of it
 //! - `redact`: the whole for people to look at; `summary`: what it does, in short
 //! - `error`: what was found on the way
@@ -21,23 +19,13 @@ pub mod schema;
 pub mod settings;
 pub mod summary;
 
-mod addresses;
-mod admin;
-mod certificates;
 mod clients;
-mod cookies;
 mod cors;
 mod identity;
-mod introspection;
-mod issuer_connection;
 mod issuers;
-mod listeners;
-mod login;
 mod names;
-mod native_clients;
 mod network;
 mod redact;
-mod registration;
 mod resolve;
 mod routes;
 mod sessions;
@@ -45,7 +33,6 @@ mod signals;
 mod store;
 mod text;
 mod upstreams;
-mod validity;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

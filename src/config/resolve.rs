@@ -8,8 +8,8 @@ use http::HeaderName;
 use crate::config::clients;
 use crate::config::cors::Allowed;
 use crate::config::identity;
-use crate::config::issuer_connection;
 use crate::config::issuers;
+use crate::config::issuers::connection;
 use crate::config::network::Network;
 use crate::config::routes;
 use crate::config::routes::context::RouteContext;
@@ -43,7 +43,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let clients = clients::finish(clients, &mut issuers);
     let around = signals::SignalContext { network: &network, issuers: &issuers, issuer_names: &issuer_names };
     let signals = signals::read(root, &around);
-    issuer_connection::warn_of_environment(root, &issuers, &signals);
+    connection::warn_of_environment(root, &issuers, &signals);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
     let cors = Allowed::read(root);
     let around = RouteContext {

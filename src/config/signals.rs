@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::admin;
-use crate::config::issuer_connection;
+use crate::config::issuers::connection;
 use crate::config::issuers::{ca, jwks_file, named_urls, one_source};
 use crate::config::names::{unknown, valid_name};
+use crate::config::network::admin;
 use crate::config::network::{Network, issuer_url};
 use crate::config::settings::{Issuer, IssuerConnection, KeySource, Signal, SignalKeys};
 use crate::config::text::read::{Keys, Value};
@@ -78,8 +78,8 @@ fn signal(name: &str, keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Sig
         Some(Source::Own(source)) => named_urls(source),
         _ => Vec::new(),
     };
-    let connection = issuer_connection::read(keys, issuer.as_ref().map(|(_, url)| url), &others);
-    for key in ["timeout", "ca"].into_iter().chain(issuer_connection::KEYS) {
+    let connection = connection::read(keys, issuer.as_ref().map(|(_, url)| url), &others);
+    for key in ["timeout", "ca"].into_iter().chain(connection::KEYS) {
         if keys.has(key) && !is_called {
             keys.wrong(
                 key,

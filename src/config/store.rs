@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::config::certificates;
 use crate::config::identity;
+use crate::config::network::certificates;
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
 use crate::config::text::read::{Keys, Value};
 use crate::core::percent;

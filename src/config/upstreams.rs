@@ -11,11 +11,11 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::ServerName;
 use url::Url;
 
-use crate::config::certificates;
 use crate::config::identity::{fold, is_taken};
 use crate::config::names::NO_UPSTREAM;
 use crate::config::names::{unknown, valid_name};
 use crate::config::network::Network;
+use crate::config::network::certificates;
 use crate::config::settings::{
     Balance, HealthCheck, Identity, SentHost, Server, Timeouts, Upstream, UpstreamTls, identity_names,
 };

@@ -12,14 +12,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::config::network::validity;
 use crate::config::settings::{Certificate, ClientIdentity, ShownCertificate};
 use crate::config::text::read::{Keys, Value};
-use crate::config::validity;
 use crate::core::secret::Secret;
 use crate::core::session::oauth::authentication::certificate_thumbprint;
 
 /// `{ certificate, key }`: the chain, the server's own certificate first, and its private key.
-pub(super) fn read(keys: &Keys<'_>) -> Option<Certificate> {
+pub(in crate::config) fn read(keys: &Keys<'_>) -> Option<Certificate> {
     let chain = keys.get("certificate").and_then(|value| Some((chain(&value)?, value)));
     let key = keys.get("key").and_then(|value| private_key(&value));
     let ((chain, value), key) = (chain?, key?);
@@ -81,7 +81,7 @@ fn private_key(value: &Value<'_>) -> Option<PrivateKeyDer<'static>> {
 }
 
 /// `x5t#S256` of the certificate of a client's key, `pem`, which must be its own.
-pub(super) fn thumbprint(value: &Value<'_>, pem: Option<&Secret<Vec<u8>>>) -> Option<String> {
+pub(in crate::config) fn thumbprint(value: &Value<'_>, pem: Option<&Secret<Vec<u8>>>) -> Option<String> {
     let chain = chain(value)?;
     validity::note(value, chain.first()?);
     let thumbprint = certificate_thumbprint(chain.first()?);
@@ -122,7 +122,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// The authorities whose client certificates count.
-pub(super) fn roots(value: &Value<'_>) -> Option<RootCertStore> {
+pub(in crate::config) fn roots(value: &Value<'_>) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities(value)? {
         roots.add(certificate).ok()?;
@@ -131,13 +131,16 @@ pub(super) fn roots(value: &Value<'_>) -> Option<RootCertStore> {
 }
 
 /// The certificates of authorities, each of which can be one.
-pub(super) fn authorities(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
+pub(in crate::config) fn authorities(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
     let (_, pem) = value.file()?;
     authorities_in(value, &pem)
 }
 
 /// The same of what is in the file that `value` names.
-pub(super) fn authorities_in(value: &Value<'_>, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+pub(in crate::config) fn authorities_in(
+    value: &Value<'_>,
+    pem: &[u8],
+) -> Option<Vec<CertificateDer<'static>>> {
     let chain = chain_in(value, pem)?;
     let mut roots = RootCertStore::empty();
     for certificate in &chain {
@@ -155,7 +158,7 @@ pub(super) fn authorities_in(value: &Value<'_>, pem: &[u8]) -> Option<Vec<Certif
 
 /// `certificate` and `key` that Tollgate itself shows where it is the client. `None`: neither is given, or
 /// they cannot be used.
-pub(super) fn client_identity(keys: &Keys<'_>) -> Option<(ClientIdentity, ShownCertificate)> {
+pub(in crate::config) fn client_identity(keys: &Keys<'_>) -> Option<(ClientIdentity, ShownCertificate)> {
     match (keys.has("certificate"), keys.has("key")) {
         (true, true) => client_pair(keys),
         (true, false) => {

@@ -4,8 +4,8 @@
 
 use http::HeaderName;
 
+use crate::config::clients::registration::Mode;
 use crate::config::network::{Network, is_loopback, origin, url};
-use crate::config::registration::Mode;
 use crate::config::settings::{Client, IdentityFrom, Login, SessionMode};
 use crate::config::text::read::{Keys, Value};
 use crate::core::request::Origin;
@@ -13,7 +13,7 @@ use crate::core::session::authorization::asks_for_id_token;
 use crate::core::session::csrf::Csrf;
 
 /// Where the authorization server sends browsers after a sign-in by the gateway.
-pub(super) const CALLBACK: &str = "/oauth/callback";
+pub(in crate::config) const CALLBACK: &str = "/oauth/callback";
 
 /// Parameters of an authorization request that Tollgate sets itself, and where they come from.
 const OURS: [(&str, &str); 10] = [
@@ -62,7 +62,7 @@ const OF_GATEWAY_LOGIN: [(&str, &str); 6] = [
 ];
 
 /// Whether a page runs the sign-in.
-pub(super) fn is_by_page(keys: &Keys<'_>, mode: Mode) -> bool {
+pub(in crate::config) fn is_by_page(keys: &Keys<'_>, mode: Mode) -> bool {
     let by_page = keys.word("login", &[("gateway", false), ("page", true)], false);
     if !by_page {
         return false;
@@ -84,7 +84,7 @@ pub(super) fn is_by_page(keys: &Keys<'_>, mode: Mode) -> bool {
     true
 }
 
-pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
+pub(in crate::config) fn read(keys: &Keys<'_>, network: &Network) -> Login {
     let authorize = parameters(keys, "authorize", why_reserved);
     let end_session = parameters(keys, "end_session", |name| {
         let (_, from) = OURS_AT_SIGN_OUT.into_iter().find(|(ours, _)| *ours == name)?;
@@ -112,7 +112,7 @@ pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
 
 /// The callback is the gateway's own, where the cookie of the sign-in is; a client may have one of its own
 /// there.
-pub(super) fn redirect_uri(client: &str, keys: &Keys<'_>, network: &Network) -> Option<String> {
+pub(in crate::config) fn redirect_uri(client: &str, keys: &Keys<'_>, network: &Network) -> Option<String> {
     let own = format!("{}{CALLBACK}", network.public_url.as_ref()?.as_str());
     let Some(value) = keys.get("redirect_uri") else { return Some(own) };
     let text = value.text()?;
@@ -127,7 +127,7 @@ pub(super) fn redirect_uri(client: &str, keys: &Keys<'_>, network: &Network) -> 
 
 /// A code that one authorization server made must never be sent to another (RFC 9700 section 4.4.2): where
 /// servers do not name themselves in their answers, only the address tells whose it is.
-pub(super) fn tell_issuers_apart(clients: &[(&Keys<'_>, &Client)]) {
+pub(in crate::config) fn tell_issuers_apart(clients: &[(&Keys<'_>, &Client)]) {
     for (at, (keys, client)) in clients.iter().enumerate().filter(|(_, (_, client))| client.login.is_some()) {
         let shares = |(_, other): &&(&Keys<'_>, &Client)| {
             other.login.is_some()
@@ -209,7 +209,7 @@ fn from_page(keys: &Keys<'_>) -> Vec<String> {
 }
 
 /// What there is in `session` mode alone.
-pub(super) fn session(
+pub(in crate::config) fn session(
     keys: &Keys<'_>,
     scope: Option<&str>,
     network: &Network,
@@ -256,7 +256,7 @@ fn csrf(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Csrf {
     csrf
 }
 
-pub(super) fn no_session(keys: &Keys<'_>) {
+pub(in crate::config) fn no_session(keys: &Keys<'_>) {
     for (key, why) in OF_SESSION_MODE.into_iter().filter(|(key, _)| keys.has(key)) {
         keys.wrong(key, format!("means nothing in `token` mode: {why}; remove it"));
     }

@@ -1,7 +1,7 @@
 //! `clients.<name>.cookie` — the cookie that holds a session: where it is sent, and what browsers demand of
 //! its name (RFC 6265bis sections 4.1.3 and 5.1.4). It is always `Secure`, `HttpOnly` and without `Domain`.
 
-use crate::config::registration::Mode;
+use crate::config::clients::registration::Mode;
 use crate::config::settings::{CookieSettings, SameSite};
 use crate::config::text::read::Keys;
 use crate::core::session::cookie;
@@ -14,7 +14,7 @@ const NEED_THE_ROOT: [&str; 2] = ["__Host-Http-", "__Host-"];
 const NEED_NO_MORE: [&str; 2] = ["__Secure-", "__Http-"];
 
 /// The cookie of a client whose pages run in browsers.
-pub(super) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> CookieSettings {
+pub(in crate::config) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> CookieSettings {
     let keys = keys.section("cookie");
     let is_session = mode == Mode::Session;
     let default = if is_session { "/" } else { TOKEN_ENDPOINT };

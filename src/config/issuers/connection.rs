@@ -14,13 +14,17 @@ use crate::config::text::read::{Keys, Value};
 use crate::core::secret::SecretString;
 
 /// The keys that say something of the way.
-pub(super) const KEYS: [&str; 2] = ["proxy", "connect_to"];
+pub(in crate::config) const KEYS: [&str; 2] = ["proxy", "connect_to"];
 /// Variables by which other programs are told of a proxy for `https`.
 const VARIABLES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 
 /// `url`: the issuer's own, `others`: those that are called beside it, with the key that gives each. `None`
 /// where the way cannot be read.
-pub(super) fn read(keys: &Keys<'_>, url: Option<&Url>, others: &[(&str, &Url)]) -> Option<IssuerConnection> {
+pub(in crate::config) fn read(
+    keys: &Keys<'_>,
+    url: Option<&Url>,
+    others: &[(&str, &Url)],
+) -> Option<IssuerConnection> {
     let proxy = keys.get("proxy").map(|value| proxy(&value));
     let to = keys.get("connect_to").map(|value| connect_to(&value));
     let own = url.map(|url| ("url", url));
@@ -143,7 +147,7 @@ fn connect_to(value: &Value<'_>) -> Option<HostPort> {
 }
 
 /// Whoever sets a proxy in the environment expects that it is used, and would look for the fault elsewhere.
-pub(super) fn warn_of_environment(root: &Keys<'_>, issuers: &[Issuer], signals: &[Signal]) {
+pub(in crate::config) fn warn_of_environment(root: &Keys<'_>, issuers: &[Issuer], signals: &[Signal]) {
     let Some(variable) = VARIABLES.into_iter().find(|name| root.is_in_environment(name)) else { return };
     let transmitters = signals.iter().filter_map(|signal| match &signal.keys {
         SignalKeys::Own(called) => Some((format!("signals.{}", signal.name), &**called)),

@@ -2,17 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::config::addresses::address;
+use crate::config::network::addresses::address;
 use crate::config::settings::Admin;
 use crate::config::text::read::{Keys, Value};
 use crate::core::secret::Secret;
 
-pub(super) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+pub(in crate::config) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
 /// The shortest token, in bytes: nobody guesses 16 random ones.
 const SHORTEST_TOKEN: usize = 16;
 
-pub(super) fn read(root: &Keys<'_>) -> Admin {
+pub(in crate::config) fn read(root: &Keys<'_>) -> Admin {
     let value = root.get("admin");
     let Some(keys) = value.as_ref().and_then(Value::keys) else {
         let address = value.and_then(|value| address(&value)).unwrap_or(DEFAULT_ADMIN);
@@ -28,7 +29,7 @@ pub(super) fn read(root: &Keys<'_>) -> Admin {
 }
 
 /// What is shown as `Authorization: Bearer`.
-pub(super) fn token(value: &Value<'_>) -> Option<Secret<Vec<u8>>> {
+pub(in crate::config) fn token(value: &Value<'_>) -> Option<Secret<Vec<u8>>> {
     let token = value.secret()?;
     if token.expose().len() < SHORTEST_TOKEN || !token.expose().iter().all(u8::is_ascii_graphic) {
         value.wrong(format!("must be {SHORTEST_TOKEN} or more visible ASCII characters without spaces, like `openssl rand -hex 32` prints"));

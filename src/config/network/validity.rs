@@ -19,7 +19,10 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// Notes the dates of the first certificate of the file that `value` names, and returns them. One that cannot
 /// be read is told elsewhere.
-pub(super) fn note(value: &Value<'_>, certificate: &CertificateDer<'_>) -> Option<ShownCertificate> {
+pub(in crate::config) fn note(
+    value: &Value<'_>,
+    certificate: &CertificateDer<'_>,
+) -> Option<ShownCertificate> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let validity = certificate.validity();
     let shown = ShownCertificate {

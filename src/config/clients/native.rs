@@ -7,10 +7,10 @@
 
 use url::Url;
 
-use crate::config::network::{is_loopback, is_trimmed};
-use crate::config::registration::{
+use crate::config::clients::registration::{
     DEFAULT_GRANTS, Registration, is_password, missing_redirect_uri, resource, scope,
 };
+use crate::config::network::{is_loopback, is_trimmed};
 use crate::config::settings::{GrantType, NativeClient};
 use crate::config::text::read::{Keys, Value};
 
@@ -39,7 +39,7 @@ const OF_PAGES: [(&str, &str); 14] = [
 ];
 
 /// `registration`: `None` when it could not be read.
-pub(super) fn read(keys: &Keys<'_>, registration: Option<Registration>) -> Option<NativeClient> {
+pub(in crate::config) fn read(keys: &Keys<'_>, registration: Option<Registration>) -> Option<NativeClient> {
     for (key, why) in OF_PAGES {
         if keys.has(key) {
             keys.wrong(key, format!("means nothing in `native` mode: {why}; remove it"));

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::text::read::Value;
 
-pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
+pub(in crate::config) fn address(value: &Value<'_>) -> Option<SocketAddr> {
     let text = value.text()?;
     let address = text.parse();
     if address.is_err() {
@@ -17,19 +17,19 @@ pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
 }
 
 /// A socket at `[::]` takes IPv4 too (RFC 3493 section 5.3); one at `0.0.0.0` takes no IPv6.
-pub(super) fn takes(wide: IpAddr, ip: IpAddr) -> bool {
+pub(in crate::config) fn takes(wide: IpAddr, ip: IpAddr) -> bool {
     wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4())
 }
 
 /// How two addresses are in each other's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overlap {
+pub(in crate::config) enum Overlap {
     Same,
     /// One is `[::]`, and the other of IPv4.
     BothFamilies,
 }
 
-pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> Option<Overlap> {
+pub(in crate::config) fn overlap(a: SocketAddr, b: SocketAddr) -> Option<Overlap> {
     if a.port() == 0 || a.port() != b.port() {
         return None;
     }

@@ -14,7 +14,11 @@ const CACHE: Duration = Duration::from_secs(30);
 const LONGEST_CACHE: Duration = Duration::from_secs(600);
 
 /// `issuer`: the keys of the issuer. `is_discovered`: it has a metadata document.
-pub(super) fn read(issuer: &Keys<'_>, is_discovered: bool, network: &Network) -> Option<Introspection> {
+pub(in crate::config) fn read(
+    issuer: &Keys<'_>,
+    is_discovered: bool,
+    network: &Network,
+) -> Option<Introspection> {
     let keys = issuer.get("introspection")?.keys()?;
     let client_id = keys.get("client_id").and_then(|value| client_id(&value));
     let credential = credential(&keys);

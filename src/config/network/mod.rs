@@ -1,15 +1,23 @@
 //! Where Tollgate listens, what it is called, whom it believes, and what it may call.
+//!
+//! - `listeners`: `listen:`; `admin`: `admin:`; `addresses`: when two are in each other's way
+//! - `certificates`: certificates and their keys; `validity`: when they begin and end
+
+pub(in crate::config) mod addresses;
+pub(in crate::config) mod admin;
+pub(in crate::config) mod certificates;
+pub(in crate::config) mod listeners;
+pub(in crate::config) mod validity;
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
-use crate::config::addresses::{Overlap, overlap, takes};
-use crate::config::admin::DEFAULT_ADMIN;
+use self::addresses::{Overlap, overlap, takes};
+use self::admin::DEFAULT_ADMIN;
 use crate::config::settings::{Admin, Listener, Serves};
 use crate::config::text::read::{Keys, Value};
-use crate::config::{admin, listeners};
 use crate::core::request::Origin;
 
 /// What other parts must agree with.

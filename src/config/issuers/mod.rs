@@ -1,13 +1,16 @@
 //! `issuers:` — whose tokens count, and where their keys come from.
+//!
+//! - `connection`: how one is reached; `introspection`: how one is asked about opaque tokens
+
+pub(in crate::config) mod connection;
+mod introspection;
 
 use std::time::Duration;
 
 use url::Url;
 
-use crate::config::certificates;
-use crate::config::introspection;
-use crate::config::issuer_connection;
 use crate::config::names::valid_name;
+use crate::config::network::certificates;
 use crate::config::network::{Network, is_trimmed, issuer_url};
 use crate::config::settings::{Issuer, KeySource};
 use crate::config::text::read::{Keys, Value};
@@ -98,8 +101,8 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         introspection.as_ref().and_then(|asked| Some(("introspection.endpoint", asked.endpoint.as_ref()?))),
     );
     let own = iss.as_deref().and_then(|iss| Url::parse(iss).ok());
-    let connection = issuer_connection::read(keys, own.as_ref(), &others);
-    for key in ["timeout", "ca", "keys_refresh"].into_iter().chain(issuer_connection::KEYS) {
+    let connection = connection::read(keys, own.as_ref(), &others);
+    for key in ["timeout", "ca", "keys_refresh"].into_iter().chain(connection::KEYS) {
         if keys.has(key) && (shared || keys.has("jwks_file")) && !is_asked(key) {
             keys.wrong(
                 key,

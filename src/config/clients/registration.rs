@@ -9,24 +9,25 @@ use crate::config::text::read::{Keys, Value};
 use crate::core::ids::{ClientName, IssuerName};
 
 /// What a client may ask for when the file does not say.
-pub(super) const DEFAULT_GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+pub(in crate::config) const DEFAULT_GRANTS: [GrantType; 2] =
+    [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(in crate::config) enum Mode {
     Token,
     Session,
     Native,
 }
 
 /// What every client says of itself.
-pub(super) struct Registration {
-    pub(super) name: ClientName,
-    pub(super) client_id: String,
-    pub(super) issuer: IssuerName,
-    pub(super) credential: ClientCredential,
+pub(in crate::config) struct Registration {
+    pub(in crate::config) name: ClientName,
+    pub(in crate::config) client_id: String,
+    pub(in crate::config) issuer: IssuerName,
+    pub(in crate::config) credential: ClientCredential,
 }
 
-pub(super) fn missing_redirect_uri(keys: &Keys<'_>, why: &str) {
+pub(in crate::config) fn missing_redirect_uri(keys: &Keys<'_>, why: &str) {
     keys.wrong(
         "redirect_uri",
         format!("the key `redirect_uri` is missing ({why}); add it, like `redirect_uri: https://portal.example.com/signed-in`"),
@@ -34,13 +35,13 @@ pub(super) fn missing_redirect_uri(keys: &Keys<'_>, why: &str) {
 }
 
 /// One text with spaces, or a list; joined by one space.
-pub(super) fn scope(keys: &Keys<'_>) -> Option<String> {
+pub(in crate::config) fn scope(keys: &Keys<'_>) -> Option<String> {
     let values = scope_values(keys.get("scope")?);
     (!values.is_empty()).then(|| values.join(" "))
 }
 
 /// RFC 8707 section 2: an absolute URI without fragment.
-pub(super) fn resource(keys: &Keys<'_>) -> Option<String> {
+pub(in crate::config) fn resource(keys: &Keys<'_>) -> Option<String> {
     let value = keys.get("resource")?;
     let text = value.text()?;
     if !is_trimmed(&value, &text) {
@@ -58,7 +59,7 @@ pub(super) fn resource(keys: &Keys<'_>) -> Option<String> {
 }
 
 /// Whether it is the grant that no client may have; it was told then.
-pub(super) fn is_password(value: &Value<'_>, text: &str) -> bool {
+pub(in crate::config) fn is_password(value: &Value<'_>, text: &str) -> bool {
     let is = text == "password";
     if is {
         value

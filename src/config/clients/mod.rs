@@ -1,20 +1,26 @@
 //! `clients:` — the applications that may use `/oauth/*`, what they prove themselves with (RFC 6749,
 //! RFC 7523), and what those have whose pages run in browsers. `registration`, `login`,
 //! `native_clients` and `cookies` read the rest.
+//!
+//! - `native`: those in `mode: native`
+//! - `registration`: what each says of itself, in every mode
+//! - `login`: sign-in by the gateway; `cookies`: the cookie that holds a session
+
+mod cookies;
+mod login;
+mod native;
+pub(in crate::config) mod registration;
 
 use std::time::Duration;
 
 use url::Url;
 
-use crate::config::cookies;
-use crate::config::keys::{no_private_key, private_key};
-use crate::config::login;
-use crate::config::names::{unknown, valid_name};
-use crate::config::native_clients;
-use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, refuse_clear_text, url};
-use crate::config::registration::{
+use self::registration::{
     DEFAULT_GRANTS, Mode, Registration, is_password, missing_redirect_uri, resource, scope,
 };
+use crate::config::keys::{no_private_key, private_key};
+use crate::config::names::{unknown, valid_name};
+use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, refuse_clear_text, url};
 use crate::config::sessions::lifetimes;
 use crate::config::settings::{
     Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, Login, NativeClient, SameSite,
@@ -143,7 +149,7 @@ fn client(name: &str, keys: &Keys<'_>, around: &ClientContext<'_>) -> Option<Kin
             let pages = Pages::read(name, keys, around, mode);
             Some(Kind::Pages(Box::new(pages.of(registration()?)?)))
         }
-        Mode::Native => native_clients::read(keys, registration()).map(Box::new).map(Kind::Native),
+        Mode::Native => native::read(keys, registration()).map(Box::new).map(Kind::Native),
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::config::addresses::{Overlap, address, overlap};
-use crate::config::certificates;
+use crate::config::network::addresses::{Overlap, address, overlap};
+use crate::config::network::certificates;
 use crate::config::settings::{ClientCertificates, Listener, ServerTls, Serves};
 use crate::config::text::read::{Keys, Value};
 use crate::config::text::tree::Place;
 use crate::core::request::Origin;
 
-pub(super) fn read(root: &Keys<'_>, public_url: Option<&Origin>) -> Vec<Listener> {
+pub(in crate::config) fn read(root: &Keys<'_>, public_url: Option<&Origin>) -> Vec<Listener> {
     let Some(value) = root.get("listen") else { return Vec::new() };
     let entries = value.entries();
     if entries.is_empty() {
