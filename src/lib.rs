@@ -26,61 +26,97 @@
 //!
 //! # To change X, open Y
 //!
+//! ## A request, from its path to its answer
+//!
+//! | to change | open |
+//! |---|---|
+//! | the steps from request to permit | `flows/admit.rs` |
+//! | which path is ambiguous | `core/path.rs` |
+//! | which route wins | `core/route/table.rs`; in which case of letters that is doubtful: `core/route/table/caseless.rs` |
+//! | what a route may require | `core/route/policy.rs`, read in `config/routes/requirements.rs` |
+//! | where clients must be | `core/address.rs` |
+//! | what is not served (`to: none`) | `core/route/table.rs`, read in `config/routes/holes.rs` |
+//! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
+//! | status and words of a refusal | `core/denial/`; which one an error of pingora's is: `edge/errors.rs`; how it looks: `edge/answers/respond.rs`, `edge/answers/pages.rs` |
+//! | who may read an answer, and what pages may send | `core/cors.rs`, `flows/answer_preflight.rs`, read in `config/cors.rs` |
+//! | what counts against an address | `core/brake.rs`, `core/allowance.rs`, `flows/brake.rs` |
+//! | which paths are Tollgate's own | `core/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints/mod.rs`, and what each answers in a file beside it |
+//!
+//! ## Tokens and issuers
+//!
 //! | to change | open |
 //! |---|---|
 //! | what a token must be like | `core/token/jwt.rs`, which kind of JWT it is `core/token/kind.rs`, whose it is and for whom `core/token/issuer.rs` and `audience.rs`, an opaque one `core/token/introspection.rs` |
 //! | what an ID token or a logout token must be like | `core/token/id_token.rs`, `core/token/logout_token.rs` |
-//! | what a security event must be like, and what it says | `core/token/security_event/` |
 //! | what a proof of possession must be like | `core/token/dpop/`, asked for in `flows/prove_possession.rs`; which were used: `state/used_proofs.rs`; a page's, for the token endpoint: `flows/exchange/page_key.rs` |
-//! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
-//! | which path is ambiguous | `core/path.rs` |
-//! | which route wins | `core/route/table.rs`; in which case of letters that is doubtful: `core/route/table/caseless.rs` |
-//! | what a route may require | `core/route/policy.rs` |
-//! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
-//! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
-//! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
-//! | status and words of a refusal | `core/denial/`; which one an error of pingora's is: `edge/errors.rs`; how it looks: `edge/answers/respond.rs`, `edge/answers/pages.rs` |
-//! | what counts against an address | `core/brake.rs`, `core/allowance.rs`, `flows/brake.rs` |
-//! | who may read an answer, and what pages may send | `core/cors.rs`, `flows/answer_preflight.rs`, read in `config/cors.rs` |
-//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/request_headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
-//! | which paths are Tollgate's own | `core/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints/mod.rs`, and what each answers in a file beside it |
-//! | the steps from request to permit | `flows/admit.rs` |
+//! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
+//! | how an issuer is reached (`proxy`, `connect_to`) | `config/issuers/connection.rs`, taken in `io/http_client/connector.rs` |
+//! | when keys are fetched | `core/token/freshness.rs` |
+//!
+//! ## What upstreams learn, and which one is asked
+//!
+//! | to change | open |
+//! |---|---|
+//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/request_headers.rs` |
+//! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
+//! | which server takes a request | `edge/upstreams/`, tried again in `edge/proxy/attempt.rs` |
+//!
+//! ## Sessions
+//!
+//! | to change | open |
+//! |---|---|
 //! | how the gateway signs people in | `flows/sign_in/`; what travels: `core/session/transaction.rs`, `core/session/authorization.rs` |
+//! | what is pushed to an authorization server (RFC 9126) | `flows/sign_in/push.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |
-//! | how a session ends | `flows/sign_out/` |
+//! | who is sent to sign-in | `core/session/way_in.rs`, answered in `edge/proxy/refusing.rs` |
 //! | which requests may use a session | `core/session/csrf.rs` |
 //! | what a session is served with | `flows/session/`, remembered in `state/sessions.rs` |
-//! | who is sent to sign-in | `core/session/way_in.rs`, answered in `edge/proxy/refusing.rs` |
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
-//! | which server takes a request | `edge/upstreams/`, tried again in `edge/proxy/attempt.rs` |
+//! | how a session ends | `flows/sign_out/` |
+//! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs`; all stores pass `io/store/tests/suite.rs` |
+//!
+//! ## Taking access back
+//!
+//! | to change | open |
+//! |---|---|
 //! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |
-//! | when what has ended is thrown away | `core/clock_watch.rs`, read in `io/watched_clock.rs` |
+//! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/`; what is still to be done: `state/backlog.rs` |
+//! | where the list of revocations is kept | `io/revocations/` |
 //! | who holds a block | `core/revocation/holders.rs`, written in `flows/revoke/blocks.rs` |
 //! | what becomes of a logout token | `flows/backchannel_logout.rs` |
+//! | what a security event must be like, and what it says | `core/token/security_event/` |
 //! | what follows from a shared signal | `flows/hear_signal/`; its transmitters in `state/transmitters.rs` |
-//! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/`; what is still to be done: `state/backlog.rs` |
-//! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs`; all stores pass `io/store/tests/suite.rs` |
-//! | where the list of revocations is kept | `io/revocations/` |
-//! | when keys are fetched | `core/token/freshness.rs` |
-//! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
-//! | how an issuer is reached (`proxy`, `connect_to`) | `config/issuers/connection.rs`, taken in `io/http_client/connector.rs` |
-//! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
-//! | what `schema` prints | `config/schema/json.rs` |
-//! | what is said of a certificate that ends | `config/network/validity.rs` |
-//! | what a reload can follow | `app/reload.rs`, `edge/proxy/serving.rs` |
-//! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
-//! | a line of the access log | `edge/proxy/access_log.rs`, left by `edge/proxy/finish.rs`; its `outcome` `state/metrics/request_outcome.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
-//! | which messages are written at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
-//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/connection/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
+//! | when what has ended is thrown away | `core/clock_watch.rs`, read in `io/watched_clock.rs` |
+//!
+//! ## Connections
+//!
+//! | to change | open |
+//! |---|---|
+//! | when a connection becomes a WebSocket | `core/websocket.rs`, believed in `edge/answers/response_headers.rs` |
 //! | a slow head, an idle connection | `edge/connection/connection_guard.rs` |
-//! | a client that reads nothing | `edge/connection/unread.rs`, `edge/connection/confirmed.rs` |
 //! | a slow body, a body too large | `edge/request/inflow.rs`, `core/pace.rs`; `edge/request/body.rs` |
+//! | a client that reads nothing | `edge/connection/unread.rs`, `edge/connection/confirmed.rs` |
 //! | a silent upstream | `edge/request/watched.rs`, `edge/proxy/attempt.rs` |
 //! | how a connection ends | `edge/connection/lingering.rs` |
 //! | how many connections and requests there may be | `edge/connection/connections.rs`, `edge/request/request_places.rs` |
-//! | what happens at a drain | `edge/drain.rs`, `edge/connection/cut_off.rs`, `edge/connection/listening.rs`, `edge/server.rs` |
 //! | which of pingora's timeouts are set to what | `edge/request/timeouts.rs` |
+//!
+//! ## Operation
+//!
+//! | to change | open |
+//! |---|---|
+//! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
+//! | what a reload can follow | `app/reload.rs`, `edge/proxy/serving.rs` |
+//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/connection/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
+//! | what happens at a drain | `edge/drain.rs`, `edge/connection/cut_off.rs`, `edge/connection/listening.rs`, `edge/server.rs` |
+//! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
+//! | a line of the access log | `edge/proxy/access_log.rs`, left by `edge/proxy/finish.rs`; its `outcome` `state/metrics/request_outcome.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
+//! | which messages are written at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
+//! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
+//! | what `schema` prints | `config/schema/json.rs` |
+//! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
+//! | what is said of a certificate that ends | `config/network/validity.rs` |
 //! | the page of the demo | `demo/page/`; what the wire shows: `demo/wire/shorten.rs` |
 
 pub mod cli;
