@@ -27,7 +27,7 @@ pub fn write(to: &mut impl Write, bytes: &[u8]) -> fmt::Result {
     Ok(())
 }
 
-/// What [`write`] wrote of so many bytes; `None` for everything else.
+/// What [`write()`] wrote of so many bytes; `None` for everything else.
 pub fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |digit: &u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -14,7 +14,7 @@ use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::{TokenRules, json};
 
 /// An access token that was verified: issuer, audience, time, type, and that its issuer made it. Only
-/// [`super::jwt::Plausible::verify`] and [`super::introspection::Answer::judge`] make one.
+/// [`super::jwt::Plausible::verify`] and [`super::introspection::IntrospectionAnswer::judge`] make one.
 #[derive(Clone, Debug)]
 #[repr(C)] // in this order: what every request looks at lies together, up to what is beside a caller: one wait for memory
 pub struct VerifiedToken {

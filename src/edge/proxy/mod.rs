@@ -1,6 +1,6 @@
 //! The way of a request through pingora's phases; each asks a flow or applies what a flow decided.
 //!
-//! It must never decide who may pass: without a [`Permit`] `upstream_peer` fails, and only `flows::admit`
+//! It must never decide who may pass: without a permit `upstream_peer` fails, and only `flows::admit`
 //! gives one, or `flows::answer_preflight` where the upstream speaks CORS. No query, token or cookie may
 //! reach a log from here.
 //!

@@ -127,7 +127,7 @@ pub(in crate::flows) struct OwnSignIn {
 ///
 /// # Errors
 /// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the
-/// ID token is not of this sign-in; [`Denial::TakenBack`] when the key that signed that one was revoked;
+/// ID token is not of this sign-in; [`Denial::SignInRevoked`] when the key that signed that one was revoked;
 /// what [`is_our_outage`] when it cannot be verified now.
 pub(in crate::flows) async fn judge_tokens(
     gate: &Gate,

@@ -30,7 +30,7 @@ use crate::core::secret::SecretString;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEAD_FIELDS: usize = 64;
 
-/// Connects as [`Way`] says.
+/// Connects as [`IssuerConnection`] says.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     tcp: HttpConnector,

@@ -5,7 +5,7 @@
 //! token that is bound to the proof's own key never has a signature looked at. What it must never do: take a
 //! key's word for whose it is (the token says that, by its thumbprint), let a proof choose an algorithm that
 //! is not of public keys, or take one proof for two requests; the last is up to whoever remembers
-//! [`Proven::id`].
+//! [`ValidProof::id`].
 //!
 //! Not asked for is a `nonce` of ours (section 9): there is none, and so a proof made in advance counts
 //! within its window whoever brings it. One for the authorization server (section 8) is that server's
@@ -258,7 +258,7 @@ impl<'t> Proof<'t> {
 }
 
 impl Plausible<'_> {
-    /// As [`Proven::id`]. Anybody can name another's: that it was used may be told of it, and it counts as
+    /// As [`ValidProof::id`]. Anybody can name another's: that it was used may be told of it, and it counts as
     /// used only by what [`Self::verify`] gives.
     pub const fn id(&self) -> &[u8; 16] {
         &self.id

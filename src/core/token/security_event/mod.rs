@@ -2,7 +2,7 @@
 //! account is no longer what it was: RFC 8417, as the OpenID Shared Signals Framework 1.0 (SSF) sections 3
 //! and 4 profile it.
 //!
-//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`Proven`] (its transmitter made
+//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`ProvenEvent`] (its transmitter made
 //! it) → [`VerifiedSecurityEvent`] (it is good, and says what happened to whom). Whether it came before is
 //! not known here.
 //!
@@ -77,7 +77,7 @@ pub struct ProvenEvent<'r> {
     kid: Option<String>,
 }
 
-/// A SET that was verified. Only [`Proven::read`] makes one.
+/// A SET that was verified. Only [`ProvenEvent::read`] makes one.
 #[derive(Debug)]
 pub struct VerifiedSecurityEvent {
     id: String,
