@@ -279,7 +279,7 @@ impl UnderWay {
             Err(_) => None,
         };
         let put = self.change_within(FLIGHT, |family, now| {
-            let has_gap = family.has_gap();
+            let has_gap = family.has_gap_by(&self.flight.grant);
             let used = activity.is_use() || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.make_arrival(&grant, new, used)?;

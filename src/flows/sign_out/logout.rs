@@ -144,12 +144,16 @@ async fn under_way(request: ClientRequest<'_>, grant: &Grant) -> Option<HeaderVa
 }
 
 /// Whoever holds the tokens of the session: they lie with its newest generation, whose cookie may not have
-/// reached the browser. A store that is away leaves the presented one, and at worst there is no hint.
+/// reached the browser. Where a newer cookie than the presented one did, this is a spent one, of which copies
+/// lie about: it gets no hint, as it gets nothing else. A store that is away leaves the presented one, and at
+/// worst there is no hint.
 async fn newest_holder(request: ClientRequest<'_>, grant: &Grant) -> Holder {
     let presented = Holder::of(grant);
     let known = timeout(request.patience(), look(&*request.gate.store, grant.family)).await;
     let newest = match known {
-        Ok(Ok(Some(family))) => presented.reach(&family, family.latest()),
+        Ok(Ok(Some(family))) if family.is_unspent(grant.generation) => {
+            presented.reach(&family, family.latest())
+        }
         _ => None,
     };
     newest.unwrap_or(presented)

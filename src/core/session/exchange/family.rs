@@ -320,6 +320,8 @@ impl Family {
         if successor.generation <= self.latest {
             return Landed::GivenUp;
         }
+        // What came before it was lost while it was in the air.
+        self.has_gap |= of > self.latest;
         let ours = self.flight.take().filter(|under_way| under_way.id == flight);
         let answers = Answers { from, window_from: from.max(self.proven), of };
         if recovers {
@@ -417,6 +419,11 @@ impl Family {
     /// The newest generation that was given out.
     pub const fn latest(&self) -> Generation {
         self.latest
+    }
+
+    /// Whether no cookie newer than this generation's is known to have arrived.
+    pub const fn is_unspent(&self, generation: Generation) -> bool {
+        generation >= self.proven
     }
 
     /// Why the session is over, if it is.

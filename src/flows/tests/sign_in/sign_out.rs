@@ -169,6 +169,31 @@ async fn the_id_token_goes_along_where_the_next_cookie_came_late_or_was_lost() {
     }
 }
 
+/// At an exchange it would be a replay of a stolen one.
+#[tokio::test]
+async fn no_id_token_goes_along_with_a_cookie_that_is_spent() {
+    let scene = at_a_server_with_a_place_to_sign_out();
+    let mut browser = scene.signed_in_browser().await;
+    let mut copy = browser.clone();
+    scene.pass(400);
+    scene.next(access_token(&scene, json!({ "sub": "alice", "client_id": "web-app" })));
+    for rides in [true, false] {
+        let mut own = browser.goes("same-origin");
+        own.insert("x-csrf", HeaderValue::from_static("1"));
+        let head = head(&Method::GET, &own);
+        let client = &scene.live.settings.clients[0];
+        let request = ClientRequest { gate: &scene.gate, live: &scene.live, client, head: &head };
+        let wants = Wants { signs_in: false, activity: Activity::Use };
+        let served = session::of_request(request, wants).await.unwrap();
+        assert_eq!(served.ride.is_some(), rides, "the second shows that the next cookie arrived");
+        browser.takes(&served.ride.map(|ride| ride.set_cookie).into_iter().collect::<Vec<_>>());
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    }
+    scene.pass(60);
+    assert_eq!(scene.signs_out(&mut copy).await, NEXT);
+    assert_eq!(hint(&scene.goes_on(&mut copy).await), None);
+}
+
 #[tokio::test]
 async fn the_id_token_goes_along_in_time_and_with_a_browser_that_goes_there_alone() {
     let scene = at_a_server_with_a_place_to_sign_out();

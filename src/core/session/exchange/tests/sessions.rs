@@ -241,6 +241,18 @@ fn a_record_that_lost_something_says_so_for_good() {
 }
 
 #[test]
+fn what_is_lost_while_a_flight_is_in_the_air_leaves_a_gap() {
+    let mut scene = Scene::new();
+    scene.family.begin(None, now(0));
+    let before = scene.family.clone();
+    scene.exchange(0, 0, 0);
+    let flying = scene.begin(1, &shape("a"), false, 1);
+    scene.family = before;
+    assert!(matches!(scene.land(&flying, 2), Landed::Kept { .. }));
+    assert!(scene.family.has_gap());
+}
+
+#[test]
 fn what_a_session_handed_out_last_is_known_for_as_long_as_it_may_pass() {
     let mut family = Family::of(&grant());
     family.extend_life(WINDOWS.timeouts);
