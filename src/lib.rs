@@ -59,6 +59,7 @@
 //! | to change | open |
 //! |---|---|
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/request_headers.rs` |
+//! | what Tollgate proves itself with to an upstream | `edge/upstreams/server.rs`, read in `config/upstreams.rs` |
 //! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/proxy/attempt.rs` |
 //!

@@ -82,6 +82,9 @@ impl Allowed {
             return (value.word(&words).unwrap_or(CorsSpeaker::Gateway), pages);
         };
         let everybody = match access {
+            _ if route.has("from") => Err(
+                "stands for every page, and the route is for some addresses alone (`from`): anybody's page would read it through the browser of somebody who is there; list the origins of the pages that may",
+            ),
             Access::Public | Access::PublicOf(_) => Ok(()),
             Access::Protected(_) => Err(
                 "stands for every page, and the route is not `public`: its answers are for whoever has a token; list the origins of the pages that may have one",

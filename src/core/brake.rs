@@ -64,14 +64,14 @@ pub enum Tally {
 }
 
 impl Tally {
-    /// Only where an upstream says which pages may send a token can one do so that is not listed here:
-    /// elsewhere its browser gets no leave for it. `headers`: of the request.
+    /// Only where an upstream says which pages may send a token, or every page may, can one do so that is not
+    /// listed here: elsewhere its browser gets no leave for it. `headers`: of the request.
     pub fn of(route: &Route, headers: &HeaderMap) -> Self {
         if route.report_only {
             Self::Trial
-        } else if route.cors == CorsSpeaker::Upstream
+        } else if (route.cors == CorsSpeaker::Upstream || route.sharing.is_with_everybody())
             && headers.contains_key(header::ORIGIN)
-            && route.sharing.reader(headers).is_none()
+            && !route.sharing.names_page(headers)
         {
             Self::UnlistedPage
         } else {
@@ -88,6 +88,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::core::cors::Sharing;
+    use crate::core::cors::page_pattern::PagePattern;
     use crate::core::request::Origin;
     use crate::core::route;
 
@@ -120,6 +121,30 @@ pub(crate) mod tests {
             }
             let route = route(cors, report_only, APP);
             assert_eq!(Tally::of(&route, &headers), tally, "{cors:?} {report_only} {origins:?}");
+        }
+    }
+
+    #[test]
+    fn of_pages_that_only_everybody_is_the_denials_are_counted_apart() {
+        let with = |patterns: &[&str]| {
+            let pattern = |text: &&str| {
+                if *text == "*" { PagePattern::EVERYBODY } else { PagePattern::parse(text).unwrap().0 }
+            };
+            let mut route = route(CorsSpeaker::Gateway, false, "https://app.example");
+            route.sharing.without_cookies = patterns.iter().map(pattern).collect();
+            route
+        };
+        for (patterns, origin, tally) in [
+            (&["*"][..], "https://evil.example", Tally::UnlistedPage),
+            (&["*"], "null", Tally::UnlistedPage),
+            (&["*"], "https://app.example", Tally::Everybody),
+            (&["https://*.preview.example"], "https://a.preview.example", Tally::Everybody),
+            (&["https://*.preview.example"], "https://evil.example", Tally::Everybody),
+            (&["*", "https://*.preview.example"], "https://a.preview.example", Tally::Everybody),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            assert_eq!(Tally::of(&with(patterns), &headers), tally, "{patterns:?} {origin}");
         }
     }
 }

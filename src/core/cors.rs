@@ -66,6 +66,22 @@ impl Sharing {
         Some(Reader { origin, credentials: false, headers: self.headers.clone() })
     }
 
+    /// Whether the page that asked is one that the operator has named: not one of everybody's.
+    pub fn names_page(&self, request: &HeaderMap) -> bool {
+        origin(request).is_some_and(|origin| {
+            let origin = origin.as_bytes();
+            let mut patterns =
+                self.without_cookies.iter().filter(|pattern| **pattern != PagePattern::EVERYBODY);
+            self.origins.iter().any(|listed| listed.is_sent_as(origin))
+                || patterns.any(|pattern| pattern.covers(origin))
+        })
+    }
+
+    /// Whether every page may read them.
+    pub fn is_with_everybody(&self) -> bool {
+        self.without_cookies.contains(&PagePattern::EVERYBODY)
+    }
+
     /// Whether the page that opens a WebSocket may bring its token with it. No preflight comes before, so
     /// that any page could (RFC 6455 section 10.2): those may that could read an answer, and those of `own`,
     /// the gateway as browsers see it, which need no leave to read one.

@@ -41,14 +41,30 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     hops(peer, headers, trusted).last().unwrap_or(peer)
 }
 
+/// Whether this address, as [`client_address`] found it, may be another's: it is that of a trusted proxy, and
+/// what that proxy says of its client cannot be read, or is not read here (`Forwarded`), or goes on for too
+/// long. Where nothing is said, the proxy speaks for itself, as with its health checks.
+pub fn leaves_doubt(client: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    if !is_trusted(client, trusted) {
+        return false;
+    }
+    let mut told = members(headers).peekable();
+    if told.peek().is_none() {
+        return headers.contains_key(FORWARDED);
+    }
+    told.enumerate().any(|(at, told)| told.is_none() || at + 1 >= MOST_HOPS)
+}
+
+/// What the last proxy says first.
+fn members(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    let fields = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let members = fields.flat_map(|value| value.as_bytes().rsplit(|&b| b == b','));
+    members.map(|member| std::str::from_utf8(member).ok().and_then(address))
+}
+
 /// The peer, and then each hop before it, up to the client.
 fn hops<'h>(peer: IpAddr, headers: &'h HeaderMap, trusted: &'h [IpNet]) -> impl Iterator<Item = IpAddr> + 'h {
-    let mut told = headers
-        .get_all(X_FORWARDED_FOR)
-        .iter()
-        .rev()
-        .flat_map(|value| value.as_bytes().rsplit(|&b| b == b','))
-        .map(|member| std::str::from_utf8(member).ok().and_then(address));
+    let mut told = members(headers);
     std::iter::successors(Some(peer.to_canonical()), move |&hop| {
         if is_trusted(hop, trusted) { told.next().flatten() } else { None }
     })

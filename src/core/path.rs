@@ -23,7 +23,7 @@ use crate::core::percent;
 
 mod encoded_slash;
 mod letter_case;
-mod own;
+pub mod own;
 
 pub use encoded_slash::EncodedSlash;
 pub(in crate::core) use letter_case::{is_lower_case, lower_case};

@@ -7,8 +7,8 @@
 //! every route and with any identity header.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{Engine as _, alphabet};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName};
 
@@ -16,6 +16,11 @@ use http::{HeaderMap, HeaderName};
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The bytes of a nonce in a key.
 const NONCE: usize = 16;
+/// Takes bits behind the last byte, too: the example of RFC 6455 section 4.1 has some.
+const NONCES: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Whether these fields of a request ask for a WebSocket (RFC 6455 section 4.1, items 5 to 9). The method,
 /// the version of HTTP and the body are the caller's to look at.
@@ -41,7 +46,7 @@ fn names_websocket(fields: &HeaderMap) -> bool {
 }
 
 fn is_key(key: &[u8]) -> bool {
-    STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == NONCE)
+    NONCES.decode(key).is_ok_and(|nonce| nonce.len() == NONCE)
 }
 
 /// The value of a field that is there once.
@@ -78,6 +83,9 @@ mod tests {
             ("sec-websocket-key", KEY),
         ];
         assert!(is_asked_for(&fields(&wish)));
+        let mut example = wish;
+        example[3].1 = "AQIDBAUGBwgJCgsMDQ4PEC==";
+        assert!(is_asked_for(&fields(&example)), "of RFC 6455 section 4.1");
         for (at, other) in [
             (0, "close"),
             (0, "upgraded"),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
+use crate::core::forwarded;
 use crate::core::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::request::{RequestHead, check_length};
 use crate::core::route::Route;
@@ -50,13 +51,6 @@ impl From<Denial> for Refusal {
     /// A refusal before any route was found.
     fn from(denial: Denial) -> Self {
         Self { denial, route: None, caller: None, session: None }
-    }
-}
-
-impl Refusal {
-    /// Before any credential was looked at.
-    pub(in crate::flows) fn of_route(denial: Denial, matched: &Matched) -> Self {
-        Self { route: Some(matched.route().clone()), ..denial.into() }
     }
 }
 
@@ -132,6 +126,22 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
     }
 }
 
+/// Checks that the client is where the route lets it be. No credential mends that, so a route that only
+/// reports refuses it, too.
+///
+/// # Errors
+/// [`Denial::AddressNotAllowed`]
+pub(in crate::flows) fn check_address(
+    live: &Live,
+    head: &RequestHead<'_>,
+    matched: &Matched,
+) -> Result<(), Refusal> {
+    let (client, trusted) = (head.client_address, &live.settings.trusted_proxies);
+    let is_doubtful = || forwarded::leaves_doubt(client, head.headers, trusted);
+    let judged = matched.route().judge_address(client, is_doubtful);
+    judged.map_err(|denial| Refusal { route: Some(matched.route().clone()), ..denial.into() })
+}
+
 /// Judges a request: route, address, credential, token, requirements.
 ///
 /// # Errors
@@ -146,11 +156,8 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
-    // Before any work is done for whoever is not let in from there. No credential mends it, so a route that
-    // only reports refuses it, too.
-    if let Err(denial) = matched.route().judge_address(head.client_address) {
-        return Err(Refusal::of_route(denial, &matched));
-    }
+    // Before any work is done for whoever is not let in from there.
+    check_address(live, head, &matched)?;
     let Authentication { caller, session } =
         authenticate_caller(gate, live, head, &matched, query.as_deref(), now).await;
     let permit = match caller {

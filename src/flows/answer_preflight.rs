@@ -17,7 +17,7 @@ use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::route::table::Matched;
 use crate::core::token::bearer::{Carried, carried};
-use crate::flows::admit::{Refusal, Target, find_route};
+use crate::flows::admit::{Refusal, Target, check_address, find_route};
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
 
@@ -59,9 +59,7 @@ pub fn answer_preflight(
     };
     let route = matched.route().clone();
     // It carries no credential, but it comes from an address.
-    if let Err(denial) = route.judge_address(head.client_address) {
-        return Err(Refusal::of_route(denial, &matched));
-    }
+    check_address(live, head, &matched)?;
     if let Some(permit) = Permit::preflight(matched, target.query, preflight)? {
         return Ok(Answered::ByUpstream(Box::new(permit)));
     }

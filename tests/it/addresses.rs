@@ -105,6 +105,36 @@ async fn who_comes_from_there_passes_a_public_route_and_shows_nothing_else_by_it
     assert_eq!(client.get("/here", &[("X-Forwarded-For", INSIDE)]).await.status, 403);
 }
 
+/// Doubt closes the gate: the proxy's own address stands in for nobody whom it names in a way that is not
+/// read here.
+#[tokio::test]
+async fn a_proxy_whose_client_cannot_be_read_is_not_taken_for_it() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]
+routes: [{{ path: /*, to: \"{to}\", public: true, from: [127.0.0.0/8, 10.0.0.0/8] }}]"
+    ))
+    .await;
+    let mut client = gateway.connect().await;
+    let hops = vec!["10.0.0.7"; 40].join(", ");
+    for (fields, status) in [
+        (&[][..], 200),
+        (&[("X-Forwarded-For", "10.0.0.7")], 200),
+        (&[("X-Forwarded-For", "10.0.0.8, 10.0.0.7")], 200),
+        (&[("X-Forwarded-For", "10.0.0.7"), ("Forwarded", "for=8.8.8.8")], 200),
+        (&[("X-Forwarded-For", "8.8.8.8")], 403),
+        (&[("X-Forwarded-For", "unknown")], 403),
+        (&[("X-Forwarded-For", "8.8.8.8,")], 403),
+        (&[("X-Forwarded-For", "fe80::1%eth0")], 403),
+        (&[("X-Forwarded-For", "")], 403),
+        (&[("X-Forwarded-For", hops.as_str())], 403),
+        (&[("Forwarded", "for=8.8.8.8")], 403),
+    ] {
+        assert_eq!(client.get("/x", fields).await.status, status, "{fields:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_nobody_trusted_says_of_an_address_is_not_believed() {
     let upstream = Upstream::start().await;

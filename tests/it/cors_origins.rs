@@ -129,6 +129,52 @@ async fn listed_pages_read_answers_and_refusals_without_cookies() {
     assert_eq!(client.get("/public/x", &two).await.header("access-control-allow-origin"), None);
 }
 
+/// What is refused before its target was read, too.
+#[tokio::test]
+async fn listed_pages_read_what_is_refused_for_its_head_or_its_rate() {
+    let upstream = Upstream::start().await;
+    let config = format!("limits: {{ requests_per_address: 2/h }}\n{}", verifying(&upstream.url()));
+    let gateway = Gateway::with(&config).await;
+    let mut client = gateway.connect().await;
+    let large = "x".repeat(40_000);
+    for (path, more, status, shared) in [
+        ("/api/x", Some(("X-Large", large.as_str())), 431, Some(APP)),
+        ("/oauth/token", Some(("X-Large", large.as_str())), 431, None),
+        ("/api//x", None, 400, Some(APP)),
+        ("/api/x", None, 401, Some(APP)),
+        ("/api/x", None, 429, Some(APP)),
+        ("/oauth/token", None, 429, None),
+    ] {
+        let mut fields = vec![("Origin", APP)];
+        fields.extend(more);
+        let answer = client.get(path, &fields).await;
+        let told = (answer.status, answer.header("access-control-allow-origin"));
+        assert_eq!(told, (status, shared), "{path}");
+        if !answer.keeps_alive() {
+            client = gateway.connect().await;
+        }
+    }
+}
+
+/// A page of anybody's can have its visitor's browser send tokens where everybody may read: that must not
+/// keep the visitor from what they came for.
+#[tokio::test]
+async fn pages_of_everybody_brake_nobody_else_behind_their_visitors_address() {
+    let upstream = Upstream::start().await;
+    let config = format!("limits: {{ denials_per_address: 3/h }}\n{}", verifying(&upstream.url()));
+    let gateway = Gateway::with(&config).await;
+    let mut client = gateway.connect().await;
+    let asks = async |client: &mut Client, path: &str, origin: &str, token: &str| {
+        client.get(path, &[("Origin", origin), ("Authorization", token)]).await.status
+    };
+    for at in 0..6 {
+        let status = asks(&mut client, "/public/x", EVIL, &format!("Bearer a.b.{at}")).await;
+        assert_eq!(status, if at < 3 { 401 } else { 429 }, "{at}");
+    }
+    assert_eq!(asks(&mut client, "/api/x", APP, &gateway.bearer("alice", "api:read")).await, 200);
+    assert_eq!(asks(&mut client, "/public/x", PREVIEW, &gateway.bearer("bob", "api:read")).await, 200);
+}
+
 /// Beside clients: what is theirs stays theirs.
 #[tokio::test]
 async fn listed_pages_use_no_session_and_nothing_under_oauth() {

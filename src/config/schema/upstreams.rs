@@ -53,7 +53,7 @@ pub(super) const UPSTREAM: &[Key] = &[
         "headers",
         NamedSecrets { name: "header" },
         Otherwise("none"),
-        "What Tollgate proves itself with to its servers: set last on each request, each retry and each health check. A header of such a name is removed from every request that comes in, whatever its route.",
+        "What Tollgate proves itself with to its servers: set last on each request, each retry and each health check, but not on preflights, which are nobody's. A header of such a name is removed from every request that comes in, whatever its route.",
         "{ Authorization: { file: secrets/alertmanager } }",
     ),
     key("timeouts", Section(TIMEOUTS), Otherwise("the defaults below"), "Deadlines towards the servers.", ""),

@@ -17,6 +17,11 @@ pub(super) fn is_own<S: AsRef<str>>(
     is(&second, "oauth-protected-resource") || (is(&second, "jwks.json") && third.is_none())
 }
 
+/// Whether a target that was not read yet is surely at none of Tollgate's own paths.
+pub fn is_surely_elsewhere(target: &[u8]) -> bool {
+    target.starts_with(b"/") && !target.starts_with(b"/oauth") && !target.starts_with(b"/.well-known/")
+}
+
 impl CanonicalPath {
     /// Whether the path is Tollgate's own and so never routed: `/oauth`,
     /// `/.well-known/oauth-protected-resource` (RFC 9728) and all below them, `/.well-known/jwks.json`. The

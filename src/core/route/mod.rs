@@ -59,13 +59,13 @@ impl Route {
     }
 
     /// Judges by the client's address alone, before anything that it brings is looked at. It stands in for
-    /// nothing else that is required.
+    /// nothing else that is required. `is_doubtful`: whether the address may be another's.
     ///
     /// # Errors
     /// [`Denial::AddressNotAllowed`]
-    pub fn judge_address(&self, client: IpAddr) -> Result<(), Denial> {
-        let is_allowed = self.from.as_ref().is_none_or(|networks| networks.contains(client));
-        if is_allowed { Ok(()) } else { Err(Denial::AddressNotAllowed) }
+    pub fn judge_address(&self, client: IpAddr, is_doubtful: impl FnOnce() -> bool) -> Result<(), Denial> {
+        let Some(networks) = &self.from else { return Ok(()) };
+        if networks.contains(client) && !is_doubtful() { Ok(()) } else { Err(Denial::AddressNotAllowed) }
     }
 }
 

@@ -37,6 +37,7 @@ pub struct Permit {
     /// The access token of the caller's session, where it goes on.
     session_token: Option<SecretString>,
     reported: Option<Reported>,
+    is_preflight: bool,
 }
 
 /// What a route that is `report_only` would have refused.
@@ -92,6 +93,7 @@ impl Permit {
             forward_access_token: false,
             session_token: None,
             reported: None,
+            is_preflight: false,
         }
     }
 
@@ -151,7 +153,7 @@ impl Permit {
             return Ok(None);
         }
         let query = query.map(without_access_token);
-        Self { query, ..Self::for_nobody(route, path) }.if_it_fits().map(Some)
+        Self { query, is_preflight: true, ..Self::for_nobody(route, path) }.if_it_fits().map(Some)
     }
 
     pub fn route(&self) -> &Arc<Route> {
@@ -221,6 +223,12 @@ impl Permit {
     /// The access token to set, where it was not the caller who brought it.
     pub fn session_token(&self) -> Option<&SecretString> {
         self.session_token.as_ref()
+    }
+
+    /// Whether it is for a preflight, which is judged by nothing but its route: it gets no credential of
+    /// anybody's.
+    pub const fn is_preflight(&self) -> bool {
+        self.is_preflight
     }
 
     /// Whether `Authorization` goes on to the upstream.

@@ -47,24 +47,27 @@ pub(crate) fn give_back(
     }
 }
 
-/// Whether an answer has one reading. pingora would pass on one with several codings, or codings that it does
-/// not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that is none, so that
-/// what follows would be read as its next answer, or go to the upstream unseen (RFC 9110 section 15.2.2).
-/// `wish`: the fields of a request for a WebSocket.
-pub(crate) fn has_one_reading(answer: &ResponseHeader, wish: Option<&HeaderMap>) -> bool {
+/// Refuses an answer that has two readings. pingora would pass on one with several codings, or codings that
+/// it does not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that is none,
+/// so that what follows would be read as its next answer, or go to the upstream unseen (RFC 9110 section
+/// 15.2.2). `wish`: the fields of a request for a WebSocket.
+///
+/// # Errors
+/// Why, for the log.
+pub(crate) fn check_reading(answer: &ResponseHeader, wish: Option<&HeaderMap>) -> Result<(), &'static str> {
     if answer.status == StatusCode::SWITCHING_PROTOCOLS
         && !wish.is_some_and(|wish| websocket::is_accepted(wish, &answer.headers))
     {
-        return false;
+        return Err("its 101 accepts no handshake of a WebSocket (RFC 6455 section 4.2.2)");
     }
     let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| {
+        answer.version == Version::HTTP_11 && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+    };
     match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => {
-            answer.version == Version::HTTP_11
-                && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
-        }
-        (Some(_), Some(_)) => false,
+        (None, _) => Ok(()),
+        (Some(coding), None) if is_chunked(coding) => Ok(()),
+        _ => Err("its Transfer-Encoding is not chunked, once, over HTTP/1.1 (RFC 9112 section 6.1)"),
     }
 }
 
@@ -241,4 +244,24 @@ fn remove_planted_cookies(headers: &mut HeaderMap, live: &Live) -> usize {
         }
     }
     planted.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_an_answer_is_not_passed_on_is_told() {
+        let answer = |status: u16, fields: &[(&'static str, &'static str)]| {
+            let mut answer = ResponseHeader::build(status, None).unwrap();
+            for (name, value) in fields {
+                answer.append_header(*name, *value).unwrap();
+            }
+            check_reading(&answer, None)
+        };
+        assert_eq!(answer(200, &[("transfer-encoding", "Chunked")]), Ok(()));
+        assert!(answer(101, &[]).unwrap_err().contains("handshake of a WebSocket"));
+        let codings = [("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")];
+        assert!(answer(200, &codings).unwrap_err().contains("chunked, once"));
+    }
 }

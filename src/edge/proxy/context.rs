@@ -136,6 +136,15 @@ impl Context {
         Error::explain(ErrorType::HTTPStatus(status), "refused")
     }
 
+    /// Says that an answer of its server is not passed on.
+    pub(super) fn warn_of_answer(&self, why: &'static str) {
+        if let Some(server) = &self.sending.server {
+            let (upstream, server) = (&server.upstream, &server.authority);
+            let request_id = self.downstream.request_id();
+            tracing::warn!(%request_id, %upstream, server, why, "an answer of an upstream is not passed on");
+        }
+    }
+
     /// Keeps for the log what is known.
     pub(crate) fn keep(&mut self, route: Option<Arc<Route>>, caller: Option<&VerifiedToken>) {
         self.refused_by = route;

@@ -49,6 +49,7 @@ use crate::core::cors::{self, Preflight};
 use crate::core::denial::Denial;
 use crate::core::forwarded;
 use crate::core::ids::RouteName;
+use crate::core::path::own;
 use crate::core::request::RequestHead;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::request_headers::{self, Identification, Outgoing};
@@ -125,6 +126,8 @@ impl Proxy {
         // HTTP/2 frames a body without any header that says so.
         let may_be_preflight = session.req_header().method == Method::OPTIONS && session.is_body_empty();
         let request: &RequestHeader = session.req_header();
+        // What is refused before its target was read has its readers, too.
+        context.is_elsewhere = own::is_surely_elsewhere(request.raw_path());
         let raw = request_head::raw(session);
         let size = raw.as_ref().map_or_else(|| request_head::size(request), Bytes::len);
         request_head::check(request, size, limits.header)?;
@@ -289,7 +292,7 @@ impl ProxyHttp for Proxy {
             upgrades: context.downstream.upgrades,
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
-            own: &server.own_headers,
+            own: if permit.is_preflight() { &[] } else { &server.own_headers },
         };
         request_headers::to_upstream(request, &plan)?;
         context.sending.sent_to = Some(server.clone());
@@ -344,7 +347,8 @@ impl ProxyHttp for Proxy {
     ) -> pingora::Result<()> {
         context.sending.stop_watching(session);
         let wish = context.downstream.upgrades.then(|| &session.req_header().headers);
-        if !response_headers::has_one_reading(answer, wish) {
+        if let Err(why) = response_headers::check_reading(answer, wish) {
+            context.warn_of_answer(why);
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if is_final(answer.status) {

@@ -258,8 +258,8 @@ impl<'t> Proof<'t> {
 }
 
 impl Plausible<'_> {
-    /// As [`ValidProof::id`]. Anybody can name another's: that it was used may be told of it, and it counts as
-    /// used only by what [`Self::verify`] gives.
+    /// As [`ValidProof::id`]. Anybody can name another's: that it was used may be told of it, and it counts
+    /// as used only by what [`Self::verify`] gives.
     pub const fn id(&self) -> &[u8; 16] {
         &self.id
     }

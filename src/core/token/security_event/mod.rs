@@ -2,9 +2,9 @@
 //! account is no longer what it was: RFC 8417, as the OpenID Shared Signals Framework 1.0 (SSF) sections 3
 //! and 4 profile it.
 //!
-//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`ProvenEvent`] (its transmitter made
-//! it) → [`VerifiedSecurityEvent`] (it is good, and says what happened to whom). Whether it came before is
-//! not known here.
+//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`ProvenEvent`] (its transmitter
+//! made it) → [`VerifiedSecurityEvent`] (it is good, and says what happened to whom). Whether it came before
+//! is not known here.
 //!
 //! What it must never do: take a token of another kind. `typ` is `secevent+jwt` and nothing else, `events` is
 //! there, and `exp`, which every access token has, and `sub` are not (SSF section 4.1.3). Nor take a word
