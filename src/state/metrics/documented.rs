@@ -8,18 +8,9 @@ use crate::core::denial::Denial;
 use crate::core::denial::security_event::{Code, RefusedEvent};
 use crate::core::revocation::Kind;
 use crate::core::session_end::SessionEnd;
+use crate::state::metrics::labels::all;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
-
-/// All of an enum. One that has no place here does not compile.
-macro_rules! all {
-    ($kind:ident: $($one:ident),*) => {{
-        const fn _has_a_place(one: $kind) {
-            match one { $($kind::$one => {})* }
-        }
-        [$($kind::$one),*]
-    }};
-}
 
 const ENDS: [SessionEnd; 7] = all!(
     SessionEnd: IdleTimeout, AbsoluteTimeout, Revoked, ReuseDetected, InvalidGrant, SignedInAgain, SignedInAsAnother

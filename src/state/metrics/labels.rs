@@ -1,5 +1,16 @@
 //! The labels of series whose values are a closed set: what is none of them cannot be written.
 
+/// All of an enum. One that has no place here does not compile.
+macro_rules! all {
+    ($kind:ident: $($one:ident),*) => {{
+        const fn _has_a_place(one: $kind) {
+            match one { $($kind::$one => {})* }
+        }
+        [$($kind::$one),*]
+    }};
+}
+pub(in crate::state) use all;
+
 /// How an exchange ended: the label `outcome` of `exchanges_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExchangeOutcome {
@@ -17,18 +28,10 @@ pub enum ExchangeOutcome {
 }
 
 impl ExchangeOutcome {
-    pub const ALL: [Self; 10] = [
-        Self::Rotated,
-        Self::Coalesced,
-        Self::AnsweredAgain,
-        Self::Recovered,
-        Self::Expired,
-        Self::Revoked,
-        Self::InvalidGrant,
-        Self::ReuseDetected,
-        Self::AsUnavailable,
-        Self::Refused,
-    ];
+    pub const ALL: [Self; 10] = all!(
+        ExchangeOutcome: Rotated, Coalesced, AnsweredAgain, Recovered, Expired, Revoked, InvalidGrant, ReuseDetected,
+        AsUnavailable, Refused
+    );
 
     pub const fn label(self) -> &'static str {
         match self {
@@ -72,6 +75,8 @@ pub enum IntrospectionResult {
 }
 
 impl IntrospectionResult {
+    pub const ALL: [Self; 5] = all!(IntrospectionResult: Active, Inactive, Refused, Failed, Overloaded);
+
     pub const fn label(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -97,6 +102,8 @@ pub enum SignalResult {
 }
 
 impl SignalResult {
+    pub const ALL: [Self; 4] = all!(SignalResult: Applied, Acknowledged, Ignored, Repeated);
+
     pub const fn label(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -122,7 +129,7 @@ pub enum UpstreamResult {
 }
 
 impl UpstreamResult {
-    pub const ALL: [Self; 5] = [Self::Ok, Self::ConnectFailed, Self::Timeout, Self::Failed, Self::Abandoned];
+    pub const ALL: [Self; 5] = all!(UpstreamResult: Ok, ConnectFailed, Timeout, Failed, Abandoned);
 
     pub const fn label(self) -> &'static str {
         match self {
@@ -143,7 +150,7 @@ pub enum ListenerKind {
 }
 
 impl ListenerKind {
-    pub const ALL: [Self; 2] = [Self::Public, Self::Admin];
+    pub const ALL: [Self; 2] = all!(ListenerKind: Public, Admin);
 
     pub const fn label(self) -> &'static str {
         match self {
@@ -163,6 +170,8 @@ pub enum Log {
 }
 
 impl Log {
+    pub const ALL: [Self; 2] = all!(Log: Access, Messages);
+
     pub const fn label(self) -> &'static str {
         match self {
             Self::Access => "access",
@@ -172,6 +181,9 @@ impl Log {
 }
 
 impl ServerEndpoint {
+    pub const ALL: [Self; 6] =
+        all!(ServerEndpoint: Metadata, Jwks, PushedAuthorization, Token, Revocation, Introspection);
+
     pub const fn label(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",
@@ -199,6 +211,10 @@ mod tests {
         };
         names_all("upstream_requests_total", &UpstreamResult::ALL.map(UpstreamResult::label));
         names_all("connections", &ListenerKind::ALL.map(ListenerKind::label));
+        names_all("as_request_duration_seconds", &ServerEndpoint::ALL.map(ServerEndpoint::label));
+        names_all("introspections_total", &IntrospectionResult::ALL.map(IntrospectionResult::label));
+        names_all("signals_total", &SignalResult::ALL.map(SignalResult::label));
+        names_all("log_lines_lost_total", &Log::ALL.map(Log::label));
         names_all("exchanges_total", &ExchangeOutcome::ALL.map(ExchangeOutcome::label));
     }
 }
