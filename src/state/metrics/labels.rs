@@ -9,6 +9,7 @@ macro_rules! all {
         [$($kind::$one),*]
     }};
 }
+#[cfg(test)]
 pub(in crate::state) use all;
 
 /// How an exchange ended: the label `outcome` of `exchanges_total`.
