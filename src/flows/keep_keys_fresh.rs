@@ -274,16 +274,6 @@ struct Unasked {
     set: Arc<Endpoints>,
 }
 
-/// With what the second document said before, while it cannot be read: no more of it than it was read for.
-fn remembering(endpoints: Endpoints, known: Option<&Endpoints>) -> Endpoints {
-    let Some(known) = known else { return endpoints };
-    Endpoints {
-        jwks_uri: endpoints.jwks_uri.or_else(|| known.jwks_uri.clone()),
-        end_session: endpoints.end_session.or_else(|| known.end_session.clone()),
-        ..endpoints
-    }
-}
-
 /// Why one URL brought nothing.
 enum Fault {
     Http(HttpFault),
@@ -301,7 +291,7 @@ impl Fetch {
             Err(error) => self.report_failure(flight, error),
         }
         if let Some(unasked) = unasked {
-            self.complete_sign_out(unasked).await;
+            self.complete_from_second_document(unasked).await;
         }
     }
 
@@ -350,19 +340,20 @@ impl Fetch {
         };
         let mut why = String::new();
         if let Some(url) = rest.take_if(|_| endpoints.jwks_uri.is_none()) {
-            match self.read(&url).await {
+            match self.read_second(&url).await {
                 Ok(other) => endpoints = endpoints.completed_by(other),
                 Err(fault) => {
                     why = format!(" ({url}: {fault})");
-                    endpoints = remembering(endpoints, known.as_deref());
+                    endpoints = self.issuer.with_second_document(endpoints);
                 }
             }
         }
         let jwks_uri = endpoints.jwks_uri.clone();
-        match rest.filter(|_| endpoints.end_session.is_none() && self.settings().signs_in) {
+        let lacks = endpoints.end_session.is_none() || endpoints.pushed_authorization.is_none();
+        match rest.filter(|_| lacks && self.settings().signs_in) {
             // Until it is read, what it said before stays good.
             Some(url) => {
-                let set = self.issuer.set_endpoints(remembering(endpoints.clone(), known.as_deref()));
+                let set = self.issuer.set_endpoints(self.issuer.with_second_document(endpoints.clone()));
                 *unasked = Some(Unasked { url, endpoints, set });
             }
             None => drop(self.issuer.set_endpoints(endpoints)),
@@ -373,14 +364,14 @@ impl Fetch {
         Ok(jwks_uri)
     }
 
-    /// Where people are signed out may stand at the second place alone. One that cannot be read changes
-    /// nothing.
-    async fn complete_sign_out(&self, unasked: Unasked) {
+    /// Where people are signed out, and where requests are pushed, may stand at the second place alone. One
+    /// that cannot be read changes nothing.
+    async fn complete_from_second_document(&self, unasked: Unasked) {
         let Unasked { url, endpoints, set } = unasked;
-        match self.read(&url).await {
+        match self.read_second(&url).await {
             Ok(other) => self.issuer.complete_endpoints(&set, endpoints.completed_by(other)),
             Err(fault) => {
-                tracing::debug!(issuer = %self.name(), %url, %fault, "no end_session_endpoint was found there");
+                tracing::debug!(issuer = %self.name(), %url, %fault, "the second metadata document was not read");
             }
         }
     }
@@ -392,7 +383,13 @@ impl Fetch {
         let mut places = places.into_iter();
         while let Some(url) = places.next() {
             match self.read(&url).await {
-                Ok(endpoints) => return Ok(Discovered { endpoints, rest: places.next() }),
+                Ok(endpoints) => {
+                    let rest = places.next();
+                    if rest.is_none() {
+                        self.issuer.remember_second_document(endpoints.clone());
+                    }
+                    return Ok(Discovered { endpoints, rest });
+                }
                 Err(fault) => {
                     errors.push(format!("{url}: {fault}"));
                     if matches!(
@@ -405,6 +402,12 @@ impl Fetch {
             }
         }
         Err(errors.join("; "))
+    }
+
+    async fn read_second(&self, url: &Url) -> Result<Endpoints, Fault> {
+        let said = self.read(url).await?;
+        self.issuer.remember_second_document(said.clone());
+        Ok(said)
     }
 
     /// One document.

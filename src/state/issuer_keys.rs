@@ -33,6 +33,8 @@ pub struct IssuerState {
 struct Known {
     keys: ArcSwapOption<KeySet>,
     endpoints: ArcSwapOption<Endpoints>,
+    /// What the second of its metadata documents said when it was last read.
+    second_document: ArcSwapOption<Endpoints>,
     freshness: Mutex<Freshness>,
     /// Until when, in milliseconds, known keys need no decision.
     fresh_until: AtomicI64,
@@ -105,6 +107,23 @@ impl IssuerState {
     /// The same in place of `before`, unless others were discovered meanwhile.
     pub fn complete_endpoints(&self, before: &Arc<Endpoints>, endpoints: Endpoints) {
         self.known.endpoints.compare_and_swap(before, Some(Arc::new(endpoints)));
+    }
+
+    pub fn remember_second_document(&self, said: Endpoints) {
+        self.known.second_document.store(Some(Arc::new(said)));
+    }
+
+    /// With what the second metadata document said before, while it is not read: no more of it than it is
+    /// read for. What the first said before does not come back.
+    pub fn with_second_document(&self, first: Endpoints) -> Endpoints {
+        let Some(second) = self.known.second_document.load_full() else { return first };
+        Endpoints {
+            jwks_uri: first.jwks_uri.or_else(|| second.jwks_uri.clone()),
+            end_session: first.end_session.or_else(|| second.end_session.clone()),
+            pushed_authorization: first.pushed_authorization.or_else(|| second.pushed_authorization.clone()),
+            requires_pushed: first.requires_pushed || second.requires_pushed,
+            ..first
+        }
     }
 
     /// Whether it ever had keys (`/readyz`).
@@ -204,6 +223,7 @@ impl Known {
         Self {
             keys: ArcSwapOption::new(keys),
             endpoints: ArcSwapOption::empty(),
+            second_document: ArcSwapOption::empty(),
             freshness: Mutex::default(),
             // What is not fetched does not grow old.
             fresh_until: AtomicI64::new(fresh_until),
@@ -218,6 +238,7 @@ impl Known {
         Self {
             keys: ArcSwapOption::new(self.keys.load_full()),
             endpoints: ArcSwapOption::new(self.endpoints.load_full()),
+            second_document: ArcSwapOption::new(self.second_document.load_full()),
             freshness: Mutex::new(lock(&self.freshness).apart()),
             fresh_until: AtomicI64::new(self.fresh_until.load(Ordering::Acquire)),
             landed: watch::Sender::new(0),

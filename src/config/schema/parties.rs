@@ -37,7 +37,7 @@ pub(super) const ISSUER: &[Key] = &[
         "discovery",
         One("a URL"),
         Otherwise("found from `url`"),
-        "The metadata document, where it is not at its usual place: that of RFC 8414, then that of OpenID Connect Discovery, which is also read for what the first lacks where that is `jwks_uri`, or `end_session_endpoint` and the gateway signs people in. At most one of `discovery`, `jwks_uri`, `jwks_file`, `shared_secret`.",
+        "The metadata document, where it is not at its usual place: that of RFC 8414, then that of OpenID Connect Discovery, which is also read for what the first lacks where that is `jwks_uri`, or, where the gateway signs people in, `end_session_endpoint` or `pushed_authorization_request_endpoint`. At most one of `discovery`, `jwks_uri`, `jwks_file`, `shared_secret`.",
         "https://login.example.com/meta.json",
     ),
     key(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 
-use super::push::{Push, push};
+use super::push::{AsksFor, Push, push};
 use super::{SignInRefusal, binding, clear, clients, registration, request_of};
 use crate::config::settings::{Client, Login};
 use crate::core::denial::Denial;
@@ -83,7 +83,10 @@ pub async fn login(
     set_cookies.push(cookie);
     let request = AuthorizationRequest { from_page: &added, ..request_of(client, login) };
     let location = if login.pushed || endpoints.requires_pushed {
-        let pushing = Push { client, issuer, endpoints: &endpoints, form: &request.pushed(&begun) };
+        let is_as_configured = asked == StepUp::default() && added.is_empty();
+        let asks_for = if is_as_configured { AsksFor::WhatIsConfigured } else { AsksFor::MoreByLink };
+        let form = &request.pushed(&begun);
+        let pushing = Push { client, issuer, endpoints: &endpoints, form, asks_for };
         let pushed = push(gate, live, pushing, head.client_address).await;
         // It ends here, where another would end when the browser is back.
         let name = pushed.inspect_err(|_| gate.metrics.signed_in(&client.name, false)).map_err(refusal)?;

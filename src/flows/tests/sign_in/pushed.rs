@@ -172,6 +172,39 @@ async fn an_endpoint_that_fails_costs_nobody_anything_but_this_attempt() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_told_to_operators_and_as_an_error_where_no_link_can_be_its_cause() {
+    for (error, asked, level) in [
+        ("invalid_scope", "", "ERROR"),
+        ("invalid_request", "", "ERROR"),
+        ("unmet_authentication_requirements", "&acr_values=gold", "WARN"),
+        ("invalid_request", "&max_age=60", "WARN"),
+        ("invalid_request", "&login_hint=ada", "WARN"),
+        ("access_denied", "", "WARN"),
+    ] {
+        for (description, repeats) in [("no such thing", false), ("no s3cret for you", true)] {
+            let mut client = pushing(by_gateway());
+            client.login.as_mut().unwrap().authorize_from_page = vec!["login_hint".into()];
+            let scene = at_server(client, false);
+            let said = json!({ "error": error, "error_description": description }).to_string();
+            scene.server.pushes.lock().unwrap().push_back(Instead::Answer(400, "application/json", said));
+            let lines = Lines::listen();
+            let query = format!("client_id=web-app{asked}");
+            let refusal = scene.leads(&mut Browser::default(), &query).await.unwrap_err();
+            assert!(matches!(refusal.denial, Denial::SignInRefused(_)), "{:?}", refusal.denial);
+            let text = lines.text();
+            let told: Vec<_> =
+                text.lines().filter(|line| line.contains("refused a pushed authorization request")).collect();
+            let [line] = told[..] else { panic!("{error}: {text}") };
+            for part in [level, "client=web issuer=demo", &format!("error=\"{error}\"")] {
+                assert!(line.contains(part), "{part}: {line}");
+            }
+            assert_eq!(line.contains(description), !repeats, "{line}");
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_the_endpoint_nobody_signs_in_and_the_log_says_why() {
     for (client, requires) in [(pushing(by_gateway()), false), (by_gateway(), true)] {
         let lines = Lines::listen();

@@ -11,11 +11,16 @@ async fn rfc_8414_metadata_is_asked_for_first() {
     assert_eq!((server.asked(RFC8414), server.asked(OIDC)), (1, 0));
 }
 
+/// Where requests are pushed, and that they must be (RFC 9126 section 5).
+const PUSHED: [&str; 2] = ["pushed_authorization_request_endpoint", "require_pushed_authorization_requests"];
+
 /// The metadata of an issuer at both places: `first` and `second` take these members out.
 fn publish_twice(server: &TestServer, first: &[&str], second: &[&str]) {
     for (place, without) in [(RFC8414, first), (OIDC, second)] {
         let mut document = metadata(&server.url);
         document["end_session_endpoint"] = json!(format!("{}/out", server.url));
+        document[PUSHED[0]] = json!(format!("{}/par", server.url));
+        document[PUSHED[1]] = json!(true);
         document["revocation_endpoint"] = json!(format!("{}{place}", server.url));
         without.iter().for_each(|name| document[*name] = Value::Null);
         server.answer(place, Reply::json(document.to_string()));
@@ -30,6 +35,18 @@ fn signing_in(iss: &str) -> World {
 /// Until a sign-out is known to lead there.
 async fn end_session_known(world: &World) {
     while world.issuer().endpoints().is_none_or(|endpoints| endpoints.end_session.is_none()) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whether it is known where requests are pushed, and that they must be.
+fn pushed(world: &World) -> (bool, bool) {
+    let endpoints = world.issuer().endpoints().unwrap();
+    (endpoints.pushed_authorization.is_some(), endpoints.requires_pushed)
+}
+
+async fn asked_for_second(server: &TestServer, before: usize) {
+    while server.asked(OIDC) == before {
         tokio::task::yield_now().await;
     }
 }
@@ -109,4 +126,64 @@ async fn a_second_place_that_is_away_or_anothers_costs_neither_keys_nor_what_it_
     while known.issuer().endpoints().unwrap().end_session.is_some() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn where_requests_are_pushed_is_found_at_the_second_place_and_kept_while_that_is_not_read() {
+    let both: &[&str] = &["end_session_endpoint", PUSHED[0], PUSHED[1]];
+    for first_lacks in [both, &PUSHED] {
+        let server = authorization_server(&[&keys().p256]).await;
+        publish_twice(&server, first_lacks, &[]);
+        let world = signing_in(&server.url);
+        world.judge_of(&keys().p256).await.unwrap();
+        while pushed(&world) != (true, true) {
+            tokio::task::yield_now().await;
+        }
+        for bad in [Reply::Status(500), Reply::Status(404), Reply::Hang] {
+            server.answer(OIDC, bad.clone());
+            let asked = server.asked(OIDC);
+            world.later(600);
+            world.look().await;
+            assert_eq!(pushed(&world), (true, true), "{bad:?}");
+            asked_for_second(&server, asked).await;
+            assert_eq!(pushed(&world), (true, true), "{bad:?}");
+        }
+        // It says that there is none any more.
+        publish_twice(&server, first_lacks, &PUSHED);
+        world.later(600);
+        world.look().await;
+        while pushed(&world) != (false, false) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_first_place_said_alone_goes_when_it_says_so_no_more() {
+    let server = authorization_server(&[&keys().p256]).await;
+    publish_twice(&server, &["end_session_endpoint"], &[]);
+    server.answer(OIDC, Reply::Status(404));
+    let world = signing_in(&server.url);
+    world.judge_of(&keys().p256).await.unwrap();
+    assert_eq!(pushed(&world), (true, true));
+    publish_twice(&server, &["end_session_endpoint", PUSHED[0], PUSHED[1]], &[]);
+    server.answer(OIDC, Reply::Status(404));
+    world.later(600);
+    world.look().await;
+    assert_eq!(pushed(&world), (false, false));
+}
+
+#[tokio::test]
+async fn what_the_second_place_said_while_the_first_was_away_is_kept_too() {
+    let server = authorization_server(&[&keys().p256]).await;
+    publish_twice(&server, &PUSHED, &[]);
+    server.answer(RFC8414, Reply::Status(500));
+    let world = signing_in(&server.url);
+    world.judge_of(&keys().p256).await.unwrap();
+    publish_twice(&server, &PUSHED, &[]);
+    server.answer(OIDC, Reply::Status(500));
+    let asked = server.asked(RFC8414);
+    world.later(600);
+    world.look().await;
+    assert_eq!((server.asked(RFC8414), pushed(&world)), (asked + 1, (true, true)));
 }
