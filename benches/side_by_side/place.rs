@@ -109,7 +109,7 @@ impl Place {
 
     /// `token`: what it gives where it is asked for one.
     pub(crate) fn start_upstream(&self, token: &str) -> Result<Upstream, Failure> {
-        let address = free_address()?;
+        let [address] = free_addresses()?;
         let more = [("UPSTREAM", &*address.to_string()), ("TOKEN", token)];
         let config = self.fill(include_str!("config/upstream.conf"), &more);
         let file = self.write("upstream.conf", &config)?;
@@ -130,7 +130,7 @@ impl Place {
 
     /// Starts a system on a core of its own.
     pub(crate) fn launch(&self, system: System, upstream: &Upstream) -> Result<Running, Failure> {
-        let (address, admin) = (free_address()?, free_address()?);
+        let [address, admin] = free_addresses()?;
         let name: String =
             system.name.to_lowercase().split(|c: char| !c.is_alphanumeric()).collect::<Vec<_>>().join("-");
         let command = self.command(system, &name, address, admin, upstream)?;
@@ -285,8 +285,11 @@ fn beside(name: &str, variable: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-fn free_address() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+/// As many as are asked for. All are held until all are there, or two could be the same.
+fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], Failure> {
+    let held = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    let addresses = held.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    addresses.try_into().map_err(|_| "an address is missing".into())
 }
 
 fn wait_for(address: SocketAddr, name: &str, process: &mut Process) -> Result<(), Failure> {
