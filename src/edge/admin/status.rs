@@ -275,7 +275,6 @@ mod tests {
             let revocations = Revocations::of(&list, health, now);
             let store = json!({ "up": true, "at": "data" });
             let (html, _) = Pages::new(false)
-                .unwrap()
                 .status(&json!({ "ready": true, "revocations": revocations, "store": store }));
             (serde_json::to_value(&revocations).unwrap()["trouble"].clone(), html)
         };

@@ -1,7 +1,7 @@
 //! The pages that a person sees: of a refused navigation, of the gateway's status, and the one that sends a
 //! browser on. No script, no frame, no request to anywhere, nothing stored; every value is escaped.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -19,35 +19,35 @@ const STYLE: &str = include_str!("pages.css");
 const REFUSAL: &str = "refusal.html";
 const STATUS: &str = "status.html";
 const GOES_ON: &str = "goes_on.html";
+const TEMPLATES: [(&str, &str); 3] = [
+    (REFUSAL, include_str!("refusal.html")),
+    (STATUS, include_str!("status.html")),
+    (GOES_ON, include_str!("goes_on.html")),
+];
 /// A year, in seconds.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// The compiled pages and the headers that guard them.
+/// The pages and the headers that guard them.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    /// As large as all the rest of a small configuration, so the listeners share them, and a reload keeps
-    /// them.
-    templates: Arc<Environment<'static>>,
+    /// Compiled for the first page that somebody sees: they are as large as all the rest of a small
+    /// configuration, and most gateways are asked by programs alone. The listeners share them, and a reload
+    /// keeps them.
+    templates: Arc<LazyLock<Environment<'static>>>,
     policy: HeaderValue,
     /// Whether browsers come by https (RFC 6797 section 7.2: over http the header must not be sent).
     https: bool,
 }
 
 impl Pages {
-    /// # Errors
-    /// Only for a mistake in a template.
-    pub(crate) fn new(https: bool) -> Result<Self, minijinja::Error> {
-        let mut templates = Environment::new();
-        templates.add_template(REFUSAL, include_str!("refusal.html"))?;
-        templates.add_template(STATUS, include_str!("status.html"))?;
-        templates.add_template(GOES_ON, include_str!("goes_on.html"))?;
+    pub(crate) fn new(https: bool) -> Self {
         // `style-src` for our one style sheet (CSP Level 3 section 2.3.1).
         let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
         let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Ok(Self { templates: Arc::new(templates), policy, https })
+        Self { templates: Arc::new(LazyLock::new(compile)), policy, https }
     }
 
     /// The same for browsers that come so.
@@ -113,6 +113,17 @@ impl Pages {
     }
 }
 
+/// A mistake in a template leaves it out; the tests render each.
+fn compile() -> Environment<'static> {
+    let mut templates = Environment::new();
+    for (name, text) in TEMPLATES {
+        if let Err(error) = templates.add_template(name, text) {
+            tracing::error!(%error, "a page cannot be shown");
+        }
+    }
+    templates
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_page_that_goes_on_does_so_without_a_script_and_shows_where_to() {
-        let page = Pages::new(true).unwrap().goes_on(r#"/a?b=c&d="><script>"#);
+        let page = Pages::new(true).goes_on(r#"/a?b=c&d="><script>"#);
         let text = std::str::from_utf8(&page.body).unwrap();
         let to = "&#x2f;a?b=c&amp;d=&quot;&gt;&lt;script&gt;";
         assert!(text.contains(&format!(r#"<meta http-equiv="refresh" content="0; url={to}">"#)), "{text}");
@@ -135,22 +146,21 @@ mod tests {
     fn a_sign_in_that_failed_says_why_and_begins_again_with_a_click() {
         let said = ServerError::read("access_denied", Some("No <b>way</b>")).unwrap();
         let denial = Denial::SignInRefused(Box::new(said));
-        let page =
-            Pages::new(true).unwrap().refusal(&denial, Some("/oauth/login?client_id=a&return_to=%2F"), "id");
+        let page = Pages::new(true).refusal(&denial, Some("/oauth/login?client_id=a&return_to=%2F"), "id");
         let text = std::str::from_utf8(&page.body).unwrap();
         assert!(text.contains("access_denied: No &lt;b&gt;way"), "{text}");
         assert!(
             text.contains(r#"<a href="&#x2f;oauth&#x2f;login?client_id=a&amp;return_to=%2F">"#),
             "{text}"
         );
-        let other = Pages::new(true).unwrap().refusal(&Denial::NoRoute, None, "id");
+        let other = Pages::new(true).refusal(&Denial::NoRoute, None, "id");
         let text = std::str::from_utf8(&other.body).unwrap();
         assert!(!text.contains("<a ") && !text.contains("It said"), "{text}");
     }
 
     #[test]
     fn a_page_is_guarded_and_escapes_what_it_shows() {
-        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, None, "<script>alert(1)</script>");
+        let page = Pages::new(true).refusal(&Denial::NoRoute, None, "<script>alert(1)</script>");
         let text = std::str::from_utf8(&page.body).unwrap();
         assert!(text.contains("Nothing is served at this path") && !text.contains("<script"), "{text}");
         let header = |name| page.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value);
@@ -160,7 +170,7 @@ mod tests {
         assert_eq!(header(header::CACHE_CONTROL).unwrap(), "no-store");
         assert_eq!(header(header::REFERRER_POLICY).unwrap(), "no-referrer");
         assert!(header(header::STRICT_TRANSPORT_SECURITY).is_some());
-        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, None, "id");
+        let plain = Pages::new(false).refusal(&Denial::NoRoute, None, "id");
         assert!(plain.headers.iter().all(|(name, _)| name != header::STRICT_TRANSPORT_SECURITY));
     }
 }

@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn at_an_oauth_endpoint_a_refusal_speaks_oauth_however_it_is_spelled() {
-        let pages = Pages::new(true).unwrap();
+        let pages = Pages::new(true);
         for (target, is_oauth) in [
             ("/oauth/token", true),
             ("/oauth/token?x=/", true),

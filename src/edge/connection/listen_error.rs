@@ -17,6 +17,4 @@ pub enum ListenError {
     Tls { address: SocketAddr, why: String },
     #[error("{0}")]
     Upstream(String),
-    #[error("the pages cannot be set up: {0}")]
-    Pages(#[from] minijinja::Error),
 }

@@ -33,7 +33,7 @@ impl Serving {
     /// `before`: what a reload takes over from; upstreams that did not change stay.
     ///
     /// # Errors
-    /// When an upstream or a page cannot be used.
+    /// When an upstream cannot be used.
     pub(crate) fn new(
         live: Arc<Live>,
         metrics: &Metrics,
@@ -49,7 +49,7 @@ impl Serving {
         let https = settings.public_url.is_https();
         let pages = match before {
             Some(before) => before.pages.over(https),
-            None => Pages::new(https)?,
+            None => Pages::new(https),
         };
         let served = settings.routes.iter().filter(|route| route.is_served());
         let counts = served.map(|route| (route.name.clone(), RouteCounts::new(route.name.clone())));

@@ -1,7 +1,7 @@
 //! Upstreams as pingora sees them: which server takes a request, and how it is reached. Names are resolved
 //! off the hot path; a request waits only where no address is known that may still be right.
 //!
-//! - `server`: address, protocol, TLS, timeouts of one server
+//! - `server`: address, protocol, TLS, timeouts of one server; `in_step`: deadlines that many requests share
 //! - `authorities`: by whom its certificate may be signed
 //! - `lookup`: the addresses of a name
 //! - `balance`: the order among several servers
@@ -13,6 +13,7 @@
 pub(super) mod authorities;
 mod balance;
 mod health;
+mod in_step;
 mod lookup;
 mod server;
 mod standing;

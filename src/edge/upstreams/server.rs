@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::{HeaderName, HeaderValue};
@@ -15,6 +15,7 @@ use prometheus::IntCounter;
 use url::{Host, Url};
 
 use super::authorities::{PeerAuthorities, wrapped};
+use super::in_step::in_step;
 use super::lookup::Lookup;
 use super::standing::Standing;
 use super::upgrade::{Connector, Switch};
@@ -84,7 +85,6 @@ impl Server {
         let sni = if secure { asked_for.to_owned() } else { String::new() };
         let mut template = HttpPeer::new(placeholder, secure, sni);
         set_timeouts(&mut template, upstream.timeouts);
-        template.options.idle_timeout = Some(IDLE);
         template.options.max_h2_streams = STREAMS as usize;
         template.options.h2_stream_window_size = Some(ANSWER_WINDOW);
         template.options.h2_connection_window_size = Some(CONNECTION_WINDOW);
@@ -177,12 +177,14 @@ impl Server {
     }
 }
 
-/// Sets the deadlines of a connection.
+/// Sets the deadlines of a connection that a request gets now.
 pub(crate) fn set_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.write);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    peer.options.read_timeout = Some(in_step(timeouts.read, now));
+    peer.options.idle_timeout = Some(in_step(IDLE, now));
 }
 
 /// Prepares a connection for a request that must not go over HTTP/2, whatever the server offers. It is kept
