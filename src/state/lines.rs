@@ -16,6 +16,8 @@ pub const WAITING: usize = 4 * 1024 * 1024;
 const RESERVE: usize = WAITING / 4;
 /// How long lines gather before they are written, so that nobody has to wake the writer for each.
 const GATHER: Duration = Duration::from_millis(10);
+/// So many bytes are written at once, however short the time that they gathered in.
+const ENOUGH: usize = 32 * 1024;
 /// How long nobody is told again that lines are lost.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -23,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Lines {
     waiting: Mutex<Waiting>,
-    /// The first line waits, or the writer is to end.
+    /// The first line waits, or enough of them, or the writer is to end.
     has_work: Condvar,
     /// The writer has written what it took.
     is_written: Condvar,
@@ -77,10 +79,11 @@ impl Lines {
         if waiting.bytes.len().saturating_add(text.len()) > room {
             return self.lose(&mut waiting, count(text));
         }
-        let is_first = waiting.bytes.is_empty();
+        let before = waiting.bytes.len();
         waiting.bytes.extend_from_slice(text);
+        let is_enough = before < ENOUGH && waiting.bytes.len() >= ENOUGH;
         drop(waiting);
-        if is_first {
+        if before == 0 || is_enough {
             self.has_work.notify_one();
         }
         false
@@ -117,15 +120,15 @@ impl Lines {
     /// For the writer: waits for lines and takes what has gathered into `bytes`.
     pub fn take(&self, bytes: &mut Vec<u8>) -> Taken {
         bytes.clear();
+        // A reader that was slow for a while costs memory for that while.
+        bytes.shrink_to(2 * ENOUGH);
         let mut waiting = self.lock();
         while waiting.bytes.is_empty() && !waiting.stops {
             waiting = self.has_work.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        if !waiting.stops {
-            // Only a stop says anything meanwhile.
-            let waited = self.has_work.wait_timeout(waiting, GATHER);
-            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let gathers = |waiting: &mut Waiting| !waiting.stops && waiting.bytes.len() < ENOUGH;
+        let waited = self.has_work.wait_timeout_while(waiting, GATHER, gathers);
+        waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(&mut waiting.bytes, bytes);
         waiting.in_hand = count(bytes);
         waiting.is_busy = true;
@@ -221,5 +224,29 @@ mod tests {
         let taken = lines.take(&mut bytes);
         assert!(bytes.ends_with(b"theft\n") && taken.lost > 0);
         assert_eq!(bytes.len(), WAITING - RESERVE + b"theft\n".len());
+    }
+
+    #[test]
+    fn enough_lines_wait_for_no_more() {
+        let (lines, mut bytes) = (Lines::default(), Vec::new());
+        let (line, began) = ([&[b'x'; 1023][..], b"\n"].concat(), Instant::now());
+        for _ in 0..100 {
+            while lines.lock().bytes.len() < ENOUGH {
+                assert!(!lines.write(&line));
+            }
+            lines.take(&mut bytes);
+        }
+        assert!(began.elapsed() < 50 * GATHER, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn the_memory_of_many_lines_is_given_back_when_they_are_written() {
+        let (lines, mut bytes) = (Lines::default(), Vec::new());
+        assert!(!lines.write(&[b'x'; WAITING / 2]));
+        for _ in 0..2 {
+            lines.take(&mut bytes);
+            assert!(!lines.write(b"x\n"));
+        }
+        assert!(bytes.capacity() + lines.lock().bytes.capacity() <= 4 * ENOUGH);
     }
 }
