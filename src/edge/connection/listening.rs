@@ -29,9 +29,10 @@ use crate::edge::connection::listen_error::ListenError;
 
 /// Connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;
-/// Buffers of a downstream connection, in bytes: much of what an idle one costs. Most heads fit in, and what
-/// is written at once fits a packet of Ethernet; bodies pass by.
-const READ_BUFFER: usize = 4 * 1024;
+/// The buffers below HTTP and TLS of a downstream connection, in bytes: much of what an idle one costs. What
+/// is read goes at once into one of theirs, which is as large; what is written at once fits a packet of
+/// Ethernet. Bodies pass by.
+const READ_BUFFER: usize = 0;
 const WRITE_BUFFER: usize = 1460;
 /// How often a listener that ends looks whether its connections have ended.
 const LOOK: Duration = Duration::from_millis(5);
