@@ -1,6 +1,7 @@
 //! Deadlines that many requests share. pingora has one timer for all deadlines within ten milliseconds, and
-//! keeps it until it ends, also where what was waited for came long ago: deadlines of half a minute would be
-//! three thousand timers for each thread. So requests that begin at about the same time get the same deadline.
+//! keeps it until it ends, also where what was waited for came long ago: deadlines of half a minute would
+//! be three thousand timers for each thread. So requests that begin at about the same time get the same
+//! deadline.
 
 use std::time::Duration;
 
