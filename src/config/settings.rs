@@ -98,12 +98,17 @@ pub struct Admin {
 pub struct Listener {
     pub address: SocketAddr,
     pub serves: Serves,
+    /// Load balancers whose connections begin with the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 impl Listener {
     /// Whether those that listen cannot become the others without listening anew. Their order says nothing.
     pub fn have_moved(before: &[Self], after: &[Self]) -> bool {
-        let place = |listener: &Self| (listener.address, std::mem::discriminant(&listener.serves));
+        let place = |listener: &Self| {
+            let serves = std::mem::discriminant(&listener.serves);
+            (listener.address, serves, listener.proxy_protocol.clone())
+        };
         let mut left: Vec<_> = before.iter().map(place).collect();
         let mut take = |listener: &Self| {
             let at = left.iter().position(|other| *other == place(listener));

@@ -33,6 +33,7 @@ use crate::edge::connection::endable_app::Endable;
 pub use crate::edge::connection::listen_error::ListenError;
 pub use crate::edge::connection::listening::Inherited;
 use crate::edge::connection::listening::{Entrance, Listening};
+use crate::edge::connection::proxy_protocol::Balancers;
 use crate::edge::drain::Drain;
 use crate::edge::proxy::Proxy;
 use crate::edge::proxy::access_log::AccessLog;
@@ -135,10 +136,14 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         linger: settings.patience.linger,
         counting: counting(),
     };
-    let entrance = |(socket, listener)| {
-        Entrance::new(socket, door(listener)?, bounds, proxy.clone(), public_connections.clone())
+    let balancers =
+        |networks| Balancers::new(networks, bounds.patience, gate.metrics.proxy_headers_refused());
+    let entrance = |(socket, listener): (_, &Listener)| {
+        let way_in = (door(listener)?, balancers(listener.proxy_protocol.clone()));
+        Entrance::new(socket, way_in, bounds, proxy.clone(), public_connections.clone())
     };
     let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<Vec<_>, _>>()?;
+    let nobody = balancers(Vec::new());
     let metrics = gate.metrics.clone();
     let pages = serving.load().pages.over(false);
     let app = Arc::new(Admin {
@@ -150,7 +155,8 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         pages,
         refusal_told_at: AtomicI64::new(0),
     });
-    let admin = Entrance::new(admin, Door::ClearText, bounds, app, admin_connections)?;
+    let way_in = (Door::ClearText, nobody);
+    let admin = Entrance::new(admin, way_in, bounds, app, admin_connections)?;
     Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, public, admin })
 }
 

@@ -69,6 +69,7 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     config_is_taken_over: IntGauge,
     admin_tokens_refused: IntCounter,
+    proxy_headers_refused: IntCounter,
     log_lines_lost: IntCounterVec,
     certificate_begin: IntGaugeVec,
     certificate_end: IntGaugeVec,
@@ -212,6 +213,13 @@ impl Metrics {
                 IntCounter::new(
                     "admin_tokens_refused_total",
                     "Requests to the admin listener with a token that is not its own.",
+                )?,
+            )?,
+            proxy_headers_refused: registered(
+                &registry,
+                IntCounter::new(
+                    "proxy_headers_refused_total",
+                    "Connections of a load balancer that did not say whose they are.",
                 )?,
             )?,
             log_lines_lost: counter(
@@ -385,6 +393,11 @@ impl Metrics {
     /// A token came to the admin listener that is not its own.
     pub fn admin_token_refused(&self) {
         self.admin_tokens_refused.inc();
+    }
+
+    /// Counts connections of load balancers that did not say whose they are.
+    pub fn proxy_headers_refused(&self) -> IntCounter {
+        self.proxy_headers_refused.clone()
     }
 
     pub fn config_reloaded(&self, taken_over: bool) {

@@ -166,3 +166,40 @@ fn what_a_listener_cannot_do_is_told_with_its_place() {
     let text = "public_url: http://localhost:8080\nlisten: [127.0.0.1:8080, { address: 127.0.0.1:80, redirect: https }]\nissuers: { a: { url: \"https://a\", audience: x } }\nroutes: [{ path: /a, to: \"http://10.0.0.1:1\" }]\n";
     only_error(text, "listen[1].redirect", "nowhere to redirect to");
 }
+
+#[test]
+fn load_balancers_of_a_listener_are_networks_of_whom_none_is_believed_by_a_header_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |networks: &str, trusted: &str| {
+        let listen = format!("listen: {{ address: 0.0.0.0:8080, proxy_protocol: {networks} }}\n");
+        let text = good().text().replace("listen: 0.0.0.0:8080\n", &listen);
+        let text = text.replace("trusted_proxies: 10.0.0.1\n", trusted);
+        config::parse(&text, folder.path(), &env, &|path: &Path| fs::read(path))
+    };
+    let warned = |loaded: &Loaded| -> Vec<String> {
+        loaded.warnings.iter().map(|warning| warning.path.clone()).collect()
+    };
+    let loaded =
+        read("[10.0.0.0/24, \"::ffff:192.0.2.1\", \"2001:db8::/64\"]", "trusted_proxies: 10.0.1.0/24\n")
+            .unwrap();
+    assert!(warned(&loaded).is_empty(), "{:?}", loaded.warnings);
+    let networks = &loaded.settings.listen[0].proxy_protocol;
+    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/24", "192.0.2.1/32", "2001:db8::/64"]);
+    for (networks, wrong) in [("lb.internal", "neither a network nor an address"), ("10.0.0.1/8", "bits")] {
+        let mistakes = read(networks, "trusted_proxies: 10.0.1.0/24\n").unwrap_err().mistakes;
+        assert_eq!(mistakes[0].path, "listen.proxy_protocol");
+        assert!(mistakes[0].message.contains(wrong), "{mistakes:?}");
+    }
+    for (networks, trusted, place) in [
+        ("0.0.0.0/0", "trusted_proxies: \"2001:db8::7\"\n", "listen.proxy_protocol"),
+        ("10.0.0.7", "trusted_proxies: [10.0.0.0/8]\n", "trusted_proxies"),
+        ("10.0.0.0/8", "trusted_proxies: [192.0.2.1, 10.0.0.7]\n", "trusted_proxies"),
+    ] {
+        assert_eq!(warned(&read(networks, trusted).unwrap()), [place], "{networks}");
+    }
+    // Who speaks TLS before it is not named, but clients are known.
+    let loaded = read("10.0.0.7", "").unwrap();
+    assert_eq!(warned(&loaded), ["listen"]);
+    assert!(!loaded.warnings[0].message.contains("count as one address"), "{:?}", loaded.warnings);
+}

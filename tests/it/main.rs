@@ -39,6 +39,7 @@ mod listeners;
 mod logs;
 mod oauth_endpoints;
 mod pipelining;
+mod proxy_protocol;
 mod random_spellings;
 mod reload;
 mod report_only;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::network::addresses::{Overlap, address, overlap};
-use crate::config::network::certificates;
+use crate::config::network::{certificates, networks};
 use crate::config::settings::{ClientCertificates, Listener, ServerTls, Serves};
 use crate::config::text::read::{Keys, Value};
 use crate::config::text::tree::Place;
@@ -43,7 +43,8 @@ pub(in crate::config) fn read(root: &Keys<'_>, public_url: Option<&Origin>) -> V
 
 fn listener(entry: &Value<'_>, public_url: Option<&Origin>) -> Option<Listener> {
     let Some(keys) = entry.keys() else {
-        return Some(Listener { address: address(entry)?, serves: Serves::ClearText });
+        let address = address(entry)?;
+        return Some(Listener { address, serves: Serves::ClearText, proxy_protocol: Vec::new() });
     };
     let address = keys.get("address").and_then(|value| address(&value));
     let tls = keys.get("tls").map(|value| tls(&value, &keys, public_url));
@@ -62,7 +63,12 @@ fn listener(entry: &Value<'_>, public_url: Option<&Origin>) -> Option<Listener> 
         None if redirects => Serves::RedirectToHttps,
         None => Serves::ClearText,
     };
-    Some(Listener { address: address?, serves })
+    let proxy_protocol = networks(
+        &keys,
+        "proxy_protocol",
+        "takes everybody for a load balancer: anybody can then claim any client address",
+    );
+    Some(Listener { address: address?, serves, proxy_protocol })
 }
 
 fn tls(value: &Value<'_>, listener: &Keys<'_>, public_url: Option<&Origin>) -> Option<ServerTls> {

@@ -56,7 +56,9 @@ impl Network {
             warn_of_unnamed_proxy(root, &listeners);
         }
         let listen = listeners.iter().map(|listener| listener.address).collect();
-        let network = Self { public_url, listen, admin, trusted_proxies: trusted_proxies(root) };
+        let trusted_proxies = trusted_proxies(root);
+        warn_of_trusted_balancers(root, &listeners, &trusted_proxies);
+        let network = Self { public_url, listen, admin, trusted_proxies };
         (network, listeners)
     }
 
@@ -137,10 +139,33 @@ fn warn_of_unnamed_proxy(root: &Keys<'_>, listeners: &[Listener]) {
     if listeners.is_empty() || listeners.iter().any(speaks_tls) {
         return;
     }
+    let are_known = listeners.iter().all(|listener| !listener.proxy_protocol.is_empty());
+    let as_one = if are_known {
+        ""
+    } else {
+        "all clients count as one address (`denials_per_address`, `connections_per_address`), and "
+    };
     root.warn(
         "listen",
-        "no listener has `tls` and `public_url` is https, so a proxy in front speaks it, which `trusted_proxies` does not name: all clients count as one address (`denials_per_address`, `connections_per_address`), and upstreams are told `http`; write the proxy's addresses, like `trusted_proxies: [10.0.0.0/8]`, or give a listener `tls`",
+        format!(
+            "no listener has `tls` and `public_url` is https, so a proxy in front speaks it, which `trusted_proxies` does not name: {as_one}upstreams are told `http`; write the proxy's addresses, like `trusted_proxies: [10.0.0.0/8]`, or give a listener `tls`"
+        ),
     );
+}
+
+/// A balancer writes no `X-Forwarded-For`: what comes in one of its connections is the client's own word.
+fn warn_of_trusted_balancers(root: &Keys<'_>, listeners: &[Listener], trusted: &[IpNet]) {
+    let overlaps = |one: &IpNet| trusted.iter().any(|other| one.contains(other) || other.contains(one));
+    if let Some(both) =
+        listeners.iter().flat_map(|listener| &listener.proxy_protocol).find(|one| overlaps(one))
+    {
+        root.warn(
+            "trusted_proxies",
+            format!(
+                "`{both}` is in a `proxy_protocol` too: a load balancer that says whose a connection is writes no `X-Forwarded-For`, so that of its clients would be believed wherever it says nobody's; leave it out here"
+            ),
+        );
+    }
 }
 
 fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {

@@ -159,6 +159,13 @@ const LISTENER: &[Key] = &[
         "",
     ),
     key(
+        "proxy_protocol",
+        OneOrMany("a network"),
+        Otherwise("no connection begins with it"),
+        "Load balancers whose connections begin with the PROXY protocol (version 1 or 2), which says whose they are: networks or addresses. Theirs must, and nobody else's is believed.",
+        "[10.0.0.0/24]",
+    ),
+    key(
         "redirect",
         One("`https`"),
         Otherwise("it serves"),

@@ -190,6 +190,15 @@ impl ConnectionPlace {
         };
         Some(Self(Arc::new(connection), counted))
     }
+
+    /// Counts it as this address's from here on. `None` when that one has too many.
+    pub(crate) fn count_for(&mut self, address: Option<IpAddr>) -> Option<()> {
+        let counted = self.0.all.count(address)?;
+        if let Some(before) = std::mem::replace(&mut self.1, counted) {
+            self.0.all.by_address.give_back(before);
+        }
+        Some(())
+    }
 }
 
 impl Drop for ConnectionPlace {

@@ -4,21 +4,23 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
-use pingora::protocols::{GetSocketDigest, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use crate::edge::connection::connection_guard::{Bounds, Guarded};
 use crate::edge::connection::connections::{ConnectionPlace, Connections};
 use crate::edge::connection::door::Door;
+use crate::edge::connection::life::Life;
+use crate::edge::connection::proxy_protocol::{Balancers, peer, set_peer};
 
 /// How long a stopping listener waits for the first request of connections that it has accepted.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
@@ -30,6 +32,7 @@ const LAST_ACCEPTED: Duration = Duration::from_millis(50);
 pub(crate) struct GuardedApp<A> {
     inner: Arc<A>,
     door: Arc<Door>,
+    balancers: Arc<Balancers>,
     connections: Arc<Connections>,
     backlog: Arc<Backlog>,
     /// True: connections that wait for a request are closed.
@@ -76,13 +79,13 @@ where
 {
     pub(crate) fn new(
         inner: Arc<A>,
-        door: Arc<Door>,
+        (door, balancers): (Arc<Door>, Arc<Balancers>),
         connections: Arc<Connections>,
         backlog: Arc<Backlog>,
         closing: ShutdownWatch,
         bounds: Bounds,
     ) -> Self {
-        Self { inner, door, connections, backlog, closing, bounds }
+        Self { inner, door, balancers, connections, backlog, closing, bounds }
     }
 
     /// Serves one connection to its end, or to where pingora takes it back. Once `shutdown` is told, its next
@@ -96,22 +99,23 @@ where
     ) -> impl Future<Output = Option<Stream>> + use<A> {
         let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
         let connections = self.connections.clone();
-        let address = io
-            .get_socket_digest()
-            .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
+        let address = peer(&*io);
+        let balancers = self.balancers.has(address).then(|| self.balancers.clone());
+        // A balancer's is nobody's yet.
+        let address = address.filter(|_| balancers.is_none());
         let place = ConnectionPlace::take(&self.connections, &door, address);
         let closing = self.closing.clone();
         async move {
-            let place = place?;
+            let mut place = place?;
             let serving = async move {
                 // A handshake's state is large, and must not stay for as long as the connection does.
-                let io = Box::pin(async move {
+                let entered = Box::pin(async {
                     tokio::select! {
-                        io = door.enter(io) => io,
+                        entered = enter(io, &door, balancers.as_deref(), &mut place) => entered,
                         () = last_requests(closing) => None,
                     }
                 });
-                let (io, life) = io.await?;
+                let (io, life) = entered.await?;
                 let shutdown = match life.filter(|_| !is_last) {
                     Some(life) => life.until(shutdown),
                     None => shutdown,
@@ -136,6 +140,24 @@ where
     }
 }
 
+/// Lets a connection in, as soon as it is known whose it is. `balancers`: those who say that, of one of
+/// theirs. `None` when it is not let in.
+async fn enter(
+    mut io: Stream,
+    door: &Door,
+    balancers: Option<&Balancers>,
+    place: &mut ConnectionPlace,
+) -> Option<(Stream, Option<Arc<Life>>)> {
+    if let Some(balancers) = balancers {
+        let mut stream = io.into_any().downcast::<TcpStream>().ok()?;
+        balancers.introduce(&mut stream).await?;
+        // Where it is said to be nobody's it is the balancer's own.
+        place.count_for(peer(&*stream).filter(|peer| !balancers.has(Some(*peer))))?;
+        io = stream;
+    }
+    door.enter(io).await
+}
+
 /// Until a stopping listener waits no longer.
 async fn last_requests(mut closing: ShutdownWatch) {
     if closing.wait_for(|closing| *closing).await.is_err() {
@@ -147,9 +169,7 @@ async fn last_requests(mut closing: ShutdownWatch) {
 /// The stream as pingora's own listener would have made it.
 fn with_addresses(socket: tokio::net::TcpStream, peer: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::from(socket);
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    stream.set_socket_digest(digest);
+    set_peer(&mut stream, peer);
     stream
 }
 

@@ -26,6 +26,7 @@ use crate::edge::connection::connections::Connections;
 use crate::edge::connection::door::Door;
 use crate::edge::connection::guarded_app::{Backlog, GuardedApp};
 use crate::edge::connection::listen_error::ListenError;
+use crate::edge::connection::proxy_protocol::Balancers;
 
 /// Connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;
@@ -130,7 +131,7 @@ impl Entrance {
     /// When the socket cannot be used.
     pub(crate) fn new<A>(
         socket: ListeningSocket,
-        door: Door,
+        (door, balancers): (Door, Balancers),
         bounds: Bounds,
         app: Arc<A>,
         connections: Arc<Connections>,
@@ -143,7 +144,8 @@ impl Entrance {
         let backlog = Arc::new(Backlog::new(socket.try_clone().map_err(fault)?));
         let ((stop, accepting), (close, closing)) = (watch::channel(false), watch::channel(false));
         let door = Arc::new(door);
-        let app = GuardedApp::new(app, door.clone(), connections.clone(), backlog.clone(), closing, bounds);
+        let way_in = (door.clone(), Arc::new(balancers));
+        let app = GuardedApp::new(app, way_in, connections.clone(), backlog.clone(), closing, bounds);
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(is_at.to_string()).l4_buffer(buffers));

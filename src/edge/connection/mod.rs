@@ -4,6 +4,7 @@
 //!   not start
 //! - `addresses`: how many connections one client address has; `connections`: how many there are
 //! - `door`: what clients meet before HTTP: TLS, or nothing; `life`: until when its connections go on
+//! - `proxy_protocol`: load balancers that say whose a connection is
 //! - `guarded_app`: takes connections, the last ones too; `endable_app`: requests that are ended from outside
 //! - `connection_guard`: deadlines below HTTP
 //! - `cut_off`: connections that a drain does not wait for
@@ -25,5 +26,6 @@ pub(crate) mod lingering;
 pub(crate) mod listen_error;
 pub(crate) mod listening;
 pub(crate) mod pipelining;
+pub(crate) mod proxy_protocol;
 pub(crate) mod recurring;
 pub(crate) mod unread;

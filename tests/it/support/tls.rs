@@ -77,12 +77,21 @@ impl Identity {
 /// Connects and shakes hands for `host`. `protocols`: what is offered by ALPN.
 pub async fn connect(
     address: SocketAddr,
+    config: ClientConfig,
+    host: &str,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_over(TcpStream::connect(address).await?, config, host, protocols).await
+}
+
+/// As `connect`, on a connection that is there.
+pub async fn connect_over(
+    socket: TcpStream,
     mut config: ClientConfig,
     host: &str,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let socket = TcpStream::connect(address).await?;
     let name = ServerName::try_from(host.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }

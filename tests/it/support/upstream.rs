@@ -110,6 +110,11 @@ impl Upstream {
         self.received.lock().unwrap().clone()
     }
 
+    /// The latest request.
+    pub fn last(&self) -> Received {
+        self.received().pop().expect("a request")
+    }
+
     /// The only request so far.
     pub fn only(&self) -> Received {
         let all = self.received();
