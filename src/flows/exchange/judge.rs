@@ -81,6 +81,12 @@ impl JudgedTokens {
         self.access_token.clone().or_else(|| self.id_token.clone())
     }
 
+    /// What the ID token calls its person, where the access token says another name.
+    pub(super) fn other_name(&self) -> Option<&str> {
+        let (subject, other) = (self.access_token.as_ref()?, self.id_token.as_ref()?);
+        Some(other.sub.as_str()).filter(|other| *other != subject.sub)
+    }
+
     /// What is noted of the access token when it is handed out: nothing, when it is not. A token that does
     /// not say when it ends counts as long as its session may.
     pub(super) fn issued(
@@ -203,7 +209,8 @@ async fn judge_id_token(
     }
     let rules = &issuer.settings.rules;
     let in_time_at = matches!(exchanged, Exchanged::Code(_)).then_some(now);
-    let says = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
+    let (client_id, clients) = (&client.client_id, &rules.client_ids);
+    let says = identified(token, &rules.iss, client_id, clients, rules.clock_skew, in_time_at);
     let says = says.ok_or_else(|| {
         mismatch(client, "the ID token is not for this client of this issuer, or has expired")
     })?;

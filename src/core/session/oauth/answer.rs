@@ -343,13 +343,14 @@ pub struct Identified {
 }
 
 /// Reads an ID token that came from the token endpoint: `iss`, `aud`, `azp`, `exp` and `sub` as in OpenID
-/// Connect Core 1.0 section 3.1.3.7. The nonce is checked by whoever made it: the page. `now`: `None` in an
-/// answer to a refresh, where an AS may give the ID token of the sign-in again (section 12.2 says nothing of
-/// `exp`).
+/// Connect Core 1.0 section 3.1.3.7. The nonce is checked by whoever made it: the page. `clients`: those of
+/// this issuer here, who are trusted as audiences beside this one. `now`: `None` in an answer to a refresh,
+/// where an AS may give the ID token of the sign-in again (section 12.2 says nothing of `exp`).
 pub fn identified(
     id_token: &SecretString,
     iss: &str,
     client_id: &str,
+    clients: &[String],
     clock_skew: Duration,
     now: Option<Timestamp>,
 ) -> Option<Identified> {
@@ -358,8 +359,11 @@ pub fn identified(
     let for_us = match claims.get("aud")? {
         Value::String(aud) => aud == client_id,
         Value::Array(all) => {
+            let is_client = |aud: &Value| {
+                aud.as_str().is_some_and(|aud| aud == client_id || clients.iter().any(|client| client == aud))
+            };
             all.iter().any(|aud| aud.as_str() == Some(client_id))
-                && (all.len() == 1 || text("azp") == Some(client_id))
+                && (text("azp") == Some(client_id) || all.iter().all(is_client))
         }
         _ => false,
     };
@@ -498,7 +502,8 @@ mod tests {
     fn an_id_token_must_be_for_this_client_of_this_issuer_and_in_time() {
         let read = |claims: Value| {
             let now = Some(Timestamp::from_secs(100));
-            identified(&jwt(&claims), "https://as", "web", Duration::from_secs(30), now)
+            let clients = ["web".to_owned(), "mobile".to_owned()];
+            identified(&jwt(&claims), "https://as", "web", &clients, Duration::from_secs(30), now)
         };
         let good = json!({"iss": "https://as", "aud": "web", "exp": 200, "sub": "alice", "sid": "s"});
         let expected = Identified { sub: "alice".into(), session_id: Some("s".into()) };
@@ -507,6 +512,7 @@ mod tests {
             ("iss", json!("https://other")),
             ("aud", json!("other")),
             ("aud", json!(["web", "other"])),
+            ("aud", json!(["mobile"])),
             ("aud", json!([])),
             ("azp", json!("other")),
             ("exp", json!(60)),
@@ -519,6 +525,10 @@ mod tests {
             assert_eq!(read(bad.clone()), None, "{bad}");
         }
         let mut several = good;
+        several["aud"] = json!(["web", "mobile"]);
+        assert!(read(several.clone()).is_some(), "both are clients here");
+        several["azp"] = json!("mobile");
+        assert_eq!(read(several.clone()), None, "and it says for which of them it was made");
         several["aud"] = json!(["web", "other"]);
         several["azp"] = json!("web");
         assert!(read(several).is_some());
