@@ -226,8 +226,6 @@ pub(in crate::flows) struct Session {
     /// When the session ends if nobody uses it before.
     ends_at: Timestamp,
     cookie_kept_until: Timestamp,
-    /// To be revoked when the browser did not wait for it.
-    refresh_token: SecretString,
 }
 
 impl Session {
@@ -242,8 +240,7 @@ impl Session {
     }
 }
 
-/// One code exchange, owned by the gateway: the code is spent once it was sent, so the tokens of a
-/// browser that left are revoked.
+/// One code exchange, owned by the gateway: the code is spent once it was sent.
 struct CodeExchange {
     gate: Arc<Gate>,
     live: Arc<Live>,
@@ -269,15 +266,18 @@ impl CodeExchange {
                 Err(outage.denial())
             }
         };
-        if let Err(Ok(SignedIn { session: Some(session), .. })) = waiting.send(result) {
-            self.revoke(session.refresh_token);
-        }
+        // Where nobody waits any more nobody has the tokens: they are not revoked (see `make_session`).
+        let _ = waiting.send(result);
     }
 
     async fn make_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
         let refresh_token = answer.refresh_token.clone();
         let made = self.judge_and_keep(answer).await;
-        if let (Err(_), Some(token)) = (&made, refresh_token) {
+        // After an outage nobody has it, and the person may be signed in already: an AS may hang all refresh
+        // tokens of one person and client on one grant, and end them together (RFC 7009 section 2.1).
+        let is_outage =
+            matches!(made, Err(Denial::AuthorizationServerUnavailable | Denial::StoreUnavailable));
+        if let (Err(_), Some(token), false) = (&made, refresh_token, is_outage) {
             self.revoke(token);
         }
         made
@@ -331,7 +331,7 @@ impl CodeExchange {
                 self.note(&grant, &judged, &page, now).await?;
                 // Whoever took it back before it was noted did not find it.
                 self.check_not_taken_back(&grant, &judged)?;
-                Some(self.seal_session(grant)?)
+                Some(self.seal_session(&grant)?)
             }
             None => None,
         };
@@ -378,8 +378,12 @@ impl CodeExchange {
         let issued_at = judged.verified.as_deref().map(|caller| caller.token().issued_at());
         let signed_in_at =
             issued_at.map_or(facts.signed_in_at, |issued_at| facts.signed_in_at.min(issued_at));
-        let admits = self.gate.revocations.admits_grant(&GrantIdentity { signed_in_at, ..facts }, now)?;
-        if admits { Ok(()) } else { Err(Denial::SignInRevoked) }
+        for sub in [facts.sub, judged.other_name().or(facts.sub)] {
+            if !self.gate.revocations.admits_grant(&GrantIdentity { sub, signed_in_at, ..facts }, now)? {
+                return Err(Denial::SignInRevoked);
+            }
+        }
+        Ok(())
     }
 
     /// Notes which access token the new family handed out, and whose the family is where the token does not
@@ -397,6 +401,11 @@ impl CodeExchange {
         reach::note(&self.gate, &self.live, grant, token, timeouts, reach::MOST)
             .await
             .map_err(|_| Denial::StoreUnavailable)?;
+        if let Some(name) = judged.other_name() {
+            reach::note_other_name(&self.gate, &self.live, grant, name, timeouts)
+                .await
+                .map_err(|_| Denial::StoreUnavailable)?;
+        }
         if self.client.session.is_some() {
             let expires_at = now.plus(page.expires_in.unwrap_or(timeouts.absolute));
             let (access_token, id_token) = (page.access_token.clone(), page.id_token.clone());
@@ -410,14 +419,12 @@ impl CodeExchange {
         Ok(())
     }
 
-    #[allow(clippy::needless_pass_by_value)] // the grant ends here
-    fn seal_session(&self, grant: Grant) -> Result<Session, Denial> {
+    fn seal_session(&self, grant: &Grant) -> Result<Session, Denial> {
         Ok(Session {
             family: self.family,
-            cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &grant)?,
+            cookie: session_cookie::seal(&self.gate, &self.live, &self.client, grant)?,
             ends_at: grant.ends_at(session_cookie::timeouts(&self.client)),
-            cookie_kept_until: session_cookie::kept_until(&self.client, &grant),
-            refresh_token: grant.refresh_token.clone(),
+            cookie_kept_until: session_cookie::kept_until(&self.client, grant),
         })
     }
 

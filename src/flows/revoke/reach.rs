@@ -76,8 +76,7 @@ pub(in crate::flows) async fn note(
     timeouts: Timeouts,
     most: usize,
 ) -> Result<(), StoreFault> {
-    let longest = live.settings.issuers.iter().map(|issuer| issuer.rules.max_token_lifetime).max();
-    let until = grant.signed_in_at.plus(timeouts.absolute).plus(longest.unwrap_or_default()).plus(SLACK);
+    let until = until(live, grant, timeouts);
     let subject = grant.subject.as_ref().map(|subject| subject.sub.as_str());
     let facts = [
         (Kind::Sid, grant.session_id.as_deref(), None),
@@ -92,6 +91,29 @@ pub(in crate::flows) async fn note(
         }
     }
     Ok(())
+}
+
+/// Notes the other name of a session's person: what the ID token calls them, which upstreams and pages may be
+/// told, and logout tokens and operators use.
+///
+/// # Errors
+/// As [`note`].
+pub(in crate::flows) async fn note_other_name(
+    gate: &Gate,
+    live: &Live,
+    grant: &Grant,
+    name: &str,
+    timeouts: Timeouts,
+) -> Result<(), StoreFault> {
+    let key = key(Kind::Sub, &grant.iss, name, 0);
+    let until = until(live, grant, timeouts);
+    add(gate, &key, Entry { family: *grant.family.as_bytes(), until }, MOST).await
+}
+
+/// How long a session's last access token may live.
+fn until(live: &Live, grant: &Grant, timeouts: Timeouts) -> Timestamp {
+    let longest = live.settings.issuers.iter().map(|issuer| issuer.rules.max_token_lifetime).max();
+    grant.signed_in_at.plus(timeouts.absolute).plus(longest.unwrap_or_default()).plus(SLACK)
 }
 
 /// As [`note`], of one whose record the store had lost, so that its index may be lost too; through an outage

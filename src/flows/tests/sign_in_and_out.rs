@@ -149,14 +149,25 @@ async fn a_sign_in_during_an_exchange_costs_the_new_session_neither_its_cookie_n
     }
 }
 
+/// The person may be signed in already, and an authorization server may end all of one grant together.
 #[tokio::test]
-async fn tokens_that_a_browser_did_not_wait_for_are_revoked() {
+async fn tokens_that_nobody_got_because_of_an_outage_are_not_revoked() {
     let scene = Scene::with(client(), Duration::from_millis(20));
     scene.server.answers.forget_permits(PLENTY);
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
-    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
-    scene.server.answers.add_permits(1);
-    scene.revoked(&["refresh-token-0"]).await;
+    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable, "the browser waits no longer");
+    scene.server.answers.add_permits(PLENTY);
+    scene.revoked(&[]).await;
+    let scene = Scene::new();
+    scene.server.answers.forget_permits(PLENTY);
+    let code = code_exchange();
+    let (refused, ()) = tokio::join!(scene.post(None, &code), async {
+        scene.arrived(1).await;
+        scene.store.set_away(true);
+        scene.server.answers.add_permits(PLENTY);
+    });
+    assert_eq!(refused.unwrap_err().denial, Denial::StoreUnavailable);
+    scene.revoked(&[]).await;
 }
 
 #[tokio::test]

@@ -86,3 +86,22 @@ async fn a_session_that_was_not_found_takes_its_access_tokens_along_when_its_coo
         assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
     }
 }
+
+/// Issuers may call one person differently in the two tokens, and an operator may know either name.
+#[tokio::test]
+async fn a_person_is_found_by_what_either_token_calls_them_and_blocked_by_it() {
+    for name in ["alice", "00u1"] {
+        let scene = Scene::strict();
+        let claims = json!({ "jti": "t", "sub": "alice" });
+        let (cookie, token) = scene.signed_in_with(claims, Some(&id_token_of("00u1"))).await;
+        scene.pass(1);
+        scene.revoke(json!({ "kind": "sub", "value": name, "block": true })).await.unwrap();
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{name}");
+        let refusal = scene.refresh(&cookie).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{name}");
+        let Instead::With(tokens) = access_token(&scene, json!({ "jti": "u" })) else { unreachable!() };
+        scene.next(Instead::With(with(tokens, json!({ "id_token": id_token_of("00u1") }))));
+        let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::SignInRevoked, "{name}");
+    }
+}
