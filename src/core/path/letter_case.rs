@@ -10,7 +10,17 @@ use super::{CanonicalPath, PathPattern, PatternSegment};
 
 /// A text in lower case, by what its letters have for upper case: `ſ` is `s`, and the sign for Kelvin `k`.
 pub(in crate::core) fn lower_case(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+    text.chars().map(one_for_one).flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+/// The two letters whose lower case is another where a reader takes one letter for each (Java, .NET and Go
+/// do: `Simple_Lowercase_Mapping` of the Unicode Character Database) than where it takes several.
+const fn one_for_one(letter: char) -> char {
+    match letter {
+        'İ' => 'i',
+        'ẞ' => 'ß',
+        other => other,
+    }
 }
 
 /// Whether no other text without capital letters is the same in another case. Beyond ASCII nobody looks: `ß`

@@ -216,6 +216,15 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_whose_lower_case_is_two_letters_to_some_and_one_to_others_is_no_way_round() {
+        let table = paths(&["/*", "/api/admin/*", "/stra%C3%9Fe"]);
+        for path in ["/api/adm%C4%B0n/x", "/api/ADM%C4%B0N", "/stra%E1%BA%9Ee", "/STRA%E1%BA%9EE"] {
+            check(&table, &[(path, "400")]);
+        }
+        check(&table, &[("/api/adm%C4%B0", "/*"), ("/%E1%BA%9E", "/*")]);
+    }
+
+    #[test]
     fn patterns_that_differ_by_case_alone_are_told_apart_by_it() {
         let table = paths(&["/*", "/both/*", "/Both/*", "/Both/{id}/x", "/one", "/one/*"]);
         check(
