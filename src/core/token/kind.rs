@@ -21,13 +21,14 @@ pub(super) fn mark_of_another_kind(
 
 /// What servers write into the claims of their refresh tokens and ID tokens, which may have issuer, key and
 /// audience of their access tokens (RFC 8725 section 2.8).
-const OTHER_KINDS: [(&str, &[&str]); 6] = [
+const OTHER_KINDS: [(&str, &[&str]); 7] = [
     ("typ", &["ID", "Refresh", "Offline", "Logout"]), // Keycloak
     ("token_use", &["id", "id_token", "refresh", "refresh_token"]), // Amazon Cognito, Ory Hydra
     ("token_type", &["id", "id_token", "refresh", "refresh_token"]), // Simple JWT
     ("type", &["refresh", "refresh_token"]),          // Flask-JWT-Extended
     ("tokenName", &["id_token", "refresh_token"]),    // ForgeRock AM
     ("purpose", &["id", "id_token", "refresh_token"]), // Curity
+    ("tokenType", &["id-token", "refresh-token"]),    // Casdoor
 ];
 
 pub(super) fn says_another_kind(claims: &Map<String, Value>) -> bool {

@@ -337,6 +337,7 @@ fn a_token_whose_claims_say_that_it_is_of_another_kind_is_refused_where_its_type
             json!({"token_type": "id_token"}),
             json!({"type": "refresh"}),
             json!({"tokenName": "refresh_token"}),
+            json!({"tokenType": "refresh-token"}),
             json!({"tokenName": "id_token"}),
             json!({"purpose": "id"}),
             json!({"typ": "Bearer", "token_use": "id"}),
