@@ -4,7 +4,8 @@
 //! What looks like a JWT is never asked about. Its issuer is written in it, so anybody else who is asked gets
 //! a token that is not his; and a signature that does not hold, or an algorithm that is not allowed, must not
 //! become good because a server reads the same text more leniently. So a text counts as a JWT when some
-//! reader might take it for one, not only when `jwt` does.
+//! reader might take it for one, not only when `jwt` does. One that is encrypted (JWE, RFC 7516) says nothing
+//! to anybody but its issuer, and is opaque.
 //!
 //! An answer is judged as strictly as a JWT: its `active` is the issuer's word that the token is one of its
 //! own and has not ended, and not that it is for this API, nor that it is an access token. Servers answer
@@ -13,6 +14,7 @@
 
 use base64::Engine as _;
 use base64::alphabet;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
@@ -31,8 +33,31 @@ pub fn is_opaque(token: &str) -> bool {
     match token.split_once('.') {
         None => true,
         // `{"` in base64, as nearly every header begins: nothing is read of those.
-        Some((header, _)) => !header.starts_with("eyJ") && !may_be_read_as_header(header),
+        Some((header, _)) => {
+            is_encrypted(token) || !header.starts_with("eyJ") && !may_be_read_as_header(header)
+        }
     }
+}
+
+/// Whether it is a JWE in the compact form (RFC 7516 section 7.1) that does not say whose it is: five parts,
+/// and a header with `enc` and the algorithm of a key (RFC 7518 section 4.1), so that nobody could read a
+/// signature in it, and without `iss` (RFC 7519 section 5.3).
+fn is_encrypted(token: &str) -> bool {
+    let has_five_parts = token.bytes().filter(|byte| *byte == b'.').count() == 4;
+    let header = token
+        .split('.')
+        .next()
+        .filter(|_| has_five_parts)
+        .and_then(|header| json::object(&URL_SAFE_NO_PAD.decode(header).ok()?).ok());
+    header.is_some_and(|header| {
+        let is_of_a_key = |alg: &str| {
+            alg == "dir"
+                || ["RSA", "A128", "A192", "A256", "ECDH-ES", "PBES2-"].iter().any(|of| alg.starts_with(of))
+        };
+        header.get("alg").and_then(Value::as_str).is_some_and(is_of_a_key)
+            && header.get("enc").is_some_and(Value::is_string)
+            && !header.contains_key("iss")
+    })
 }
 
 /// Whether a lenient reader could find a JOSE header in it (RFC 7515 section 4, RFC 7516 section 4): either
@@ -183,6 +208,20 @@ mod tests {
         }
     }
 
+    fn encrypted(header: &str) -> String {
+        format!("{}.key.iv.text.tag", URL_SAFE_NO_PAD.encode(header))
+    }
+
+    /// As OpenIddict makes them unless it is told not to.
+    #[test]
+    fn a_token_that_is_encrypted_to_its_server_is_opaque() {
+        for alg in ["dir", "RSA-OAEP", "RSA-OAEP-256", "A256KW", "ECDH-ES+A256KW", "PBES2-HS256+A128KW"] {
+            let token =
+                encrypted(&json!({ "alg": alg, "enc": "A256CBC-HS512", "typ": "at+jwt" }).to_string());
+            assert!(is_opaque(&token), "{token}");
+        }
+    }
+
     #[test]
     fn what_anybody_could_take_for_a_jwt_is_never_asked_about() {
         let header = r#"{"alg":"ES256","kid":"k"}"#;
@@ -213,7 +252,12 @@ mod tests {
             parts(&URL_SAFE_NO_PAD.encode(marked)),
             parts(&STANDARD_NO_PAD.encode(utf32)),
             parts("e30"), // `{}`
-            format!("{}.k.iv.text.tag", URL_SAFE_NO_PAD.encode(r#"{"alg":"dir","enc":"A256GCM"}"#)),
+            encrypted(r#"{"alg":"dir","enc":"A256GCM","iss":"https://other.example"}"#),
+            encrypted(r#"{"alg":"ES256","enc":"A256GCM"}"#),
+            encrypted(r#"{"alg":"none","enc":"A256GCM"}"#),
+            encrypted(r#"{"alg":"dir","alg":"dir","enc":"A256GCM"}"#),
+            encrypted(r#"{"alg":"dir"}"#),
+            format!("{}.more", encrypted(r#"{"alg":"dir","enc":"A256GCM"}"#)),
             unsigned(header, "{}"),
         ] {
             assert!(!is_opaque(&token), "{token}");
