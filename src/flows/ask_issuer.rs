@@ -5,6 +5,7 @@
 use crate::config::settings::{ClientCredential, KeySource, Settings, SignalKeys};
 use crate::core::metadata::{ClientAuthentication, Endpoints};
 use crate::core::session::oauth::authentication::Credential;
+use crate::flows::fitting_keys::no_key_fits;
 use crate::flows::keep_keys_fresh::{Means, fetch_now};
 use crate::state::issuer_keys::IssuerState;
 use crate::state::transmitters::Transmitter;
@@ -32,6 +33,9 @@ pub(crate) async fn ask_issuer(
         if !lacks.is_empty() {
             return Err(lacks.join("; "));
         }
+    }
+    if let Some(lack) = no_key_fits(&issuer.settings, &keys) {
+        return Err(lack);
     }
     let keys = match keys.len() {
         0 => "no keys: its tokens are opaque".to_owned(),

@@ -22,6 +22,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::freshness::Decision;
 use crate::core::token::jwks::{KeySet, Skipped};
 use crate::flows::Gate;
+use crate::flows::fitting_keys::warn_if_no_key_fits;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault};
 use crate::state::issuer_keys::{Flight, IssuerState, Issuers};
 use crate::state::metrics::{Metrics, ServerEndpoint};
@@ -436,8 +437,7 @@ impl Fetch {
     }
 
     fn report_keys(&self, flight: Flight, keys: Arc<KeySet>, skipped: &[Skipped]) {
-        let kids = || keys.kids().take(50).collect::<Vec<_>>().join(" ");
-        let (count, named) = (keys.len(), kids());
+        let (count, named) = (keys.len(), keys.kids().take(50).collect::<Vec<_>>().join(" "));
         let recovered = self.issuer.last_error().is_some();
         let issuer = self.name();
         match flight.succeeded(keys.clone()) {
@@ -453,6 +453,7 @@ impl Fetch {
             }
             None => tracing::info!(%issuer, keys = count, kids = named, "the issuer's keys were read"),
         }
+        warn_if_no_key_fits(&self.issuer.settings, &keys);
         for skip in skipped {
             tracing::warn!(%issuer, index = skip.index, why = skip.why, "a key of the issuer is not used");
         }

@@ -26,6 +26,7 @@
 //!
 //! Operation:
 //!
+//! - `fitting_keys`: whether an issuer's keys are of any use
 //! - `keep_keys_fresh`: issuers' keys and endpoints; `ask_issuer`: whether an issuer gives what is needed,
 //!   once
 //! - `explain`: what would become of a request; `describe_resource`: metadata of a resource
@@ -54,6 +55,7 @@ pub mod describe_resource;
 pub mod exchange;
 pub mod explain;
 mod family;
+mod fitting_keys;
 pub mod hear_signal;
 mod heard;
 pub mod introspect;

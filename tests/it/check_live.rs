@@ -118,6 +118,24 @@ async fn everybody_who_is_there_is_said_to_be_there() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nor left");
 }
 
+/// As Logto, which signs with ES384 unless it is told otherwise.
+#[tokio::test]
+async fn an_issuer_whose_keys_fit_no_algorithm_that_counts_is_said_to_be_of_no_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = authorization_server(&["token_endpoint"]).await;
+    let upstream = Upstream::start().await;
+    let issuer = |algorithms: &str| {
+        let one = format!("  one: {{ url: \"{}\", audience: a{algorithms} }}", server.url());
+        config(&one, &format!("  plain: {{ url: \"{}\" }}", upstream.url()), "")
+    };
+    let (code, text) = check(folder.path(), &issuer(", algorithms: [RS256, EdDSA]")).await;
+    assert_eq!(code, 1, "{text}");
+    let told = line(&text, "issuer one");
+    assert!(told.contains("its keys are for ES256") && told.contains("RS256, EdDSA alone"), "{told}");
+    assert!(told.contains("`issuers.one.algorithms`"), "{told}");
+    assert_eq!(check(folder.path(), &issuer("")).await.0, 0);
+}
+
 #[tokio::test]
 async fn an_issuer_that_wants_requests_pushed_or_is_to_get_them_so_needs_the_place_for_it() {
     const PLACE: &str = "pushed_authorization_request_endpoint";

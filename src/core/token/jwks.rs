@@ -5,6 +5,7 @@
 //! something else (`use`, `key_ops`), of one that leaks its private half, or of one that is too weak
 //! (RFC 8725 section 3.5); and it never reads `x5c` or `x5u`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use aws_lc_rs::hmac;
@@ -136,6 +137,16 @@ impl KeySet {
     /// Whether one of them has this name.
     pub fn has(&self, kid: &str) -> bool {
         !self.named(kid).is_empty()
+    }
+
+    /// Whether one of them may verify signatures of one of these.
+    pub fn verifies_any_of(&self, algorithms: &[Algorithm]) -> bool {
+        self.keys.iter().any(|key| algorithms.iter().any(|algorithm| key.verifies(*algorithm)))
+    }
+
+    /// For what they are, in the order of their names, each once.
+    pub fn algorithms(&self) -> BTreeSet<&'static str> {
+        self.keys.iter().flat_map(|key| key.algorithms().map(Algorithm::name)).collect()
     }
 
     /// Whether both hold the same keys under the same names, for the same algorithms.
