@@ -232,7 +232,7 @@ fn load(named: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<(String
         let [here, there] = PLACES;
         let _ = writeln!(
             around.err,
-            "no configuration: neither ./{here} nor {there} is there; name one, like `tollgate run my.yaml`"
+            "no configuration: neither ./{here} nor {there} is there; name one, like `tollgate run my.yaml`, or with `--config my.yaml` where a command has that"
         );
         return Err(1);
     };

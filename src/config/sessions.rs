@@ -43,12 +43,18 @@ pub(super) fn lifetimes(keys: &Keys<'_>, (idle, absolute): (Duration, Duration))
     (idle, absolute)
 }
 
+pub(super) const NO_BODY: &str =
+    "`0` refuses every request that has a body; for no limit write what nobody reaches, like `1000GiB`";
+
 pub(super) fn limits(root: &Keys<'_>) -> Limits {
     let keys = root.section("limits");
     let default = u64::try_from(DEFAULT_TOKEN_LIMIT).unwrap_or(u64::MAX);
     let token = keys.size("token", default, 256..=64 << 10);
     let header = keys.size("header", 32 << 10, 1 << 10..=64 << 10);
     let body = keys.size("body", 10 << 20, 0..=1 << 50);
+    if body == 0 {
+        keys.warn("body", NO_BODY);
+    }
     if token > header {
         let key = if keys.has("token") { "token" } else { "header" };
         keys.wrong(

@@ -3,6 +3,7 @@
 //! Must never repeat a URL of Redis in a message: a password may stand in it.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -31,20 +32,36 @@ pub(super) fn read(root: &Keys<'_>) -> Option<Store> {
             if keys.has("url") {
                 needs_what_replicas_share(&value, root);
             }
-            let folder = keys.get("path").map_or_else(|| Some(default()), |value| value.path());
+            let folder = keys.get("path").map_or_else(|| Some(default()), |value| folder(&value));
             let redis = redis(&keys);
             Some(Store { folder: folder?, redis: if keys.has("url") { Some(redis?) } else { None } })
         }
         None => {
             let text = value.text();
             if !is_url(text.as_deref().unwrap_or_else(|| value.written())) {
-                return text.and_then(|_| value.path()).map(Store::folder);
+                return text.and_then(|_| folder(&value)).map(Store::folder);
             }
             needs_what_replicas_share(&value, root);
             let server = server(&value, &text?)?;
             Some(Store { folder: default(), redis: Some(single(&value, server)) })
         }
     }
+}
+
+/// Replicas that each have a folder, where one Redis is meant, would know nothing of each other.
+fn folder(value: &Value<'_>) -> Option<PathBuf> {
+    let text = value.text()?;
+    let first = text.split('/').next().unwrap_or_default();
+    let port = first.rsplit_once(':').map(|(_, port)| port);
+    let has_port =
+        port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    let lacks_colon =
+        ["redis//", "rediss//", "valkey//", "valkeys//"].iter().any(|scheme| text.starts_with(scheme));
+    if has_port || lacks_colon || text.contains("://") {
+        value.wrong("names a host; write `redis://cache:6379` for a Redis (as `url` beside other keys), or `./cache:6379` for a folder of that name");
+        return None;
+    }
+    value.path()
 }
 
 /// Whether a URL is meant, and not a folder.

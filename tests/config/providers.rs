@@ -141,3 +141,21 @@ fn whoever_only_signs_people_in_is_warned_of_where_a_client_is_theirs() {
     alone.issuers = "  google: { url: \"https://accounts.google.com\", audience: api }\n".to_owned();
     assert_eq!(warnings(&alone, "only signs people in"), Vec::<String>::new());
 }
+
+#[test]
+fn where_metadata_are_and_what_is_for_every_tenant_is_no_issuer() {
+    for (url, right) in [
+        (
+            "https://login.example.com/.well-known/openid-configuration",
+            "write the `issuer` that stands in them",
+        ),
+        ("https://login.example.com/.well-known/oauth-authorization-server/a", "write the `issuer`"),
+        ("https://login.microsoftonline.com/common/v2.0", "one issuer for each tenant"),
+        ("https://login.microsoftonline.com/organizations/v2.0", "one issuer for each tenant"),
+    ] {
+        let text = good().text().replace("https://login.example.com\"", &format!("{url}\""));
+        only_error(&text, "issuers.corp.url", right);
+    }
+    let tenant = "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+    settings(&good().text().replace("https://login.example.com", tenant));
+}

@@ -416,3 +416,26 @@ fn a_hole_says_which_paths_it_is_about_and_nothing_of_serving_them() {
     let told = errors(&beside("").text().replace("/api/{id}/x", "/api/*"));
     assert!(told.len() == 2 && told.iter().all(|one| one.contains("neither is more specific")), "{told:?}");
 }
+
+#[test]
+fn what_other_programs_take_for_a_parameter_and_for_no_limit_is_warned_about() {
+    let warned = |text: &str| -> Vec<(String, String)> {
+        let warnings = parse(text).unwrap().warnings;
+        warnings.into_iter().map(|warning| (warning.path, warning.message)).collect()
+    };
+    let path = |path: &str| good().text().replace("/api/*", &format!("\"{path}\""));
+    for (spelled, name) in [("/users/:id/*", "{id}"), ("/a/:user_2", "{user_2}")] {
+        let told = warned(&path(spelled));
+        assert!(told.len() == 1 && told[0].0 == "routes[0].path" && told[0].1.contains(name), "{told:?}");
+    }
+    for literal in ["/v1/x:undelete", "/a/:1", "/a/:", "/a/:x-y", "/users/{id}"] {
+        assert!(warned(&path(literal)).is_empty(), "{literal}");
+    }
+    for (text, place) in [
+        (good().with("limits: { body: 0 }").text(), "limits.body"),
+        (good().route("body_limit: 0").text(), "routes[0].body_limit"),
+    ] {
+        let told = warned(&text);
+        assert!(told.len() == 1 && told[0].0 == place && told[0].1.contains("`1000GiB`"), "{told:?}");
+    }
+}

@@ -119,13 +119,14 @@ fn no_error_repeats_what_a_variable_holds() {
 #[test]
 fn a_secret_file_is_read_beside_the_config_without_one_newline() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[u8], Result<&str, &str>); 6] = [
+    let cases: [(&[u8], Result<&str, &str>); 7] = [
         (b"hunter2\n", Ok("hunter2")),
         (b"hunter2\r\n", Ok("hunter2")),
         (b"${WEB_APP_SECRET}", Ok("${WEB_APP_SECRET}")),
         (b"two\n\n", Err("one line")),
         (b"", Err("empty")),
         (b"\n", Err("nothing but a newline")),
+        (b"\xef\xbb\xbfhunter2\n", Err("byte order mark")),
     ];
     fs::write(folder.path().join("config.yaml"), good().client("secret: { file: secret.txt }").text())
         .unwrap();

@@ -161,3 +161,19 @@ fn with_redis_what_replicas_share_must_be_given() {
     assert!(alone[0].contains("`sessions.keys`") && alone[0].contains("tollgate keys cookie"), "{alone:?}");
     assert!(alone[1].contains("`admin.token`"), "{alone:?}");
 }
+
+#[test]
+fn a_host_is_no_folder() {
+    for host in ["cache:6379", "10.0.0.5:6379", "cache.internal:6379/0", "redis//cache:6379"] {
+        only_error(&stored(host), "store", "`redis://cache:6379`");
+        only_error(&stored(&format!("{{ path: \"{host}\" }}")), "store.path", "`redis://cache:6379`");
+    }
+    only_error(&stored("{ path: \"redis://cache:6379\" }"), "store.path", "`redis://cache:6379`");
+    for folder in ["./cache:6379", "redis/data", "a/b:1", "C:data", "data:"] {
+        let read = settings(&stored(&format!("\"{folder}\"")));
+        assert!(
+            read.store.redis.is_none() && read.store.folder.ends_with(folder.trim_start_matches("./")),
+            "{folder}"
+        );
+    }
+}

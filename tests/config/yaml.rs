@@ -100,6 +100,24 @@ fn a_spelling_that_needs_quotes_is_told_so_and_repeated_by_no_message() {
 }
 
 #[test]
+fn what_the_parser_says_in_its_own_words_has_what_would_be_right_behind_it() {
+    for (line, right) in [
+        ("admin: { token: ${TOKEN} }", "`\"${NAME}\"`"),
+        ("trusted_proxies: [127.0.0.1, ::1]", "`\"::1\"`"),
+        ("admin:127.0.0.1:8081", "a colon and a space"),
+        ("admin:\u{a0}127.0.0.1:8081", "U+00A0"),
+        ("limits:\n  <<: { body: 1MiB }", "merge keys are not taken"),
+    ] {
+        let found = errors(&good().with(line).text());
+        assert!(found.concat().contains(right), "{line}: {found:?}");
+    }
+    let found = errors(&with_routes("  - { path: /users/{id}/*, to: \"http://10.0.0.1:3000\" }\n"));
+    assert!(found[0].contains("quoted, like `\"/users/{id}/*\"`"), "{found:?}");
+    let found = errors(&(good().text() + "store: \"data\n"));
+    assert!(found[0].contains("a quote that was begun has no end"), "{found:?}");
+}
+
+#[test]
 fn a_second_document_is_told_where_it_begins() {
     for (text, line) in [
         ("a: 1\n---\nb: 2\n", 2),

@@ -196,7 +196,22 @@ fn iss(value: &Value<'_>, network: &Network) -> Option<String> {
         value.wrong("has a query (`?…`), which no issuer has (RFC 8414 section 2); remove it");
         return None;
     }
+    if url.path().contains("/.well-known/") {
+        value.wrong("is where its metadata are, and not the issuer; write the `issuer` that stands in them");
+        return None;
+    }
+    if is_for_every_tenant(&url) {
+        value.wrong("is for every tenant, and no token says so; write the `iss` of one tenant, with its id, and one issuer for each tenant");
+        return None;
+    }
     Some(text)
+}
+
+/// Entra ID's addresses that are nobody's name.
+fn is_for_every_tenant(url: &Url) -> bool {
+    let tenant = url.path_segments().and_then(|mut segments| segments.next());
+    url.host_str() == Some("login.microsoftonline.com")
+        && matches!(tenant, Some("common" | "organizations" | "consumers"))
 }
 
 /// What Entra ID's metadata for `common` and `organizations` say is no issuer's name: no token has it in

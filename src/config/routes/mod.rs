@@ -26,6 +26,7 @@ use crate::config::cors::Pages;
 use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::network::networks;
+use crate::config::sessions::NO_BODY;
 use crate::config::settings::{Client, SessionMode, Upstream};
 use crate::config::text::read::{Keys, Value};
 use crate::config::upstreams::{self, Upstreams};
@@ -224,10 +225,14 @@ fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
     if keys.has("strip_prefix") && keys.has("rewrite") {
         keys.wrong("strip_prefix", "`rewrite` is given too, which says the whole path; remove one");
     }
+    let body_limit = keys.get("body_limit").and_then(|value| value.size(0..=u64::MAX));
+    if body_limit == Some(0) {
+        keys.warn("body_limit", NO_BODY);
+    }
     Forwarding {
         path: rewritten.or(stripped),
         timeouts: upstreams::timeouts(keys),
-        body_limit: keys.get("body_limit").and_then(|value| value.size(0..=u64::MAX)),
+        body_limit,
         ..Forwarding::default()
     }
 }

@@ -32,7 +32,21 @@ fn path(value: &Value<'_>, slash: EncodedSlash) -> Option<PathPattern> {
         );
         return None;
     }
+    if let Some(name) = text.split('/').find_map(parameter_of_others) {
+        let why = format!(
+            "`:{name}` stands for itself here, and for no parameter; write `{{{name}}}` for any one segment"
+        );
+        value.warn(value.untold(&why, &text));
+    }
     Some(pattern)
+}
+
+/// The name of a parameter as Express, Rails and Gin spell it.
+fn parameter_of_others(segment: &str) -> Option<&str> {
+    let name = segment.strip_prefix(':')?;
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some(name)
 }
 
 pub(in crate::config) fn host(value: &Value<'_>) -> Option<HostPattern> {

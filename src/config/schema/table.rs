@@ -48,7 +48,7 @@ pub const ROOT: &[Key] = &[
         Named { name: "name", keys: ISSUER },
         Required,
         "Whose access tokens count. At least one.",
-        "",
+        "{ corp: { url: \"https://login.example.com\", audience: \"https://api.example.com\" } }",
     ),
     key(
         "clients",
@@ -69,7 +69,7 @@ pub const ROOT: &[Key] = &[
         List(ROUTE),
         Required,
         "What is served. The most specific path wins, whatever the order; what no route covers is 404.",
-        "",
+        "[{ path: /api/*, to: \"http://10.0.0.1:3000\" }]",
     ),
     key(
         "identity",
@@ -106,7 +106,13 @@ pub const ROOT: &[Key] = &[
         "Which pages beside those of clients may read answers, on every route where the gateway speaks CORS; and what pages may send there and, those of clients, to Tollgate's own endpoints.",
         "",
     ),
-    key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
+    key(
+        "limits",
+        Section(LIMITS),
+        Otherwise("the defaults below"),
+        "How large things may be, how many, and how often.",
+        "",
+    ),
     key(
         "timeouts",
         Section(TIMEOUTS),

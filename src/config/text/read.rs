@@ -464,6 +464,11 @@ impl<'a> Value<'a> {
                 file.wrong(format!("the file `{}` has nothing but a newline; fill it", file.written()));
                 return None;
             }
+            if content.starts_with("\u{feff}".as_bytes()) {
+                let why = "begins with a byte order mark, which would be a part of the secret; save it as UTF-8 without one";
+                file.wrong(format!("the file `{}` {why}", file.written()));
+                return None;
+            }
             return Some(Secret::new(content));
         }
         if matches!(self.node, Node::Number(_) | Node::Bool(_)) {

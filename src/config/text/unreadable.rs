@@ -37,19 +37,30 @@ impl Unreadable {
         let mut message = message.replacen(&place, "", 1);
         // The parser counts on behind the end.
         let line = at.line().min(text.lines().count()).max(1);
-        message.push_str(remedy(&message, text.lines().nth(line.saturating_sub(1)).unwrap_or_default()));
+        let nth = |line: usize| text.lines().nth(line).unwrap_or_default();
+        message.push_str(remedy(&message, nth(line.saturating_sub(1)), nth(line.saturating_sub(2))));
         Self { line, column: at.column(), message }
     }
 }
 
-/// What would be right in this line.
-fn remedy(message: &str, line: &str) -> &'static str {
+/// What would be right in this line, or in the one `before` it.
+fn remedy(message: &str, line: &str, before: &str) -> &'static str {
     if line.trim_start_matches(' ').starts_with('\t') {
         "; a tab: YAML is indented with spaces"
     } else if message.contains("alias") || message.contains("anchor") {
         "; text that begins with `*` or `&` is quoted, like `\"*.example.com\"`"
     } else if has_address_in_brackets(line) {
         "; an address in brackets is quoted, like `\"[::]:8080\"`"
+    } else if [line, before].iter().any(|line| line.contains('\u{a0}')) {
+        "; a no-break space (U+00A0), as word processors make it: write a space"
+    } else if message.contains("expected ',' or '}'") {
+        "; in braces a value with a brace in it is quoted, like `\"/users/{id}/*\"` or `\"${NAME}\"`"
+    } else if message.contains("expected node content") && line.contains("::") {
+        "; an IPv6 address in a list is quoted, like `\"::1\"`"
+    } else if message.contains("could not find expected ':'") {
+        "; a key has a colon and a space behind it, here or in the line before"
+    } else if message.contains("unexpected end of stream") {
+        "; a quote that was begun has no end"
     } else if message.contains("cannot start any token") {
         "; text that begins with such a sign is quoted"
     } else if message.contains("block") || message.contains("mapping values") {

@@ -33,6 +33,7 @@ pub(in crate::config) fn section(node: &Node, keys: &'static [Key], place: &Plac
             None if !below.is_empty() => {
                 format!("unknown key here; it belongs under {}", below.join(" or "))
             }
+            None if name == "<<" => "merge keys are not taken; write the keys out here".to_owned(),
             None => {
                 let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
                 format!("unknown key; known here: {}", known.join(", "))
