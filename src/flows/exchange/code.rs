@@ -276,7 +276,8 @@ impl CodeExchange {
         // After an outage nobody has it, and the person may be signed in already: an AS may hang all refresh
         // tokens of one person and client on one grant, and end them together (RFC 7009 section 2.1).
         let is_outage =
-            matches!(made, Err(Denial::AuthorizationServerUnavailable | Denial::StoreUnavailable));
+            matches!(&made, Err(Denial::AuthorizationServerUnavailable | Denial::StoreUnavailable))
+                || made.as_ref().err().is_some_and(is_our_outage);
         if let (Err(_), Some(token), false) = (&made, refresh_token, is_outage) {
             self.revoke(token);
         }
@@ -412,7 +413,11 @@ impl CodeExchange {
             let tokens = SessionTokens { access_token, id_token, expires_at };
             tokens::keep(&self.gate, &self.client, grant, &tokens).await?;
         }
-        change(&self.gate, grant, timeouts, |family, now| family.begin(issued, now)).await?;
+        change(&self.gate, grant, timeouts, |family, now| {
+            family.call_its_person(judged.other_name());
+            family.begin(issued, now);
+        })
+        .await?;
         if self.client.session.is_none() {
             receipts::note(&self.gate, grant.family, issued).await;
         }

@@ -170,10 +170,10 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(),
 }
 
 /// A session was signed out, and all that it handed out was taken back: nothing of it is to be found any
-/// more. What cannot be taken out now goes with its time.
-pub(in crate::flows) async fn forget(gate: &Gate, grant: &Grant) {
+/// more. What cannot be taken out now goes with its time. `other_name`: see [`note_other_name`].
+pub(in crate::flows) async fn forget(gate: &Gate, grant: &Grant, other_name: Option<&str>) {
     let subject = grant.subject.as_ref().map(|subject| subject.sub.as_str());
-    let facts = [(Kind::Sid, grant.session_id.as_deref()), (Kind::Sub, subject)];
+    let facts = [(Kind::Sid, grant.session_id.as_deref()), (Kind::Sub, subject), (Kind::Sub, other_name)];
     for (kind, value) in facts {
         if let Some(value) = value {
             let _ = take_out(gate, &key(kind, &grant.iss, value, 0), &BTreeSet::from([grant.family])).await;

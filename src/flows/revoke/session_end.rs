@@ -23,6 +23,8 @@ pub(in crate::flows) struct Ended {
     pub(in crate::flows) issued: Vec<Issued>,
     /// Those may not be all: the store has lost what it knew of the session, or the latest of it.
     pub(in crate::flows) has_gap: bool,
+    /// What else its person is called.
+    pub(in crate::flows) other_name: Option<String>,
     /// Whether the store confirmed the end; it may have it all the same.
     pub(in crate::flows) is_stored: Result<(), Denial>,
 }
@@ -58,8 +60,10 @@ pub(in crate::flows) async fn end_family(
 
 async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeouts, end: SessionEnd) -> Ended {
     let (mut revoke, mut issued, mut has_gap) = (vec![grant.refresh_token.clone()], Vec::new(), false);
+    let mut other_name = None;
     let is_stored = change_in(store, &*gate.clock, grant, timeouts, |family, _| {
         (issued, has_gap) = (family.issued().to_vec(), family.has_gap_by(grant));
+        other_name = family.other_name().map(ToOwned::to_owned);
         let newest = family.successor().cloned();
         let before = family.refuse_and_mark(grant.generation).map(|(before, _)| before);
         family.end(end, Some(grant.generation));
@@ -67,7 +71,7 @@ async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeout
         revoke = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
     });
     let is_stored = is_stored.await;
-    Ended { revoke, issued, has_gap, is_stored }
+    Ended { revoke, issued, has_gap, other_name, is_stored }
 }
 
 /// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have

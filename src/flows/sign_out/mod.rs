@@ -63,7 +63,7 @@ pub(in crate::flows) async fn end_session(
     let everything = if everywhere { everything_of(request, grant).await? } else { Vec::new() };
     // Also where this comes to nothing, or its browser leaves.
     end_later(gate, &everything);
-    let Ended { revoke, issued, has_gap, is_stored } =
+    let Ended { revoke, issued, has_gap, other_name, is_stored } =
         end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
@@ -74,7 +74,7 @@ pub(in crate::flows) async fn end_session(
     }
     name_tokens(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
     let (late, over) = (Arc::clone(gate), grant.clone());
-    gate.errands.spawn(async move { reach::forget(&late, &over).await });
+    gate.errands.spawn(async move { reach::forget(&late, &over, other_name.as_deref()).await });
     end_now(gate, &everything).await.map_err(|_| Denial::StoreUnavailable)
 }
 

@@ -23,6 +23,23 @@ async fn sessions_that_were_signed_out_make_nobody_lose_one() {
 }
 
 #[tokio::test]
+async fn of_sessions_that_were_signed_out_no_name_of_their_person_leaves_an_entry() {
+    for name in ["alice", "00u1"] {
+        let scene = Scene::strict();
+        let held = || scene.store.bytes_of("families:");
+        let mut sizes = Vec::new();
+        for number in 0..3 {
+            let claims = json!({ "jti": format!("t{number}") });
+            let (cookie, _) = scene.signed_in_with(claims, Some(&id_token_of(name))).await;
+            scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+            assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+            sizes.push(held());
+        }
+        assert!(sizes.iter().all(|size| *size == sizes[0]), "{name}: {sizes:?}");
+    }
+}
+
+#[tokio::test]
 async fn somebody_with_too_many_sessions_loses_the_oldest() {
     let scene = Scene::strict();
     let mut sessions = Vec::new();

@@ -65,6 +65,9 @@ pub struct Family {
     /// Whose session it is, for revocations.
     iss: String,
     subject: Option<String>,
+    /// What the ID token calls its person, where that is another name.
+    #[serde(default)]
+    pub(super) other_name: Option<String>,
     session_id: Option<String>,
 }
 
@@ -95,6 +98,7 @@ impl Family {
             keep_until: grant.signed_in_at,
             iss: grant.iss.clone(),
             subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
+            other_name: None,
             session_id: grant.session_id.clone(),
         }
     }

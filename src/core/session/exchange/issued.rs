@@ -28,6 +28,16 @@ impl Family {
         Some(self.issued.remove(0))
     }
 
+    /// Keeps what the ID token calls its person, where that is another name than the access token's.
+    pub fn call_its_person(&mut self, name: Option<&str>) {
+        self.other_name = name.map(ToOwned::to_owned);
+    }
+
+    /// What the ID token calls its person, where that is another name.
+    pub fn other_name(&self) -> Option<&str> {
+        self.other_name.as_deref()
+    }
+
     /// The access tokens that were handed out, some of which may have expired.
     pub fn issued(&self) -> &[Issued] {
         &self.issued
