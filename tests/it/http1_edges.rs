@@ -429,6 +429,34 @@ async fn an_answer_that_breaks_off_is_not_made_whole() {
     eventually("nothing in flight", || gateway.app.gate.metrics.in_flight().get() == 0).await;
 }
 
+/// Clients that read the version of an answer (curl does) would take the gateway for one of HTTP/1.0.
+#[tokio::test]
+async fn an_answer_of_http_1_0_goes_on_as_one_of_this_gateway() {
+    let upstream = Upstream::answering(Arc::new(|seen: &Received| {
+        let plain = "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        match seen.line() {
+            "GET /public/none" => "HTTP/1.0 204 No Content\r\n\r\n".to_owned(),
+            "GET /public/hints" => format!("HTTP/1.0 103 Early Hints\r\nLink: </x>\r\n\r\n{plain}"),
+            _ => plain.to_owned(),
+        }
+        .into_bytes()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    for (path, body) in [("/public/x", "hello"), ("/public/none", ""), ("/public/hints", "hello")] {
+        client.send(request("GET", path, &[], b"")).await;
+        if path == "/public/hints" {
+            let hints = client.first("GET").await.unwrap();
+            assert!(hints.head.starts_with("HTTP/1.1 103 "), "{}", hints.head);
+        }
+        let answer = client.answer().await;
+        assert!(answer.head.starts_with("HTTP/1.1 20"), "{}", answer.head);
+        assert_eq!(&*answer.body, body.as_bytes(), "{path}");
+        assert!(answer.keeps_alive(), "{}", answer.head);
+    }
+}
+
 /// RFC 9112 section 6.1 and RFC 9110 section 15.2; nginx speaks HTTP/1.0 to what is behind it unless told
 /// otherwise.
 #[tokio::test]

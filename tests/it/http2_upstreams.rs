@@ -587,3 +587,26 @@ async fn an_upload_that_its_upstream_stops_to_take_ends() {
     let mut client = Http2::clear_text(gateway.public).await;
     assert!(client.ask(post("/x"), &[&[b'x'; 200_000]]).await.is_err());
 }
+
+/// Whatever it says of its length: clients take what follows such a head for a fault of the whole stream.
+#[tokio::test]
+async fn an_answer_that_has_no_body_has_none_whatever_comes_behind_it() {
+    let to = playing(None, |_, (request, mut respond): Stream| async move {
+        let status = if request.uri().path().ends_with("204") { 204 } else { 200 };
+        let answer = Response::builder().status(status).body(()).unwrap();
+        let Ok(mut stream) = respond.send_response(answer, false) else { return };
+        let _ = stream.send_data(Bytes::from_static(b"null"), true);
+    })
+    .await;
+    let gateway = Gateway::with(&format!("routes: [{{ path: /*, to: \"h2c://{to}\", public: true }}]")).await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    for (path, body) in [("204", ""), ("200", "null"), ("204", "")] {
+        let asked = Request::get(format!("http://{HOST}/{path}")).body(()).unwrap();
+        let answer = client.ask(asked, &[]).await.unwrap();
+        assert_eq!((answer.status.as_u16().to_string().as_str(), &*answer.body), (path, body.as_bytes()));
+    }
+    let mut client = gateway.connect().await;
+    for path in ["/204", "/200"] {
+        assert_eq!(client.get(path, &[]).await.status.to_string(), path[1..]);
+    }
+}

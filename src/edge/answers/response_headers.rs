@@ -83,6 +83,8 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     } else {
         0
     };
+    // Each says its own version of what it forwards, and nobody else's (RFC 9110 section 6.2).
+    answer.version = Version::HTTP_11;
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(&mut answer.headers);
     }
@@ -164,8 +166,10 @@ pub(crate) fn says_where_it_ends(answer: &ResponseHeader) -> bool {
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| answer.headers.contains_key(name))
 }
 
-fn never_has_body(status: StatusCode, method: &Method) -> bool {
-    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+/// Whether an answer has no body, whatever its upstream sends (RFC 9110 section 6.4.1).
+pub(crate) fn never_has_body(status: impl Into<Option<StatusCode>>, method: &Method) -> bool {
+    *method == Method::HEAD
+        || matches!(status.into(), Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
 }
 
 /// Chooses the subprotocol that a page offered for want of one of its own, where the upstream chose none.

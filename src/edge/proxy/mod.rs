@@ -403,6 +403,9 @@ impl ProxyHttp for Proxy {
         context: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
         let answer = &mut context.answer;
+        if response_headers::never_has_body(answer.status, &context.downstream.method) {
+            *body = None;
+        }
         answer.bytes = answer.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
         answer.is_whole |= end_of_stream;
         if let Some(inflow) = context.downstream.inflow.as_ref().filter(|_| end_of_stream) {

@@ -69,7 +69,16 @@ pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Resul
         return Err(Denial::HeaderTooLarge);
     }
     check_connection(request)?;
+    if request.version == Version::HTTP_2 && request.headers.values().any(has_outer_space) {
+        return Err(Denial::BadRequest("A field begins or ends with a space."));
+    }
     check_method(&request.method)
+}
+
+/// What some drop and others read (RFC 9113 section 8.2.1). In HTTP/1.1 it is no part of a field.
+fn has_outer_space(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
 }
 
 /// Refuses a `Connection` that names what no client may have removed, or no field (RFC 9110 section 7.6.1):
