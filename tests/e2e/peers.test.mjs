@@ -25,6 +25,8 @@ let folder, gateway, upstream, nginx, authority, strangers, me;
 let clear, secure, asking, demanding;
 /** In clear text: a listener that sends everybody to TLS, and nginx before the first. */
 let redirecting, inFront;
+/** Where curl speaks as a balancer of layer 4 does, in clear text and over TLS. */
+let announcedClear, announcedSecure;
 
 before(async () => {
   folder = await Folder.make();
@@ -49,7 +51,7 @@ before(async () => {
     ],
   });
   const [nginxClear, nginxSecure] = nginx.ports;
-  const ports = [await freePort(), await freePort(), await freePort(), await freePort()];
+  const ports = [await freePort(), await freePort(), await freePort(), await freePort(), await freePort(), await freePort()];
   const tls = (port, more) => ({ address: `127.0.0.1:${port}`, tls: [first, second], ...more });
   const over = (tls) => ({ url: `https://127.0.0.1:${nginxSecure}`, tls: { server_name: 'behind.example', ...tls } });
   await gateway.start({
@@ -60,6 +62,8 @@ before(async () => {
       tls(ports[1], { client_certificates: { ca: authority.ca, required: false } }),
       tls(ports[2], { client_certificates: { ca: authority.ca, required: true } }),
       { address: `127.0.0.1:${ports[3]}`, redirect: 'https' },
+      { address: `127.0.0.1:${ports[4]}`, proxy_protocol: '127.0.0.1' },
+      tls(ports[5], { proxy_protocol: '127.0.0.1' }),
     ],
     issuers: { as: { url: 'http://127.0.0.1:9', audience: 'https://api.example.com', shared_secret: '0123456789abcdef'.repeat(4) } },
     upstreams: { secure: over({ ca: authority.ca, ...me }), mistaken: over({ ca: strangers.ca, ...me }), unknown: over({ ca: authority.ca }) },
@@ -73,6 +77,7 @@ before(async () => {
   });
   clear = `http://localhost:${gateway.port}`;
   [secure, asking, demanding] = ports.map((port) => `https://localhost:${port}`);
+  [announcedClear, announcedSecure] = [`http://localhost:${ports[4]}`, `https://localhost:${ports[5]}`];
   [redirecting, inFront] = [ports[3], nginx.ports[2]].map((port) => `http://localhost:${port}`);
 });
 
@@ -121,6 +126,19 @@ test('curl: HTTP/1.1 and HTTP/2, over TLS 1.2 and 1.3 and in clear text', async 
   assert.deepEqual([old.code, old.status], [0, 200], old.text);
   const dots = await curl('--path-as-is', `${clear}/api/../x`);
   assert.deepEqual([dots.code, dots.status], [0, 400], dots.text);
+});
+
+test('curl: the PROXY protocol comes before HTTP and before TLS where the listener asks for it, and only there', async () => {
+  for (const [origin, options, version] of [[announcedClear, ['--http1.1'], '1.1'], [announcedSecure, ['--http1.1'], '1.1'], [announcedSecure, ['--http2'], '2']]) {
+    const told = `${origin} ${options}`;
+    const answer = await curl('--haproxy-protocol', ...options, `${origin}/api/x`);
+    assert.deepEqual([answer.code, answer.status, answer.version], [0, 200, version], `${told}: ${answer.text}`);
+    assert.equal(JSON.parse(answer.body).headers['x-forwarded-for'], '127.0.0.1', told);
+    const without = await curl(...options, `${origin}/api/x`);
+    assert.deepEqual([without.code !== 0, without.status], [true, 0], `${told}: ${without.text}`);
+  }
+  const unasked = await curl('--haproxy-protocol', '--http1.1', `${clear}/api/x`);
+  assert.notEqual(unasked.status, 200, unasked.text);
 });
 
 test('curl follows the redirect to https with method and body', async () => {
