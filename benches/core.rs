@@ -165,6 +165,7 @@ impl Signed {
             algorithms: vec![algorithm],
             token_type: None,
             clock_skew: Duration::from_secs(30),
+            iat_behind: Duration::ZERO,
             max_token_lifetime: Duration::from_secs(86_400),
             claims: ClaimNames::default(),
             client_ids: vec!["web-app".to_owned()],

@@ -184,6 +184,7 @@ fn called(name: &str, iss: &str, algorithms: &[Algorithm], keys: KeySource) -> I
         algorithms: algorithms.to_vec(),
         token_type: None,
         clock_skew: CLOCK_SKEW,
+        iat_behind: Duration::ZERO,
         max_token_lifetime: Duration::ZERO,
         claims: ClaimNames::default(),
         client_ids: Vec::new(),

@@ -226,6 +226,7 @@ pub(crate) static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
         algorithms: Algorithm::ALL.to_vec(),
         token_type: None,
         clock_skew: Duration::from_secs(30),
+        iat_behind: Duration::ZERO,
         max_token_lifetime: Duration::from_secs(24 * 3600),
         claims: ClaimNames::default(),
         client_ids: vec!["web-app".to_owned()],

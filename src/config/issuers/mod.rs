@@ -17,7 +17,7 @@ use crate::config::text::read::{Keys, Value};
 use crate::core::ids::IssuerName;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::kind::is_of_other_tokens;
-use crate::core::token::{Algorithm, ClaimNames, LARGEST_CLOCK_SKEW, TokenRules};
+use crate::core::token::{Algorithm, ClaimNames, LARGEST_CLOCK_SKEW, LARGEST_IAT_BEHIND, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -89,6 +89,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let clients_without_audience = keys.texts("clients_without_audience").unwrap_or_default();
     let token_type = keys.get("token_type").and_then(|value| token_type(&value));
     let clock_skew = keys.duration("clock_skew", 30 * SECOND, Duration::ZERO..=LARGEST_CLOCK_SKEW);
+    let iat_behind = keys.duration("iat_behind", Duration::ZERO, Duration::ZERO..=LARGEST_IAT_BEHIND);
     let max_token_lifetime = keys.duration("max_token_lifetime", DAY, SECOND..=366 * DAY);
     let timeout = keys.duration("timeout", 5 * SECOND, SECOND / 10..=MINUTE);
     let keys_refresh = keys.duration("keys_refresh", 10 * MINUTE, 10 * SECOND..=DAY);
@@ -120,6 +121,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         algorithms,
         token_type,
         clock_skew,
+        iat_behind,
         max_token_lifetime,
         claims,
         client_ids: Vec::new(),

@@ -77,6 +77,13 @@ pub(super) const ISSUER: &[Key] = &[
     ),
     key("clock_skew", One("a duration"), Default("30s"), "How far its clock may be off; at most 10m.", "10s"),
     key(
+        "iat_behind",
+        One("a duration"),
+        Default("0s"),
+        "How far it dates its access tokens back (Entra ID: `5m`); at most 10m. Without it, whoever was signed out everywhere is refused for as long after they sign in again. For an issuer that dates nothing back it must be `0s`: else a token counts for as long after it was taken back up to a moment.",
+        "5m",
+    ),
+    key(
         "max_token_lifetime",
         One("a duration"),
         Default("24h"),

@@ -135,6 +135,9 @@ impl Algorithm {
 /// pass.
 pub const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(600);
 
+/// The largest [`TokenRules::iat_behind`] that may be configured.
+pub const LARGEST_IAT_BEHIND: Duration = Duration::from_secs(600);
+
 /// What one issuer's tokens must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {
@@ -152,6 +155,9 @@ pub struct TokenRules {
     /// Set: only this `typ`. Unset: `at+jwt`, `JWT` or absent.
     pub token_type: Option<String>,
     pub clock_skew: Duration,
+    /// How far before the moment in which a token was made its `iat` lies. Only what is taken back up to a
+    /// moment is compared with it.
+    pub iat_behind: Duration,
     pub max_token_lifetime: Duration,
     pub claims: ClaimNames,
     /// The `client_id`s configured for this issuer: a token whose `aud` names only these is an ID token.

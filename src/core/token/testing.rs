@@ -171,6 +171,7 @@ pub(crate) fn rules() -> TokenRules {
         algorithms: Algorithm::ALL.into_iter().filter(|a| a.least_secret().is_none()).collect(),
         token_type: None,
         clock_skew: Duration::from_secs(30),
+        iat_behind: Duration::ZERO,
         max_token_lifetime: Duration::from_secs(24 * 3600),
         claims: ClaimNames::default(),
         client_ids: vec!["web-app".to_owned()],

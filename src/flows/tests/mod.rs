@@ -135,6 +135,7 @@ fn issuer(timeout: Duration) -> Issuer {
             algorithms: vec![Algorithm::Es256],
             token_type: None,
             clock_skew: Duration::from_secs(30),
+            iat_behind: Duration::ZERO,
             max_token_lifetime: Duration::from_secs(24 * 3600),
             claims: ClaimNames::default(),
             client_ids: vec!["web-app".into()],
