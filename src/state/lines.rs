@@ -17,7 +17,7 @@ const RESERVE: usize = WAITING / 4;
 /// How long lines gather before they are written, so that nobody has to wake the writer for each.
 const GATHER: Duration = Duration::from_millis(10);
 /// So many bytes are written at once, however short the time that they gathered in.
-const ENOUGH: usize = 32 * 1024;
+const ENOUGH: usize = 16 * 1024;
 /// How long nobody is told again that lines are lost.
 const AGAIN: Duration = Duration::from_secs(60);
 
