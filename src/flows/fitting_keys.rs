@@ -12,12 +12,14 @@ pub(in crate::flows) fn warn_if_no_key_fits(issuer: &Issuer, keys: &KeySet) {
 }
 
 /// What is to be said where an issuer has keys, and none for an algorithm that its tokens may have here.
+/// Nothing of one that is asked about its tokens, and signs nobody in: its keys may be for nothing here.
 pub(in crate::flows) fn no_key_fits(issuer: &Issuer, keys: &KeySet) -> Option<String> {
     let taken = &issuer.rules.algorithms;
-    (!keys.is_empty() && !keys.verifies_any_of(taken)).then(|| {
+    let needs_keys = issuer.introspection.is_none() || issuer.signs_in;
+    (needs_keys && !keys.is_empty() && !keys.verifies_any_of(taken)).then(|| {
         let list = |names: Vec<&str>| names.join(", ");
         format!(
-            "its keys are for {}, and `issuers.{}.algorithms` takes {} alone: every token is refused; add what it signs with",
+            "its keys are for {}, and `issuers.{}.algorithms` takes {} alone: every token that it signs is refused; add what it signs with",
             list(keys.algorithms().into_iter().collect()),
             issuer.name,
             list(taken.iter().map(|algorithm| algorithm.name()).collect()),

@@ -134,6 +134,10 @@ async fn an_issuer_whose_keys_fit_no_algorithm_that_counts_is_said_to_be_of_no_u
     assert!(told.contains("its keys are for ES256") && told.contains("RS256, EdDSA alone"), "{told}");
     assert!(told.contains("`issuers.one.algorithms`"), "{told}");
     assert_eq!(check(folder.path(), &issuer("")).await.0, 0);
+    // Who is asked about each token may sign what nobody brings here.
+    let asked = ", algorithms: [RS256], introspection: { client_id: g, secret: hunter3 }";
+    let (_, text) = check(folder.path(), &issuer(asked)).await;
+    assert!(!line(&text, "issuer one").contains("algorithms"), "{text}");
 }
 
 #[tokio::test]
