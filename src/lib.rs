@@ -35,7 +35,7 @@
 //! | which route wins | `core/route/table.rs`; in which case of letters that is doubtful: `core/route/table/caseless.rs` |
 //! | what a route may require | `core/route/policy.rs`, read in `config/routes/requirements.rs` |
 //! | where clients must be | `core/address.rs` |
-//! | whose a connection is | `core/forwarded.rs` by headers, `edge/connection/proxy_protocol.rs` by a load balancer |
+//! | whose a connection is | `core/forwarded.rs` by headers, `core/proxy_protocol.rs` by a load balancer |
 //! | what is not served (`to: none`) | `core/route/table.rs`, read in `config/routes/holes.rs` |
 //! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
 //! | status and words of a refusal | `core/denial/`; which one an error of pingora's is: `edge/errors.rs`; how it looks: `edge/answers/respond.rs`, `edge/answers/pages.rs` |

@@ -5,6 +5,7 @@
 //!
 //! - `request`: what the rules need to know of a request; `address`: whose address it came from, as limits
 //!   count
+//! - `proxy_protocol`: whose connection it is, as a balancer of layer 4 says
 //! - `path`: one canonical reading of a request target, or a refusal
 //! - `route`: which requirement stands before a path, and the permit
 //! - `denial`: every reason to refuse, one table; `challenge`: what a refused caller is told to bring
@@ -55,6 +56,7 @@ pub mod metadata;
 pub mod pace;
 pub mod path;
 pub mod percent;
+pub mod proxy_protocol;
 pub mod request;
 pub mod revocation;
 pub mod route;

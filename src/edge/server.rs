@@ -136,8 +136,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         linger: settings.patience.linger,
         counting: counting(),
     };
-    let balancers =
-        |networks| Balancers::new(networks, bounds.patience, gate.metrics.proxy_headers_refused());
+    let balancers = |networks| Balancers::new(networks, bounds.patience, gate.metrics.clone());
     let entrance = |(socket, listener): (_, &Listener)| {
         let way_in = (door(listener)?, balancers(listener.proxy_protocol.clone()));
         Entrance::new(socket, way_in, bounds, proxy.clone(), public_connections.clone())

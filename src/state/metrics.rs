@@ -34,7 +34,8 @@ use crate::state::revocations::{Currency, Revocations};
 pub use at_hand::RouteCounts;
 use beginning::Gone;
 pub use labels::{
-    ExchangeOutcome, IntrospectionResult, ListenerKind, Log, ServerEndpoint, SignalResult, UpstreamResult,
+    ExchangeOutcome, IntrospectionResult, ListenerKind, Log, RefusedProxyHeader, ServerEndpoint,
+    SignalResult, UpstreamResult,
 };
 pub use request_outcome::{Reason, RequestOutcome};
 
@@ -69,7 +70,7 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     config_is_taken_over: IntGauge,
     admin_tokens_refused: IntCounter,
-    proxy_headers_refused: IntCounter,
+    proxy_headers_refused: IntCounterVec,
     log_lines_lost: IntCounterVec,
     certificate_begin: IntGaugeVec,
     certificate_end: IntGaugeVec,
@@ -215,12 +216,10 @@ impl Metrics {
                     "Requests to the admin listener with a token that is not its own.",
                 )?,
             )?,
-            proxy_headers_refused: registered(
-                &registry,
-                IntCounter::new(
-                    "proxy_headers_refused_total",
-                    "Connections of a load balancer that did not say whose they are.",
-                )?,
+            proxy_headers_refused: counter(
+                "proxy_headers_refused_total",
+                "Connections of a load balancer that did not say whose they are.",
+                &["reason"],
             )?,
             log_lines_lost: counter(
                 "log_lines_lost_total",
@@ -395,9 +394,9 @@ impl Metrics {
         self.admin_tokens_refused.inc();
     }
 
-    /// Counts connections of load balancers that did not say whose they are.
-    pub fn proxy_headers_refused(&self) -> IntCounter {
-        self.proxy_headers_refused.clone()
+    /// Counts a connection of a load balancer that did not say whose it is.
+    pub fn proxy_header_refused(&self, why: RefusedProxyHeader) {
+        self.proxy_headers_refused.with_label_values(&[why.label()]).inc();
     }
 
     pub fn config_reloaded(&self, taken_over: bool) {

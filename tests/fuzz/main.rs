@@ -14,4 +14,5 @@ mod jwks;
 mod jwt;
 mod logout;
 mod path;
+mod proxy_protocol;
 mod security_event;

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Request;
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::client::{Client, HOST};
+use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
-use crate::support::tls::{Authority, Http2, connect_over};
+use crate::support::tls::{Authority, Http2, connect, connect_over};
 use crate::support::upstream::Upstream;
 use crate::support::{until, within};
 
@@ -18,15 +20,26 @@ const CLIENT: &str = "203.0.113.7";
 const V1: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n";
 const V1_OF_IPV6: &[u8] = b"PROXY TCP6 2001:db8::7 2001:db8::1 56324 443\r\n";
 const V1_OF_MAPPED: &[u8] = b"PROXY TCP6 ::ffff:203.0.113.7 ::ffff:192.0.2.1 56324 443\r\n";
+/// Of a client beside the balancer.
+const V1_OF_NEIGHBOUR: &[u8] = b"PROXY TCP4 127.0.0.77 192.0.2.1 56324 443\r\n";
 const V1_OF_NOBODY: &[u8] = b"PROXY UNKNOWN\r\n";
 /// With one fact more (its `AUTHORITY`).
 const V2: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x12\xcb\0\x71\x07\xc0\0\x02\x01\xdc\x04\x01\xbb\x02\0\x03abc";
 const V2_OF_ITSELF: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+/// What it says beside that does not count, as that it is of UDP.
+const V2_OF_ITSELF_AT_LENGTH: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x12\0\x01x";
+const V2_OF_WRONG_CHECKSUM: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x13\xcb\0\x71\x07\xc0\0\x02\x01\xdc\x04\x01\xbb\x03\0\x04abcd";
 const V2_OF_UDP: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\xcb\0\x71\x07\xc0\0\x02\x01\xdc\x04\x01\xbb";
 
 /// Every balancer is at `balancers`; `/here/*` is for the client alone.
 async fn gateway(upstream: &Upstream, balancers: &str, more: &str) -> Gateway {
+    patient(upstream, balancers, more, Duration::from_millis(300)).await
+}
+
+/// `patience`: how long a header may take.
+async fn patient(upstream: &Upstream, balancers: &str, more: &str, patience: Duration) -> Gateway {
     let to = upstream.url();
     let listen = format!("listen: {{ address: 127.0.0.1:0, proxy_protocol: {balancers} }}");
     let routes = format!(
@@ -36,8 +49,7 @@ async fn gateway(upstream: &Upstream, balancers: &str, more: &str) -> Gateway {
 "
     );
     let top = format!("public_url: http://{HOST}\n{listen}");
-    Gateway::listening_as(&top, &routes, |settings| settings.patience.header = Duration::from_millis(300))
-        .await
+    Gateway::listening_as(&top, &routes, |settings| settings.patience.header = patience).await
 }
 
 /// A connection of a balancer that has sent this.
@@ -47,10 +59,29 @@ async fn balanced(to: SocketAddr, header: &[u8]) -> TcpStream {
     stream
 }
 
-async fn refused(gateway: &Gateway) -> String {
-    let text = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("tollgate_proxy_headers_refused_total "));
-    line.unwrap().to_owned()
+async fn metrics(gateway: &Gateway) -> String {
+    String::from_utf8(gateway.admin("/metrics").await.body).unwrap()
+}
+
+/// How many were refused: malformed, incomplete and late ones.
+async fn refused(gateway: &Gateway) -> [usize; 3] {
+    let metrics = metrics(gateway).await;
+    ["malformed", "incomplete", "late"].map(|reason| {
+        let series = format!("tollgate_proxy_headers_refused_total{{reason=\"{reason}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    })
+}
+
+async fn has_open(gateway: &Gateway, count: usize) -> bool {
+    metrics(gateway).await.contains(&format!("\ntollgate_connections{{listener=\"public\"}} {count}\n"))
+}
+
+/// A client that asked in one piece with its header, when it was answered.
+async fn ask(gateway: &Gateway, header: &[u8]) -> Option<Client> {
+    let mut client = Client::over(TcpStream::connect(gateway.public).await.unwrap());
+    client.try_send([header, &request("GET", "/public/x", &[], b"")].concat()).await;
+    let answer = client.answer_to("GET").await?;
+    (answer.status == 200).then_some(client)
 }
 
 #[tokio::test]
@@ -66,6 +97,7 @@ async fn whose_a_connection_is_counts_for_upstreams_routes_and_the_log() {
         // Its own, as to see whether somebody answers.
         (V1_OF_NOBODY, "127.0.0.1", 403),
         (V2_OF_ITSELF, "127.0.0.1", 403),
+        (V2_OF_ITSELF_AT_LENGTH, "127.0.0.1", 403),
     ] {
         let mut asks = Client::over(balanced(gateway.public, header).await);
         // What the client says of itself counts as little as at every other listener.
@@ -78,7 +110,7 @@ async fn whose_a_connection_is_counts_for_upstreams_routes_and_the_log() {
         answered += 3;
         assert_eq!(gateway.logged(answered).await.last().unwrap()["address"], client);
     }
-    assert_eq!(refused(&gateway).await, "0");
+    assert_eq!(refused(&gateway).await, [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -94,6 +126,7 @@ listen:
   - address: 127.0.0.1:0
     tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}]
     proxy_protocol: [127.0.0.1]
+  - {{ address: 127.0.0.1:0, redirect: https, proxy_protocol: 127.0.0.1 }}
 "
     );
     let route = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
@@ -114,6 +147,20 @@ listen:
         };
         assert_eq!((status, upstream.last().header("x-forwarded-for")), (200, Some(CLIENT)), "{protocol}");
     }
+
+    // With the first record of TLS in one piece.
+    let name = ServerName::try_from("gate.localhost").unwrap();
+    let mut tls = ClientConnection::new(authority.client(&[&TLS13], None).into(), name).unwrap();
+    let mut both = V2.to_vec();
+    tls.write_tls(&mut both).unwrap();
+    let mut stream = balanced(gateway.public, &both).await;
+    assert_eq!(within("an answer", stream.read_u8()).await.unwrap(), 22, "a handshake, not an alert");
+
+    let redirecting = gateway.app.running.public[1];
+    let mut client = Client::over(balanced(redirecting, V1).await);
+    assert_eq!(client.get("/x", &[]).await.status, 308);
+    let config = authority.client(&[&TLS13], None);
+    assert!(connect(gateway.public, config, "gate.localhost", &["h2"]).await.is_err(), "TLS without it");
 }
 
 #[tokio::test]
@@ -131,35 +178,44 @@ async fn http_2_in_clear_text_may_come_in_one_piece_with_it() {
 async fn a_balancer_that_does_not_say_it_well_and_in_time_is_closed_unanswered_and_counted() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream, "127.0.0.1", "").await;
-    let request = format!("GET /public/x HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
-    for (count, sent) in
-        [request.as_bytes(), b"PROXY TCP4 1.2.3.4 nobody 1 2\r\n", V2_OF_UDP, &V2[..20], b"P", b""]
-            .into_iter()
-            .enumerate()
+    let get = request("GET", "/public/x", &[], b"");
+    let mut expected = [0; 3];
+    let too_long = [b"PROXY UNKNOWN ", &[b'f'; 200][..]].concat();
+    for malformed in
+        [&b""[..], b"PROXY TCP4 1.2.3.4 nobody 1 2\r\n", &too_long, V2_OF_UDP, V2_OF_WRONG_CHECKSUM]
     {
-        let mut stream = balanced(gateway.public, sent).await;
-        let mut answer = Vec::new();
-        // A socket that closes over what it has not read says that it is reset.
-        let _ = within("the end", stream.read_to_end(&mut answer)).await;
-        assert_eq!(answer, b"", "{sent:?}");
-        assert_eq!(refused(&gateway).await, (count + 1).to_string(), "{sent:?}");
+        let mut client = gateway.connect().await;
+        client.try_send([malformed, &get].concat()).await;
+        assert!(client.is_closed().await, "{malformed:?}");
+        expected[0] += 1;
+        assert_eq!(refused(&gateway).await, expected, "{malformed:?}");
+    }
+    for incomplete in [&V2[..20], b"PROXY TCP4 1.2.3.4"] {
+        let mut client = Client::over(balanced(gateway.public, incomplete).await);
+        client.finish().await;
+        assert!(client.is_closed().await, "{incomplete:?}");
+        expected[1] += 1;
+        assert_eq!(refused(&gateway).await, expected, "{incomplete:?}");
+    }
+    for late in [&V2[..20], b"P", b""] {
+        let mut client = Client::over(balanced(gateway.public, late).await);
+        assert!(client.is_closed().await, "{late:?}");
+        expected[2] += 1;
+        assert_eq!(refused(&gateway).await, expected, "{late:?}");
     }
     assert!(upstream.received().is_empty());
+    assert!(ask(&gateway, V1).await.is_some(), "others are let in");
 }
 
 #[tokio::test]
 async fn a_look_whether_somebody_listens_is_no_fault() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream, "127.0.0.1", "").await;
-    let open = async || {
-        let text = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
-        text.contains("\ntollgate_connections{listener=\"public\"} 1\n")
-    };
     let looks = TcpStream::connect(gateway.public).await.unwrap();
-    until("it to be there", open).await;
+    until("it to be there", async || has_open(&gateway, 1).await).await;
     drop(looks);
-    until("it to be gone", async || !open().await).await;
-    assert_eq!(refused(&gateway).await, "0");
+    until("it to be gone", async || has_open(&gateway, 0).await).await;
+    assert_eq!(refused(&gateway).await, [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -180,24 +236,56 @@ async fn nobody_else_is_believed() {
 #[tokio::test]
 async fn clients_have_their_share_of_connections_and_the_balancer_as_many_as_there_are() {
     let upstream = Upstream::start().await;
-    let gateway = gateway(&upstream, "127.0.0.1", "limits: { connections_per_address: 2 }\n").await;
+    // Clients may be in the same networks as their balancers are.
+    let gateway = gateway(&upstream, "127.0.0.0/8", "limits: { connections_per_address: 2 }\n").await;
     let mut open = Vec::new();
-    for (header, times) in [(V1, 2), (V1_OF_IPV6, 2), (V2_OF_ITSELF, 4)] {
+    for (header, times) in [(V1, 2), (V1_OF_IPV6, 2), (V1_OF_NEIGHBOUR, 2), (V2_OF_ITSELF, 4)] {
         for _ in 0..times {
-            let mut client = Client::over(balanced(gateway.public, header).await);
-            assert_eq!(client.get("/public/x", &[]).await.status, 200, "{header:?}");
-            open.push(client);
+            open.push(ask(&gateway, header).await.unwrap());
         }
     }
-    let ask = async |header| {
-        let mut client = Client::over(balanced(gateway.public, header).await);
-        client.try_send(format!("GET /public/x HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
-        client.answer_to("GET").await.map(|answer| answer.status)
-    };
-    for header in [V2, V1_OF_IPV6] {
-        assert_eq!(ask(header).await, None, "{header:?} has its share");
+    for header in [V2, V1_OF_IPV6, V1_OF_NEIGHBOUR] {
+        assert!(ask(&gateway, header).await.is_none(), "{header:?} has its share");
     }
     open.truncate(1);
-    until("a place to be free again", async || ask(V2).await == Some(200)).await;
-    assert_eq!(refused(&gateway).await, "0");
+    until("a place to be free again", async || ask(&gateway, V2).await.is_some()).await;
+    assert_eq!(refused(&gateway).await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_balancer_that_says_nothing_yet_has_its_share_too_and_takes_no_clients_place() {
+    let upstream = Upstream::start().await;
+    // A quarter of all places, where that is more than an address has.
+    let limits = "limits: { connections: 12, connections_per_address: 2 }\n";
+    let gateway = patient(&upstream, "127.0.0.1", limits, Duration::from_secs(60)).await;
+    let silent = [gateway.connect().await, gateway.connect().await, gateway.connect().await];
+    until("all to be there", async || has_open(&gateway, 3).await).await;
+    assert!(gateway.connect().await.is_closed().await, "a fourth");
+    drop(silent);
+    let mut served = Vec::new();
+    until("room again", async || {
+        served.extend(ask(&gateway, V1).await);
+        !served.is_empty()
+    })
+    .await;
+    served.push(ask(&gateway, V1_OF_IPV6).await.unwrap());
+    served.push(ask(&gateway, V1_OF_NEIGHBOUR).await.unwrap());
+}
+
+#[tokio::test]
+async fn rates_and_proxies_that_are_believed_go_by_the_address_that_is_told() {
+    let upstream = Upstream::start().await;
+    let more = "limits: { requests_per_address: 2/h }\ntrusted_proxies: 2001:db8::/32\n";
+    let gateway = gateway(&upstream, "127.0.0.1", more).await;
+    let told = [("X-Forwarded-For", CLIENT)];
+    // A proxy that is believed, before the balancer.
+    let mut proxy = Client::over(balanced(gateway.public, V1_OF_IPV6).await);
+    assert_eq!(proxy.get("/here/x", &told).await.status, 200);
+    // Nobody who is.
+    let mut neighbour = Client::over(balanced(gateway.public, V1_OF_NEIGHBOUR).await);
+    assert_eq!(neighbour.get("/here/x", &told).await.status, 403);
+    let mut client = Client::over(balanced(gateway.public, V1).await);
+    assert_eq!(client.get("/public/x", &[]).await.status, 200);
+    assert_eq!(client.get("/public/x", &[]).await.status, 429, "the third of its address");
+    assert_eq!(neighbour.get("/public/x", &[]).await.status, 200);
 }

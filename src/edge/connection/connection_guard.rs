@@ -315,7 +315,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
-    use crate::edge::connection::connections::{Connections, MostOfOne};
+    use crate::edge::connection::connections::{Connections, MostOfOne, Whose};
     use crate::edge::connection::door::Door;
 
     const SOON: Duration = Duration::from_millis(100);
@@ -339,7 +339,7 @@ mod tests {
             2,
             MostOfOne { most: 1, but_for: vec!["10.0.0.0/8".parse().unwrap()] },
         );
-        let place = ConnectionPlace::take(&all, &Arc::new(Door::ClearText), None).unwrap();
+        let place = ConnectionPlace::take(&all, &Arc::new(Door::ClearText), Whose::Nobody).unwrap();
         let guarded = Guarded::new(Box::new(TcpStream::from(socket)), place, BOUNDS).unwrap();
         (guarded, client, all)
     }
@@ -364,7 +364,8 @@ mod tests {
     async fn an_address_has_its_share_and_trusted_proxies_stand_for_many() {
         let (guarded, _client, all) = pair().await;
         let door = Arc::new(Door::ClearText);
-        let take = |address: &str| ConnectionPlace::take(&all, &door, Some(address.parse().unwrap()));
+        let take =
+            |address: &str| ConnectionPlace::take(&all, &door, Whose::Client(address.parse().unwrap()));
         let first = take("192.0.2.1").unwrap();
         assert!(take("192.0.2.9").is_none(), "the listener is full");
         drop(guarded);
@@ -554,7 +555,7 @@ mod tests {
             1,
             MostOfOne { most: 1, but_for: Vec::new() },
         );
-        let place = ConnectionPlace::take(&all, &Arc::new(Door::ClearText), None).unwrap();
+        let place = ConnectionPlace::take(&all, &Arc::new(Door::ClearText), Whose::Nobody).unwrap();
         (
             Guarded::new(
                 Box::new(stream),

@@ -37,6 +37,8 @@ pub(crate) struct Connections {
     most: usize,
     gauge: IntGauge,
     by_address: OpenByAddress,
+    /// Those of load balancers that have not said yet whose they are, by the balancer's address.
+    unintroduced: OpenByAddress,
     most_of_one: MostOfOne,
     pub(crate) cut_off: CutOff,
 }
@@ -49,6 +51,24 @@ pub(crate) struct MostOfOne {
     pub(crate) but_for: Vec<IpNet>,
 }
 
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Client(IpAddr),
+    /// Of a load balancer, which has yet to say for whom.
+    Unintroduced(IpAddr),
+    /// That of a load balancer itself, or of somebody without an address.
+    Nobody,
+}
+
+/// Where a connection is counted beside all others.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    Client(ClientNetwork),
+    Unintroduced(ClientNetwork),
+    Nowhere,
+}
+
 impl Connections {
     /// `most`: connections beyond are closed unanswered.
     pub(crate) fn new(gauge: IntGauge, most: usize, most_of_one: MostOfOne) -> Arc<Self> {
@@ -58,19 +78,36 @@ impl Connections {
             most,
             gauge,
             by_address: OpenByAddress::default(),
+            unintroduced: OpenByAddress::default(),
             most_of_one,
             cut_off: CutOff::default(),
         })
     }
 
-    /// Counts one of this address, unless it has too many. The inner `None` is not counted.
-    fn count(&self, address: Option<IpAddr>) -> Option<Option<ClientNetwork>> {
+    /// Counts one more, unless whoever has it has too many. A balancer that has introduced nobody yet may
+    /// stand for many clients, and has never all places.
+    fn count(&self, whose: Whose) -> Option<Counted> {
         let MostOfOne { most, but_for } = &self.most_of_one;
-        let Some(address) = address.filter(|address| !is_trusted(*address, but_for)) else {
-            return Some(None);
-        };
-        let whose = ClientNetwork::from(address);
-        self.by_address.take(whose, *most).then_some(Some(whose))
+        match whose {
+            Whose::Unintroduced(balancer) => {
+                let balancer = ClientNetwork::from(balancer);
+                let share = (self.most / 4).max(*most);
+                self.unintroduced.take(balancer, share).then_some(Counted::Unintroduced(balancer))
+            }
+            Whose::Client(client) if !is_trusted(client, but_for) => {
+                let client = ClientNetwork::from(client);
+                self.by_address.take(client, *most).then_some(Counted::Client(client))
+            }
+            Whose::Client(_) | Whose::Nobody => Some(Counted::Nowhere),
+        }
+    }
+
+    fn give_back(&self, counted: Counted) {
+        match counted {
+            Counted::Client(client) => self.by_address.give_back(client),
+            Counted::Unintroduced(balancer) => self.unintroduced.give_back(balancer),
+            Counted::Nowhere => {}
+        }
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -166,15 +203,15 @@ const fn is_awaited(phase: u8) -> bool {
 
 /// The place that a connection takes among the others, from its first byte to its end.
 #[derive(Debug)]
-pub(crate) struct ConnectionPlace(pub(in crate::edge) Arc<Connection>, Option<ClientNetwork>);
+pub(crate) struct ConnectionPlace(pub(in crate::edge) Arc<Connection>, Counted);
 
 impl ConnectionPlace {
     /// `None` when all are taken.
-    pub(crate) fn take(all: &Arc<Connections>, door: &Arc<Door>, address: Option<IpAddr>) -> Option<Self> {
+    pub(crate) fn take(all: &Arc<Connections>, door: &Arc<Door>, whose: Whose) -> Option<Self> {
         if all.open() >= all.most {
             return None;
         }
-        let counted = all.count(address)?;
+        let counted = all.count(whose)?;
         all.open.fetch_add(1, Ordering::AcqRel);
         all.awaited.fetch_add(1, Ordering::AcqRel);
         all.gauge.inc();
@@ -191,12 +228,10 @@ impl ConnectionPlace {
         Some(Self(Arc::new(connection), counted))
     }
 
-    /// Counts it as this address's from here on. `None` when that one has too many.
-    pub(crate) fn count_for(&mut self, address: Option<IpAddr>) -> Option<()> {
-        let counted = self.0.all.count(address)?;
-        if let Some(before) = std::mem::replace(&mut self.1, counted) {
-            self.0.all.by_address.give_back(before);
-        }
+    /// Counts it where this one's are counted from here on. `None` when that one has too many.
+    pub(crate) fn pass_to(&mut self, whose: Whose) -> Option<()> {
+        let counted = self.0.all.count(whose)?;
+        self.0.all.give_back(std::mem::replace(&mut self.1, counted));
         Some(())
     }
 }
@@ -205,9 +240,7 @@ impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.0.enter(BUSY);
         self.0.all.gauge.dec();
-        if let Some(whose) = self.1 {
-            self.0.all.by_address.give_back(whose);
-        }
+        self.0.all.give_back(self.1);
         self.0.all.open.fetch_sub(1, Ordering::AcqRel);
     }
 }

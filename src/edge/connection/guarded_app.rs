@@ -17,7 +17,7 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use crate::edge::connection::connection_guard::{Bounds, Guarded};
-use crate::edge::connection::connections::{ConnectionPlace, Connections};
+use crate::edge::connection::connections::{ConnectionPlace, Connections, Whose};
 use crate::edge::connection::door::Door;
 use crate::edge::connection::life::Life;
 use crate::edge::connection::proxy_protocol::{Balancers, peer, set_peer};
@@ -99,11 +99,9 @@ where
     ) -> impl Future<Output = Option<Stream>> + use<A> {
         let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
         let connections = self.connections.clone();
-        let address = peer(&*io);
-        let balancers = self.balancers.has(address).then(|| self.balancers.clone());
-        // A balancer's is nobody's yet.
-        let address = address.filter(|_| balancers.is_none());
-        let place = ConnectionPlace::take(&self.connections, &door, address);
+        let whose = self.balancers.whose(peer(&*io));
+        let place = ConnectionPlace::take(&self.connections, &door, whose);
+        let balancers = matches!(whose, Whose::Unintroduced(_)).then(|| self.balancers.clone());
         let closing = self.closing.clone();
         async move {
             let mut place = place?;
@@ -150,9 +148,7 @@ async fn enter(
 ) -> Option<(Stream, Option<Arc<Life>>)> {
     if let Some(balancers) = balancers {
         let mut stream = io.into_any().downcast::<TcpStream>().ok()?;
-        balancers.introduce(&mut stream).await?;
-        // Where it is said to be nobody's it is the balancer's own.
-        place.count_for(peer(&*stream).filter(|peer| !balancers.has(Some(*peer))))?;
+        place.pass_to(balancers.introduce(&mut stream).await?)?;
         io = stream;
     }
     door.enter(io).await

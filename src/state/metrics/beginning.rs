@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use prometheus::IntCounterVec;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 
-use super::{ExchangeOutcome, Metrics};
+use super::{ExchangeOutcome, Metrics, RefusedProxyHeader};
 use crate::config::settings::Settings;
 use crate::core::denial::Denial;
 use crate::core::ids::RouteName;
@@ -36,6 +36,9 @@ impl Metrics {
         }
         for result in ["ok", "failed"] {
             self.config_reloads.with_label_values(&[result]);
+        }
+        for why in RefusedProxyHeader::ALL {
+            self.proxy_headers_refused.with_label_values(&[why.label()]);
         }
         for cause in Ending::ALL {
             self.streams_ended.with_label_values(&[cause.label()]);

@@ -161,6 +161,30 @@ impl ListenerKind {
     }
 }
 
+/// Why a connection of a load balancer is closed that did not say whose it is: the label `reason` of
+/// `proxy_headers_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusedProxyHeader {
+    /// What came is no header of the PROXY protocol, or not a well-formed one for TCP.
+    Malformed,
+    /// It was closed in the midst of one.
+    Incomplete,
+    /// None was whole in time.
+    Late,
+}
+
+impl RefusedProxyHeader {
+    pub const ALL: [Self; 3] = all!(RefusedProxyHeader: Malformed, Incomplete, Late);
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Incomplete => "incomplete",
+            Self::Late => "late",
+        }
+    }
+}
+
 /// What is written of requests and of what we do: the label `log` of `log_lines_lost_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Log {
@@ -215,6 +239,7 @@ mod tests {
         names_all("as_request_duration_seconds", &ServerEndpoint::ALL.map(ServerEndpoint::label));
         names_all("introspections_total", &IntrospectionResult::ALL.map(IntrospectionResult::label));
         names_all("signals_total", &SignalResult::ALL.map(SignalResult::label));
+        names_all("proxy_headers_refused_total", &RefusedProxyHeader::ALL.map(RefusedProxyHeader::label));
         names_all("log_lines_lost_total", &Log::ALL.map(Log::label));
         names_all("exchanges_total", &ExchangeOutcome::ALL.map(ExchangeOutcome::label));
     }
