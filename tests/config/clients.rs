@@ -152,6 +152,18 @@ fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
 }
 
 #[test]
+fn a_client_whose_code_anybody_can_exchange_is_warned_of() {
+    let warned = |text: &str| {
+        let warnings = parse(text).unwrap().warnings;
+        warnings.iter().any(|warning| warning.message.contains("public client"))
+    };
+    assert!(warned(&session("", "")) && warned(&session("", "").replace("mode: session", "mode: token")));
+    assert!(!warned(&session("secret: \"${WEB_APP_SECRET}\"", "")));
+    assert!(!warned(&good().client("").text()), "`login: page` has a warning of its own");
+    assert!(!warned(&native("")));
+}
+
+#[test]
 fn native_clients_hold_their_tokens_themselves() {
     let settings = settings(&native(""));
     let client = &settings.native_clients[0];
