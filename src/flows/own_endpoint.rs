@@ -7,6 +7,7 @@ use http::Method;
 use crate::core::denial::Denial;
 use crate::core::ids::RouteName;
 use crate::core::route::resource::WELL_KNOWN;
+use crate::core::session::authorization::AGAIN;
 use crate::core::session::sign_out::NEXT;
 
 /// Tollgate's own paths.
@@ -16,6 +17,8 @@ pub enum OwnEndpoint {
     Token,
     /// `/oauth/login`
     Login,
+    /// `/oauth/login/again`
+    LoginAgain,
     /// `/oauth/callback`
     Callback,
     /// `/oauth/logout`
@@ -63,6 +66,7 @@ impl OwnEndpoint {
     const SERVED: &'static [Row] = &[
         row(Self::Token, "/oauth/token", &[Method::POST, Method::DELETE], true),
         row(Self::Login, "/oauth/login", GET, false),
+        row(Self::LoginAgain, AGAIN, GET, false),
         row(Self::Callback, "/oauth/callback", GET, false),
         row(Self::Logout, "/oauth/logout", POST, true),
         row(Self::LogoutNext, NEXT, GET, false),

@@ -269,15 +269,26 @@ async fn who_does_not_come_back_from_a_sign_in_of_his_own_gets_a_page_that_start
     let target = format!("/oauth/callback?{callback}");
     assert_eq!(world.send("GET", &target, &CROSS, "").await.status, 200);
     let state = callback.split("state=").nth(1).unwrap();
-    for (target, status) in [
-        (target.as_str(), 400),
-        ("/oauth/callback?code=x&state=foreign.web-app", 400),
-        ("/oauth/callback?error=access_denied&state=foreign.web-app", 400),
-        ("/oauth/callback", 400),
-        (&format!("/oauth/callback?error=access_denied&state={state}"), 400),
+    let own_error = format!("/oauth/callback?error=access_denied&state={state}");
+    for (target, client) in [
+        (target.as_str(), "?client_id=web-app"),
+        ("/oauth/callback?code=x&state=foreign.web-app", "?client_id=web-app"),
+        ("/oauth/callback?code=x&state=foreign.nobody", "?"),
+        ("/oauth/callback?code=x", "?"),
+        ("/oauth/callback?error=access_denied&state=foreign.web-app", "?client_id=web-app"),
+        // As where the code is in the fragment, which is told to nobody.
+        ("/oauth/callback", "?"),
+        (own_error.as_str(), "?client_id=web-app"),
     ] {
         let answer = world.send("GET", target, &CROSS, "").await;
-        assert_eq!((answer.status, answer.header("cache-control")), (status, Some("no-store")), "{target}");
+        assert_eq!((answer.status, answer.header("cache-control")), (303, Some("no-store")), "{target}");
+        assert!(answer.all("set-cookie").is_empty() && answer.body.is_empty(), "{target}");
+        // What has no fragment of its own has the one of where the browser was.
+        let location = format!("/oauth/login/again{client}#again");
+        assert_eq!(answer.header("location"), Some(location.as_str()), "{target}");
+        let answer = world.send("GET", &format!("/oauth/login/again{client}"), &CROSS, "").await;
+        assert_eq!((answer.status, answer.header("cache-control")), (400, Some("no-store")), "{target}");
+        assert_eq!(answer.header("cross-origin-opener-policy"), Some("same-origin"), "{target}");
         let text = page(&answer);
         assert!(text.contains(r#"<a href="&#x2f;oauth&#x2f;login?client_id=web-app">"#), "{target}: {text}");
         assert!(answer.all("set-cookie").is_empty(), "{target}");
@@ -301,14 +312,14 @@ async fn a_callback_of_a_client_s_own_works_like_the_one_for_all() {
     let mut world = World::with(&own).await;
     let callback = world.begin("client_id=web-app").await;
     let elsewhere = world.send("GET", &format!("/oauth/callback?{callback}"), &OWN, "").await;
-    assert_eq!((elsewhere.status, world.codes_spent()), (400, 0));
+    assert_eq!((elsewhere.status, world.codes_spent()), (303, 0));
     let target = format!("/oauth/callback/web-app?{callback}");
     let once_more = world.send("GET", &target, &CROSS, "").await;
     assert!(page(&once_more).contains("callback&#x2f;web-app?code="), "{}", page(&once_more));
     assert_eq!(world.send("GET", &target, &OWN, "").await.all("set-cookie").len(), 2);
     let again = world.send("GET", &target, &OWN, "").await;
-    assert_eq!((again.status, world.codes_spent()), (400, 1));
-    assert!(page(&again).contains("login?client_id=web-app"), "a person reads it");
+    assert_eq!((again.status, world.codes_spent()), (303, 1));
+    assert_eq!(again.header("location"), Some("/oauth/login/again?client_id=web-app#again"));
 }
 
 #[tokio::test]

@@ -172,6 +172,18 @@ pub fn sign_out_url(endpoint: &Url, request: SignOutRequest<'_>) -> Url {
     url
 }
 
+/// Where a person may begin a sign-in once more.
+pub const AGAIN: &str = "/oauth/login/again";
+
+/// Where a browser is led that brought what may be another browser's code: its address must not stay where
+/// script of the gateway's origin reads it. It has a fragment of its own, or it would have that of where the
+/// browser came (RFC 9110 section 10.2.2), in which there may be a code, too.
+pub fn again_path(client_id: Option<&str>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(client_id.map(|client_id| ("client_id", client_id)));
+    format!("{AGAIN}?{}#again", query.finish())
+}
+
 /// The gateway's own address that begins a sign-in.
 pub fn login_path(client_id: &str, return_to: Option<&str>, step_up: &StepUp) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());

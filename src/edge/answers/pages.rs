@@ -24,6 +24,8 @@ const TEMPLATES: [(&str, &str); 3] = [
     (STATUS, include_str!("status.html")),
     (GOES_ON, include_str!("goes_on.html")),
 ];
+/// `Cross-Origin-Opener-Policy` (HTML section 7.1.3).
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 /// A year, in seconds.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
@@ -73,7 +75,10 @@ impl Pages {
             style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, said, again,
             request_id,
         };
-        self.page(facts.status, REFUSAL, values)
+        let mut page = self.page(facts.status, REFUSAL, values);
+        // Whoever opened the window loses it: in its address there may be a code.
+        page.set(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+        page
     }
 
     /// Sends the browser on to `to` from a page of ours: what it asks for next comes from the gateway's own

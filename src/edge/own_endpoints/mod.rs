@@ -48,7 +48,11 @@ impl Proxy {
         let Some(who) = context.downstream.who.clone() else { return Err(context.fail(Denial::Internal)) };
         let reply = match endpoint {
             OwnEndpoint::Token => token_endpoint::answer(gate, live, session, target, &who).await?,
-            OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout | OwnEndpoint::LogoutNext => {
+            OwnEndpoint::Login
+            | OwnEndpoint::LoginAgain
+            | OwnEndpoint::Callback
+            | OwnEndpoint::Logout
+            | OwnEndpoint::LogoutNext => {
                 let (request, pages) = (session.req_header(), &serving.pages);
                 let asked = EndpointRequest { gate, live, pages, request, target, who: &who };
                 sign_in_endpoints::answer(asked, endpoint).await

@@ -1,4 +1,4 @@
-//! `/oauth/login`, `/oauth/callback`, `/oauth/logout` and `/oauth/logout/next` on the wire: asks the flows,
+//! `/oauth/login`, `/oauth/callback`, `/oauth/logout` and what is below them on the wire: asks the flows,
 //! writes what they say. A person gets pages, a script JSON; nothing of it may be stored by anybody. No page
 //! may have a token in it: script of the same origin reads it, in whatever window it is.
 
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
+use crate::core::session::authorization::again_path;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::pages::Pages;
@@ -23,7 +24,7 @@ use crate::flows::admit::Target;
 use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::sign_in::callback::{self, Arrived};
-use crate::flows::sign_in::{SignInRefusal, login};
+use crate::flows::sign_in::{SignInRefusal, login, not_under_way};
 use crate::flows::sign_out::lead_on::{LedOn, lead_on};
 use crate::flows::sign_out::logout::{SignOutBy, SignedOut, log_out};
 use crate::state::live::Live;
@@ -45,13 +46,25 @@ impl EndpointRequest<'_> {
         self.target.query.as_deref()
     }
 
+    /// Where the address of a page has no code.
+    fn away(&self, client: Option<&ClientName>) -> String {
+        let mut clients = self.live.settings.clients.iter();
+        let client = client.and_then(|name| clients.find(|client| client.name == *name));
+        again_path(client.map(|client| client.client_id.as_str()))
+    }
+
     fn refuse(&self, refusal: SignInRefusal) -> EndpointReply {
-        let SignInRefusal { denial, client, again, set_cookies, signed_in } = refusal;
-        let form = match Form::fit_for(self.request, self.pages) {
-            Form::Page(pages, _) => Form::Page(pages, again.as_deref()),
-            form => form,
+        let SignInRefusal { denial, client, again, set_cookies, may_be_strangers, signed_in } = refusal;
+        let mut answer = match Form::fit_for(self.request, self.pages) {
+            Form::Page(..) if may_be_strangers => Answer::see_other(&self.away(client.as_ref())),
+            form => {
+                let form = match form {
+                    Form::Page(pages, _) => Form::Page(pages, again.as_deref()),
+                    form => form,
+                };
+                Answer::refusal(&denial, form, self.who.ids.request_id.as_str())
+            }
         };
-        let mut answer = Answer::refusal(&denial, form, self.who.ids.request_id.as_str());
         for cookie in set_cookies {
             answer.set(header::SET_COOKIE, cookie);
         }
@@ -73,7 +86,11 @@ async fn sign_in(asked: EndpointRequest<'_>, endpoint: OwnEndpoint) -> Result<En
     endpoint.takes(&asked.request.method)?;
     let host = request_head::host(asked.request)?;
     let head = request_head::head(asked.request, &host, asked.who.client)?;
-    if endpoint == OwnEndpoint::Login { begin(asked, &head).await } else { end(asked, &head).await }
+    match endpoint {
+        OwnEndpoint::Login => begin(asked, &head).await,
+        OwnEndpoint::LoginAgain => Err(not_under_way(asked.live, asked.query())),
+        _ => end(asked, &head).await,
+    }
 }
 
 async fn begin(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<EndpointReply, SignInRefusal> {

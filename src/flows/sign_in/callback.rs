@@ -2,9 +2,11 @@
 //! session.
 //!
 //! Checked in order: that this is a navigation; that its sign-in is under way in this very browser, and whose
-//! it is; that the answer is this authorization server's (RFC 9207). Only then is the code spent, once. It
-//! must never answer with a redirect: along a chain that began on another site the browser withholds the
-//! cookie that was just set.
+//! it is; that the answer is this authorization server's (RFC 9207). Only then is the code spent, once. With
+//! a session it must never answer by a redirect: along a chain that began on another site the browser
+//! withholds the cookie that was just set. With a code of which this browser knows nothing it must: script of
+//! the gateway's origin may have opened an address that somebody began elsewhere, and would read the code
+//! from that of the page (RFC 9700 section 4.5).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{NewSession, SignInRefusal, binding, clear, clients, registration, request_of};
+use super::{NewSession, SignInRefusal, binding, clear, clients, only_way_in, registration, request_of};
 use crate::config::settings::{Client, Login, SameSite};
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
 use crate::core::secret::SecretString;
-use crate::core::session::authorization::{AuthorizationResponse, login_path};
+use crate::core::session::authorization::AuthorizationResponse;
 use crate::core::session::cookie;
 use crate::core::session::navigation::{goes_there, may_withhold_strict_cookies};
 use crate::core::session::step_up::{Began, StepUp};
@@ -71,20 +73,21 @@ pub async fn callback(
         return Err(Denial::NotANavigation.into());
     }
     let answer = AuthorizationResponse::read(query.unwrap_or_default())
-        .map_err(|denial| SignInRefusal { again: only_way_in(live), ..denial.into() })?;
+        .map_err(|denial| SignInRefusal { again: only_way_in(live), ..strangers(denial.into()) })?;
     let named = client_named_by(answer.state.expose());
     let Some((client, login)) = clients(live).find(|(client, _)| Some(client.name.as_str()) == named) else {
-        return Err(SignInRefusal { again: only_way_in(live), ..Denial::SignInNotUnderWay.into() });
+        let refusal = strangers(Denial::SignInNotUnderWay.into());
+        return Err(SignInRefusal { again: only_way_in(live), ..refusal });
     };
     if client.redirect_uri.strip_prefix(live.settings.public_url.as_str()) != Some(path) {
         // Another client's address, whose code this may be (RFC 9700 section 4.4.2).
-        return Err(refusal(Denial::SignInNotUnderWay, client, None));
+        return Err(strangers(refusal(Denial::SignInNotUnderWay, client, None)));
     }
     let cookie = transaction::cookie_name(client.name.as_str(), &answer.state);
     let transaction = match read(live, client, head, &cookie, &answer.state) {
         Ok(Some(transaction)) => transaction,
-        Ok(None) => return Err(refusal(Denial::SignInNotUnderWay, client, None)),
-        Err(denial) => return Err(refusal(denial, client, None)),
+        Ok(None) => return Err(strangers(refusal(Denial::SignInNotUnderWay, client, None))),
+        Err(denial) => return Err(strangers(refusal(denial, client, None))),
     };
     let is_over = |denial| SignInRefusal {
         set_cookies: clear(&cookie).into_iter().collect(),
@@ -136,18 +139,16 @@ fn is_strict_here(client: &Client) -> bool {
     client.cookie.same_site == SameSite::Strict && !client.cookie.path.starts_with("/oauth/token")
 }
 
+/// Of what this browser did not begin: whoever began it elsewhere has what its code needs.
+fn strangers(refusal: SignInRefusal) -> SignInRefusal {
+    SignInRefusal { may_be_strangers: true, ..refusal }
+}
+
 fn refusal(denial: Denial, client: &Client, begun: Option<&Transaction>) -> SignInRefusal {
     match begun {
         Some(begun) => SignInRefusal::of(denial, client, Some(&begun.return_to), &begun.step_up),
         None => SignInRefusal::of(denial, client, None, &StepUp::default()),
     }
-}
-
-/// The login of the only client that there is, when nothing else says whose sign-in it was.
-fn only_way_in(live: &Live) -> Option<String> {
-    let mut clients = clients(live);
-    let (client, _) = clients.next()?;
-    clients.next().is_none().then(|| login_path(&client.client_id, None, &StepUp::default()))
 }
 
 /// The sign-in that this browser began with `state`, if it did.

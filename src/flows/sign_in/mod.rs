@@ -23,6 +23,7 @@ use crate::core::ids::ClientName;
 use crate::core::ids::FamilyId;
 use crate::core::session::authorization::{AuthorizationRequest, login_path};
 use crate::core::session::cookie;
+use crate::core::session::oauth::request::Parameters;
 use crate::core::session::sealed::{Binding, Purpose};
 use crate::core::session::step_up::StepUp;
 use crate::core::session::transaction::{Registration, attributes};
@@ -37,6 +38,8 @@ pub struct SignInRefusal {
     /// The path of ours that begins again, where it is known for whom.
     pub again: Option<String>,
     pub set_cookies: Vec<HeaderValue>,
+    /// Whether the code, if there is one, may be of another browser's sign-in, and good there.
+    pub may_be_strangers: bool,
     /// Who is signed in all the same, only not as was asked.
     pub signed_in: Option<Box<NewSession>>,
 }
@@ -51,7 +54,14 @@ pub struct NewSession {
 impl From<Denial> for SignInRefusal {
     /// Before it is known whose sign-in it is.
     fn from(denial: Denial) -> Self {
-        Self { denial, client: None, again: None, set_cookies: Vec::new(), signed_in: None }
+        Self {
+            denial,
+            client: None,
+            again: None,
+            set_cookies: Vec::new(),
+            may_be_strangers: false,
+            signed_in: None,
+        }
     }
 }
 
@@ -60,6 +70,23 @@ impl SignInRefusal {
         let again = Some(login_path(&client.client_id, return_to, step_up));
         Self { client: Some(client.name.clone()), again, ..Self::from(denial) }
     }
+}
+
+/// What a person is told who was led away from the callback. `query`: `client_id`, where it is known.
+pub fn not_under_way(live: &Live, query: Option<&str>) -> SignInRefusal {
+    let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes()).ok();
+    let client_id = parameters.as_ref().and_then(|parameters| parameters.get("client_id"));
+    match clients(live).find(|(client, _)| Some(client.client_id.as_str()) == client_id) {
+        Some((client, _)) => SignInRefusal::of(Denial::SignInNotUnderWay, client, None, &StepUp::default()),
+        None => SignInRefusal { again: only_way_in(live), ..Denial::SignInNotUnderWay.into() },
+    }
+}
+
+/// The login of the only client that there is, when nothing else says whose sign-in it was.
+fn only_way_in(live: &Live) -> Option<String> {
+    let mut clients = clients(live);
+    let (client, _) = clients.next()?;
+    clients.next().is_none().then(|| login_path(&client.client_id, None, &StepUp::default()))
 }
 
 /// The clients that the gateway signs people in for.

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { until } from '../support/http.mjs';
+import { request, until } from '../support/http.mjs';
 import { call, Scene } from '../support/scene.mjs';
 import { call as sessionCall, SessionScene } from '../support/session_scene.mjs';
 import { CLIENT, COOKIE } from '../support/world.mjs';
@@ -85,6 +85,41 @@ for (const atThirdOrigin of [false, true]) {
       await tab.waitForURL(`${scene.origin}/`);
       assert.equal(subjectOf(await call(await scene.open('/app/'))), 'bob');
     });
+
+    for (const mode of ['query', 'fragment']) {
+      test(`script of the gateway's origin sees no code of a sign-in that was begun elsewhere, answered in the ${mode}`, async () => {
+        // Somebody else begins, and has the page's script open where that leads.
+        const headers = { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'none' };
+        const begun = await request('GET', `${gate()}/oauth/login?client_id=${CLIENT}`, { headers });
+        const theirs = begun.headers.location.replace('response_mode=query', `response_mode=${mode}`);
+        assert.ok(theirs.includes(`response_mode=${mode}`), theirs);
+        const tab = await scene.open('/app/here');
+        const opened = scene.context.waitForEvent('page');
+        await tab.evaluate((theirs) => {
+          window.seen = [];
+          window.theirs = open(theirs, 'x');
+          const look = () => {
+            try {
+              seen.push(window.theirs.location.href);
+            } catch {
+              // It is another origin's.
+            }
+            if (!window.theirs.closed) setTimeout(look);
+          };
+          look();
+        }, theirs);
+        const window = await opened;
+        await pass(window);
+        await window.waitForURL(/\/oauth\/login\/again/);
+        assert.equal(await window.innerText('h1'), 'This sign-in is not under way');
+        assert.ok(scene.requests.some(({ url }) => url.startsWith(`${gate()}/oauth/callback`)), 'it came back');
+        await until('the window to be out of reach', () => tab.evaluate(() => window.theirs.closed));
+        const seen = await tab.evaluate(() => seen);
+        assert.ok(seen.length > 0 && seen.every((url) => !url.includes('code=')), `${seen}`);
+        const history = await window.evaluate(() => [location.href, ...navigation.entries().map(({ url }) => url)]);
+        assert.ok(history.every((url) => !url.includes('code=')), `${history}`);
+      });
+    }
 
     test('five tabs at once all arrive where they were', async () => {
       const tabs = [];
