@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::edge::connection::confirmed::Counting;
-use crate::edge::connection::connections::{COMPLETE, ConnectionPlace, FRESH, HEADER, IDLE};
+use crate::edge::connection::connections::{ConnectionPlace, Phase};
 use crate::edge::connection::lingering::{End, Lingering};
 use crate::edge::connection::unread::Unread;
 
@@ -45,8 +44,8 @@ pub(crate) struct Guarded {
     is_http2: bool,
     /// Read ahead to tell HTTP/2 by its preface; given out again first.
     peeked: VecDeque<u8>,
-    /// What is waited for, [`HEADER`] or [`IDLE`], and until when.
-    due: Option<(u8, Instant)>,
+    /// What is waited for, and until when.
+    due: Option<(Due, Instant)>,
     /// Ends when something is due, or before.
     timer: Option<Pin<Box<Sleep>>>,
     /// Read since a header is due.
@@ -54,6 +53,15 @@ pub(crate) struct Guarded {
     bounds: Bounds,
     unread: Unread,
     end: End,
+}
+
+/// What a client owes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// The header of a request, to its end.
+    Header,
+    /// The first byte of the next request.
+    NextRequest,
 }
 
 /// What a connection may take.
@@ -77,7 +85,7 @@ impl Guarded {
     pub(crate) fn new(io: Stream, place: ConnectionPlace, bounds: Bounds) -> pingora::Result<Self> {
         let label = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(place.0.clone()))));
-        let due = Instant::now().checked_add(bounds.patience).map(|at| (HEADER, at));
+        let due = Instant::now().checked_add(bounds.patience).map(|at| (Due::Header, at));
         let is_http2 = matches!(io.selected_alpn_proto(), Some(ALPN::H2));
         Ok(Self {
             io,
@@ -111,19 +119,19 @@ impl Guarded {
     /// When they are more than any header has.
     fn bytes_came(&mut self, count: usize) -> io::Result<()> {
         match self.place.0.phase() {
-            IDLE if self.is_http2 => return Ok(()),
-            IDLE => {
-                self.place.0.enter(HEADER);
+            Phase::Idle if self.is_http2 => return Ok(()),
+            Phase::Idle => {
+                self.place.0.enter(Phase::Header);
                 self.due = None;
                 self.header_bytes = count;
             }
-            FRESH => {
-                self.place.0.enter(HEADER);
+            Phase::Fresh => {
+                self.place.0.enter(Phase::Header);
                 self.header_bytes = count;
             }
-            HEADER => self.header_bytes = self.header_bytes.saturating_add(count),
-            COMPLETE if !self.is_http2 => self.place.0.hears_early.store(true, Ordering::Release),
-            _ => return Ok(()),
+            Phase::Header => self.header_bytes = self.header_bytes.saturating_add(count),
+            Phase::Complete if !self.is_http2 => self.place.0.mark_early(),
+            Phase::Busy | Phase::Complete => return Ok(()),
         }
         if self.header_bytes > self.bounds.bytes && !self.is_http2 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the header does not end"));
@@ -134,9 +142,9 @@ impl Guarded {
     /// Whether what is due did not come in time: a header, or the next request.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         let (what, patience) = match self.place.0.phase() {
-            FRESH | HEADER => (HEADER, self.bounds.patience),
-            IDLE if !self.is_http2 => (IDLE, self.bounds.between),
-            _ => {
+            Phase::Fresh | Phase::Header => (Due::Header, self.bounds.patience),
+            Phase::Idle if !self.is_http2 => (Due::NextRequest, self.bounds.between),
+            Phase::Idle | Phase::Busy | Phase::Complete => {
                 self.due = None;
                 return false;
             }

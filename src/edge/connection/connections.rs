@@ -17,22 +17,41 @@ use crate::edge::connection::door::Door;
 use crate::edge::connection::recurring::Recurring;
 use crate::edge::request::inflow::LetIn;
 
-/// Accepted, and nothing came yet.
-pub(in crate::edge) const FRESH: u8 = 0;
-/// A request's header is arriving.
-pub(in crate::edge) const HEADER: u8 = 1;
-/// A request is being answered.
-const BUSY: u8 = 2;
-/// Answered; the next request may come.
-pub(in crate::edge) const IDLE: u8 = 3;
-/// A request is being answered, and all of it has come (HTTP/1.x).
-pub(in crate::edge) const COMPLETE: u8 = 4;
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(in crate::edge) enum Phase {
+    /// Accepted, and nothing came yet.
+    Fresh = 0,
+    /// A request's header is arriving.
+    Header,
+    /// A request is being answered.
+    Busy,
+    /// Answered; the next request may come.
+    Idle,
+    /// A request is being answered, and all of it has come (HTTP/1.x).
+    Complete,
+}
+
+impl Phase {
+    const ALL: [Self; 5] = [Self::Fresh, Self::Header, Self::Busy, Self::Idle, Self::Complete];
+
+    /// The phase that was stored so.
+    fn of(stored: u8) -> Self {
+        Self::ALL.into_iter().find(|phase| *phase as u8 == stored).unwrap_or(Self::Busy)
+    }
+
+    /// Whether a request is due.
+    const fn is_awaited(self) -> bool {
+        matches!(self, Self::Fresh | Self::Header)
+    }
+}
 
 /// The open connections of the listeners that one key of config.yaml asks for.
 #[derive(Debug)]
 pub(crate) struct Connections {
     open: AtomicUsize,
-    /// Those on which a request is due: `FRESH` or `HEADER`.
+    /// Those on which a request is due (`Phase::is_awaited`).
     awaited: AtomicUsize,
     most: usize,
     gauge: IntGauge,
@@ -125,8 +144,9 @@ pub(crate) struct Connection {
     /// Of its request, where it has one at a time.
     pub(crate) let_in: LetIn,
     pub(crate) recurring: Recurring,
+    /// A [`Phase`].
     phase: AtomicU8,
-    pub(in crate::edge) hears_early: AtomicBool,
+    hears_early: AtomicBool,
     lingers: AtomicBool,
     all: Arc<Connections>,
     door: Arc<Door>,
@@ -145,12 +165,17 @@ impl Connection {
 
     /// Begins a request: its header is complete.
     pub(crate) fn begin_request(&self) {
-        self.enter(BUSY);
+        self.enter(Phase::Busy);
     }
 
     /// Marks the request as complete: all of it has come, and it is being answered.
     pub(crate) fn complete_request(&self) {
-        self.enter(COMPLETE);
+        self.enter(Phase::Complete);
+    }
+
+    /// Marks that something came that is not of the request that is being answered.
+    pub(in crate::edge) fn mark_early(&self) {
+        self.hears_early.store(true, Ordering::Release);
     }
 
     /// Whether something came that is not of the request that is being answered.
@@ -176,12 +201,12 @@ impl Connection {
 
     /// Ends a request: it was answered.
     pub(crate) fn end_request(&self) {
-        self.enter(IDLE);
+        self.enter(Phase::Idle);
     }
 
-    pub(in crate::edge) fn enter(&self, phase: u8) {
-        let before = self.phase.swap(phase, Ordering::AcqRel);
-        match (is_awaited(before), is_awaited(phase)) {
+    pub(in crate::edge) fn enter(&self, phase: Phase) {
+        let before = Phase::of(self.phase.swap(phase as u8, Ordering::AcqRel));
+        match (before.is_awaited(), phase.is_awaited()) {
             (false, true) => {
                 self.all.awaited.fetch_add(1, Ordering::AcqRel);
             }
@@ -192,13 +217,9 @@ impl Connection {
         }
     }
 
-    pub(in crate::edge) fn phase(&self) -> u8 {
-        self.phase.load(Ordering::Acquire)
+    pub(in crate::edge) fn phase(&self) -> Phase {
+        Phase::of(self.phase.load(Ordering::Acquire))
     }
-}
-
-const fn is_awaited(phase: u8) -> bool {
-    matches!(phase, FRESH | HEADER)
 }
 
 /// The place that a connection takes among the others, from its first byte to its end.
@@ -219,7 +240,7 @@ impl ConnectionPlace {
         let connection = Connection {
             let_in: LetIn::default(),
             recurring: Recurring::default(),
-            phase: AtomicU8::new(FRESH),
+            phase: AtomicU8::new(Phase::Fresh as u8),
             hears_early: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
             all,
@@ -238,7 +259,7 @@ impl ConnectionPlace {
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
-        self.0.enter(BUSY);
+        self.0.enter(Phase::Busy);
         self.0.all.gauge.dec();
         self.0.all.give_back(self.1);
         self.0.all.open.fetch_sub(1, Ordering::AcqRel);
