@@ -19,7 +19,7 @@ use crate::edge::proxy::context::Context;
 use crate::edge::proxy::downstream::Downstream;
 use crate::edge::proxy::sending::Sending;
 use crate::edge::request::watched::Watch;
-use crate::edge::upstreams::{allow_switch, over_http1, set_timeouts};
+use crate::edge::upstreams::{allow_switch, over_http1, set_upstream_timeouts};
 use crate::state::metrics::{Metrics, UpstreamResult};
 
 /// What pingora waits for an upstream where `watched` knows better when it is silent.
@@ -61,7 +61,7 @@ pub(crate) async fn peer(
             return Err(failed.unwrap_or(unknown));
         }
     };
-    set_timeouts(&mut peer, timeouts);
+    set_upstream_timeouts(&mut peer, timeouts);
     let upgrades = downstream.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
     let may_be_http1 = peer.options.alpn.get_min_http_version() == 1;

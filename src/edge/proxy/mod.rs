@@ -67,7 +67,7 @@ use crate::edge::request::body;
 use crate::edge::request::inflow::Inflow;
 use crate::edge::request::request_head;
 use crate::edge::request::request_places::RequestPlaces;
-use crate::edge::request::timeouts::{is_final, set_timeouts};
+use crate::edge::request::timeouts::{is_final, set_client_timeouts};
 use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
@@ -207,7 +207,7 @@ impl Proxy {
         }
     }
 
-    /// For answers that were long in coming: the drain may have begun since their request.
+    /// Asked at a request and again at its answer: the drain may have begun between them.
     pub(in crate::edge) fn end_connection_if_draining(&self, session: &mut Session) {
         if self.drain.has_begun() {
             session.set_keepalive(None);
@@ -229,17 +229,17 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<bool> {
         let patience = context.live().settings.patience;
-        let started = context.started;
         let downstream = &mut context.downstream;
         downstream.connection = Connection::of(session.digest());
         if let Some(connection) = &downstream.connection {
             connection.begin_request();
         }
         downstream.upgrades = request_head::may_upgrade(session.req_header());
-        set_timeouts(session, self.drain.has_begun(), downstream.upgrades, &patience);
+        self.end_connection_if_draining(session);
+        set_client_timeouts(session, downstream.upgrades, &patience);
         // Of no body not even the end passes by, on the way to a server of HTTP/2.
         let has_none = !downstream.upgrades && session.is_body_empty();
-        downstream.inflow = Inflow::of(session.req_header(), has_none, patience, started);
+        downstream.inflow = Inflow::of(session.req_header(), has_none, patience, context.started);
         downstream.method = session.req_header().method.clone();
         downstream.is_http2 = session.is_http2();
         context.downstream.who = Some(self.identify(session, context));

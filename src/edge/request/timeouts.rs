@@ -8,10 +8,7 @@ use crate::config::settings::Patience;
 
 /// Sets what pingora would otherwise keep from the request before, or not know. How long a connection may
 /// wait for its next request is for the guard below HTTP.
-pub(crate) fn set_timeouts(session: &mut Session, draining: bool, upgrades: bool, patience: &Patience) {
-    if draining {
-        session.set_keepalive(None);
-    }
+pub(crate) fn set_client_timeouts(session: &mut Session, upgrades: bool, patience: &Patience) {
     // A client of HTTP/1.0 would take an interim answer for the answer (RFC 9110 section 15.2).
     let is_old = session.req_header().version == Version::HTTP_10;
     session.set_ignore_info_resp(is_old);

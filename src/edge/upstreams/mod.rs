@@ -29,7 +29,7 @@ use balance::Balancer;
 pub(crate) use health::Prober;
 use parking_lot::Mutex;
 use serde_json::Value;
-pub(crate) use server::{Server, allow_switch, over_http1, set_timeouts};
+pub(crate) use server::{Server, allow_switch, over_http1, set_upstream_timeouts};
 #[cfg(test)]
 pub(in crate::edge) use tests::upstream_at;
 use tokio::time::Instant;

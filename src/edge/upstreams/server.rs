@@ -84,7 +84,7 @@ impl Server {
         let asked_for = upstream.tls.server_name.as_deref().unwrap_or(&name);
         let sni = if secure { asked_for.to_owned() } else { String::new() };
         let mut template = HttpPeer::new(placeholder, secure, sni);
-        set_timeouts(&mut template, upstream.timeouts);
+        set_upstream_timeouts(&mut template, upstream.timeouts);
         template.options.max_h2_streams = STREAMS as usize;
         template.options.h2_stream_window_size = Some(ANSWER_WINDOW);
         template.options.h2_connection_window_size = Some(CONNECTION_WINDOW);
@@ -178,7 +178,7 @@ impl Server {
 }
 
 /// Sets the deadlines of a connection that a request gets now.
-pub(crate) fn set_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
+pub(crate) fn set_upstream_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.write_timeout = Some(timeouts.write);
