@@ -18,12 +18,27 @@ use crate::edge::errors::denial_of_upstream;
 use crate::edge::proxy::context::Context;
 use crate::edge::proxy::downstream::Downstream;
 use crate::edge::proxy::sending::Sending;
+use crate::edge::request::inflow::Taking;
 use crate::edge::request::watched::Watch;
 use crate::edge::upstreams::{allow_switch, over_http1, set_upstream_timeouts};
 use crate::state::metrics::{Metrics, UpstreamResult};
 
 /// What pingora waits for an upstream where `watched` knows better when it is silent.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The versions of HTTP that a server may come to speak in one try.
+#[derive(Clone, Copy, Debug)]
+struct MaySpeak {
+    http1: bool,
+    http2: bool,
+}
+
+impl MaySpeak {
+    fn of(peer: &HttpPeer) -> Self {
+        let alpn = &peer.options.alpn;
+        Self { http1: alpn.get_min_http_version() == 1, http2: alpn.get_max_http_version() == 2 }
+    }
+}
 
 /// Where this try goes. No permit, no upstream.
 ///
@@ -64,35 +79,34 @@ pub(crate) async fn peer(
     set_upstream_timeouts(&mut peer, timeouts);
     let upgrades = downstream.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
-    let may_be_http1 = peer.options.alpn.get_min_http_version() == 1;
-    let may_be_http2 = peer.options.alpn.get_max_http_version() == 2;
+    let offered = MaySpeak::of(&peer);
     // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length
     // comes in chunks, which a client of HTTP/1.0 cannot read.
-    sending.forces_http1 = (upgrades || is_old || sending.wanted_http1) && may_be_http1 && may_be_http2;
+    sending.forces_http1 = (upgrades || is_old || sending.wanted_http1) && offered.http1 && offered.http2;
     if sending.forces_http1 {
         over_http1(&mut peer);
     }
-    if upgrades && may_be_http1 {
+    if upgrades && offered.http1 {
         let silent = context.serving.live.settings.patience.conversation_silent;
         sending.switch = Some(allow_switch(&mut peer, timeouts.read, silent));
     }
-    let may_be_http2 = may_be_http2 && !sending.forces_http1;
-    sending.watch = watch(session, downstream, &mut peer, timeouts, (may_be_http1, may_be_http2));
+    let may_speak = MaySpeak { http2: offered.http2 && !sending.forces_http1, ..offered };
+    sending.watch = watch(session, downstream, &mut peer, timeouts, may_speak);
     Ok(peer)
 }
 
 /// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before.
-/// `may_be`: over HTTP/1.1, over HTTP/2. Returns what watches it, where that is needed.
+/// Returns what watches it, where that is needed.
 fn watch(
     session: &mut Session,
     downstream: &Downstream,
     peer: &mut HttpPeer,
     timeouts: Timeouts,
-    (may_be_http1, may_be_http2): (bool, bool),
+    may_speak: MaySpeak,
 ) -> Option<Watch> {
     let inflow = downstream.inflow.as_ref()?;
-    let is_watched = may_be_http2 && !session.is_body_done();
-    inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
+    let is_watched = may_speak.http2 && !session.is_body_done();
+    inflow.upstream_may_take(timeouts, Taking { may_be_http1: may_speak.http1, is_watched });
     if !is_watched {
         return None;
     }

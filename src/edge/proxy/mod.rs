@@ -238,8 +238,8 @@ impl ProxyHttp for Proxy {
         self.end_connection_if_draining(session);
         set_client_timeouts(session, downstream.upgrades, &patience);
         // Of no body not even the end passes by, on the way to a server of HTTP/2.
-        let has_none = !downstream.upgrades && session.is_body_empty();
-        downstream.inflow = Inflow::of(session.req_header(), has_none, patience, context.started);
+        let is_bodiless = !downstream.upgrades && session.is_body_empty();
+        downstream.inflow = Inflow::of(session.req_header(), is_bodiless, patience, context.started);
         downstream.method = session.req_header().method.clone();
         downstream.is_http2 = session.is_http2();
         context.downstream.who = Some(self.identify(session, context));

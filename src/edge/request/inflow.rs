@@ -66,6 +66,15 @@ impl LetIn {
     }
 }
 
+/// How an upstream may take a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taking {
+    /// Over HTTP/1.1, where pingora answers for an upstream that is silent for too long.
+    pub(crate) may_be_http1: bool,
+    /// Perhaps over HTTP/2, and some of it is still to come: see `watched`.
+    pub(crate) is_watched: bool,
+}
+
 /// The body of one request.
 #[derive(Debug)]
 pub(crate) struct Inflow {
@@ -168,7 +177,8 @@ impl Inflow {
     /// silent for `read`, before pingora answers for it. If the body is watched, progress in either direction
     /// counts, and both sides may pause for `read`, as in a conversation that the client begins and then
     /// waits in, its own side still open.
-    pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, may_be_http1: bool, is_watched: bool) {
+    pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, taking: Taking) {
+        let Taking { may_be_http1, is_watched } = taking;
         let more = timeouts.write.saturating_sub(Timeouts::default().write);
         let mut state = self.state.lock();
         state.stopped_after_answer = self.patience.stream_stopped.saturating_add(more);
@@ -304,7 +314,7 @@ mod tests {
         says_nothing("as it begins");
         let timeouts = Timeouts::default();
         for may_be_http1 in [false, true] {
-            inflow.upstream_may_take(timeouts, may_be_http1, false);
+            inflow.upstream_may_take(timeouts, Taking { may_be_http1, is_watched: false });
             says_nothing("as it is sent");
         }
         inflow.begin_answer(|| unreachable!("nobody cares"));
@@ -330,9 +340,9 @@ mod tests {
         assert!(watching.is_complete());
     }
 
-    fn stopped_after(timeouts: Timeouts, may_be_http1: bool, is_watched: bool) -> (Duration, Duration) {
+    fn stopped_after(timeouts: Timeouts, taking: Taking) -> (Duration, Duration) {
         let inflow = Inflow::new(Patience::default(), Instant::now());
-        inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
+        inflow.upstream_may_take(timeouts, taking);
         let before = inflow.state.lock().stopped_after;
         inflow.end_answer();
         let after = inflow.state.lock().stopped_after;
@@ -343,22 +353,26 @@ mod tests {
     fn an_upstream_has_all_its_time_before_the_client_is_the_one_who_stopped() {
         let (none, second, day) = (Duration::ZERO, Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         let shortest = Patience::default().stream_stopped;
+        let over_http2 = Taking { may_be_http1: false, is_watched: true };
         for read in [none, second, second * 60, second * 61, day] {
             for write in [none, second, second * 60, second * 61, day] {
                 let timeouts = Timeouts { read, write, ..Timeouts::default() };
                 for is_watched in [false, true] {
-                    let (before, after) = stopped_after(timeouts, true, is_watched);
+                    let (before, after) = stopped_after(timeouts, Taking { may_be_http1: true, is_watched });
                     assert!(before > read + write && before >= shortest, "{timeouts:?}: {before:?}");
                     assert!(after > write && after >= shortest && after <= before, "{timeouts:?}: {after:?}");
-                    assert_eq!(stopped_after(timeouts, false, is_watched).1, after);
+                    assert_eq!(stopped_after(timeouts, Taking { may_be_http1: false, is_watched }).1, after);
                 }
-                let (before, after) = stopped_after(timeouts, false, true);
+                let (before, after) = stopped_after(timeouts, over_http2);
                 assert!(before > read && before >= after, "{timeouts:?}: {before:?}");
                 // Where pingora looks at neither side, it answers for nobody.
-                assert_eq!(stopped_after(timeouts, false, false), (after, after));
+                assert_eq!(
+                    stopped_after(timeouts, Taking { is_watched: false, ..over_http2 }),
+                    (after, after)
+                );
             }
         }
-        let (before, after) = stopped_after(Timeouts::default(), false, true);
+        let (before, after) = stopped_after(Timeouts::default(), over_http2);
         assert_eq!(
             (before, after),
             (shortest, shortest),
@@ -376,7 +390,7 @@ mod tests {
                 let all = hour + write.max(Timeouts::default().write);
                 let of = |passes: fn(&Inflow)| {
                     let inflow = Inflow::new(Patience::default(), Instant::now());
-                    inflow.upstream_may_take(timeouts, may_be_http1, true);
+                    inflow.upstream_may_take(timeouts, Taking { may_be_http1, is_watched: true });
                     passes(&inflow);
                     inflow.state.lock().patience()
                 };
