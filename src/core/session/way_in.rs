@@ -49,7 +49,7 @@ pub enum WayIn {
 
 /// `None`: a sign-in would not mend it. `own`: the gateway as browsers see it.
 pub fn way_in(refused: RefusedRequest<'_>, client_id: &str, own: &Origin) -> Option<WayIn> {
-    if !matches!(refused.denial, Denial::NotSignedIn { .. } | Denial::StepUp { .. }) {
+    if !is_mended_by_sign_in(refused.denial) {
         return None;
     }
     let headers = refused.headers;
@@ -67,8 +67,20 @@ pub fn way_in(refused: RefusedRequest<'_>, client_id: &str, own: &Origin) -> Opt
     // What else a script asks for is nothing to come back to.
     let asks_for_page = is_navigation(headers) || asks_for_page(headers);
     let is_its_page = refused.signs_in && refused.method.is_safe() && asks_for_page;
-    let return_to = if is_its_page { Some(&*target) } else { page_of(headers, own) };
-    Some(WayIn::Told(sign_in(own, client_id, return_to, refused.denial)))
+    if is_its_page {
+        return Some(WayIn::Told(sign_in(own, client_id, Some(&target), refused.denial)));
+    }
+    login_url(refused.denial, headers, client_id, own).map(WayIn::Told)
+}
+
+/// The URL of the sign-in that a refused script is told: it leads back to the page of our own that the script
+/// is of. `None`: a sign-in would not mend it. `headers`: the request's; `own`: as for [`way_in`].
+pub fn login_url(denial: &Denial, headers: &HeaderMap, client_id: &str, own: &Origin) -> Option<String> {
+    is_mended_by_sign_in(denial).then(|| sign_in(own, client_id, page_of(headers, own), denial))
+}
+
+const fn is_mended_by_sign_in(denial: &Denial) -> bool {
+    matches!(denial, Denial::NotSignedIn { .. } | Denial::StepUp { .. })
 }
 
 /// `return_to`: else the sign-in leads to the client's pages, wherever they are.

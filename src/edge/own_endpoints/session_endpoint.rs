@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use pingora::proxy::Session;
 
-use crate::core::session::way_in::{RefusedRequest, WayIn, way_in};
+use crate::core::session::way_in::login_url;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
@@ -36,24 +36,11 @@ pub(crate) async fn answer(
             }
         }
         Err(NobodySignedIn { denial, client, side }) => {
-            let request = session.req_header();
-            let refused = RefusedRequest {
-                denial: &denial,
-                method: &Method::POST, // nobody comes back to this path
-                headers: &request.headers,
-                target: b"/",
-                signs_in: false,
-                brought_cookie: side.brought_cookie,
-                cookie_is_strict: false, // nobody is sent anywhere
-            };
+            let (headers, own) = (&session.req_header().headers, &live.settings.public_url);
             let client = client.filter(|client| client.login.is_some());
-            let own = &live.settings.public_url;
-            let login_url = client.as_ref().and_then(|client| way_in(refused, &client.client_id, own));
-            let login_url = match &login_url {
-                Some(WayIn::Told(url)) => Some(url.as_str()),
-                _ => None,
-            };
-            let mut answer = Answer::refusal_with_way_in(&denial, Form::OAuth, "", login_url);
+            let login_url =
+                client.as_ref().and_then(|client| login_url(&denial, headers, &client.client_id, own));
+            let mut answer = Answer::refusal_with_way_in(&denial, Form::OAuth, "", login_url.as_deref());
             answer.challenge(&denial, None, None);
             let client = client.map(|client| client.name.clone());
             EndpointReply { client, session: Some(side), ..EndpointReply::refused(answer, denial) }
