@@ -9,10 +9,11 @@
 //! - `shared_signals`: `/oauth/events` on the wire
 //! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire; `assertion_keys`:
 //!   `/.well-known/jwks.json`
-//! - `reply`: what each of them answers, and says of the request
+//! - `receiving`: how a request comes in whole; `reply`: what each of them answers, and says of the request
 
 pub(crate) mod assertion_keys;
 pub(crate) mod backchannel_logout;
+pub(crate) mod receiving;
 pub(crate) mod reply;
 pub(crate) mod resource_metadata;
 pub(crate) mod session_endpoint;

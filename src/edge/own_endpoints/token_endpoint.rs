@@ -2,7 +2,6 @@
 //! be stored by anybody (RFC 6749 section 5.1).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
@@ -14,8 +13,8 @@ use crate::core::token::dpop::DPOP_NONCE;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
+use crate::edge::own_endpoints::receiving::receive_body;
 use crate::edge::own_endpoints::reply::EndpointReply;
-use crate::edge::request::body;
 use crate::edge::request::body::{Bound, Unread};
 use crate::edge::request::request_head;
 use crate::flows::Gate;
@@ -31,7 +30,6 @@ const BODY: Bound = Bound {
     bytes: 16 * 1024,
     why: "The body of this request exceeds the 16 KiB that a token request may have.",
 };
-const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// RFC 6749 section 3.2 and RFC 6750 section 2.3: what stands in a query is written to logs on its way, and
 /// a parameter in both places would be given twice.
@@ -67,7 +65,7 @@ async fn body_of(session: &mut Session, target: &Target) -> Result<Option<Bytes>
     }
     OwnEndpoint::Token.takes(&method)?;
     match method {
-        Method::POST => body::read_whole(session, BODY, BODY_DEADLINE).await.map(Some),
+        Method::POST => receive_body(session, BODY).await.map(Some),
         _ => Ok(None),
     }
 }
