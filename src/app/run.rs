@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::files::{Due, Files};
-use super::{App, Outside, StartError, take_over};
+use super::{App, HandOverError, Outside, StartError, take_over};
 use crate::config::settings::Settings;
 use crate::config::{self, Loaded, Noted};
 use crate::flows::ports::Clock as _;
@@ -157,7 +157,7 @@ impl Signals {
 enum Last {
     Told(End),
     /// Told once more before it had begun to stop.
-    AtOnce,
+    ToldAgain,
     HandedOver(Successor, Channel, Answers),
 }
 
@@ -169,67 +169,75 @@ async fn serve(
 ) -> Result<(), StartError> {
     let mut signals = Signals::listen()?;
     let outside = Outside { messages, ..Outside::system(&settings)? };
-    let app = match Channel::to_predecessor()? {
-        None => App::start(settings.clone(), outside)?,
-        Some(predecessor) => tokio::select! {
-            app = take_over(predecessor, settings.clone(), outside) => app?,
-            _ = signals.end() => return Ok(()),
-        },
-    };
+    let Some(app) = start(&settings, outside, &mut signals).await? else { return Ok(()) };
     supervisor::ready();
     say_what_runs(&settings, &app);
     drop(settings);
-    let mut requests = app.gate.operators.reloads.listen();
-    let mut reading = Reading { source, under_way: None };
-    let last = loop {
-        tokio::select! {
-            () = received(&mut signals.terminate) => break Last::Told(End::AfterLameDuck),
-            () = received(&mut signals.interrupt) => break Last::Told(End::AtOnce),
-            () = received(&mut signals.hangup) => drop(read_again(&app, &mut reading, &mut files).await),
-            () = received(&mut signals.quit) => if let Some(last) = hand_over(&app, &mut signals).await {
-                break last;
-            },
-            due = files.due() => match due {
-                Due::Unread if reading.hangs() => files.put_off(),
-                Due::Unread | Due::Changed => drop(read_again(&app, &mut reading, &mut files).await),
-            },
-            Some(waiting) = requests.recv() => {
-                let _ = waiting.send(read_again(&app, &mut reading, &mut files).await);
-            }
-        }
-    };
-    drop(requests);
-    let drained = async {
-        match last {
-            Last::Told(end) => {
-                supervisor::stopping();
-                let lame_duck = match end {
-                    End::AfterLameDuck => app.gate.live.load().settings.lame_duck,
-                    End::AtOnce => Duration::ZERO,
-                };
-                let seconds = lame_duck.as_secs_f64();
-                tracing::info!(
-                    seconds,
-                    "draining: after that no new connections, requests in flight are finished"
-                );
-                app.stop(lame_duck).await;
-            }
-            Last::AtOnce => return Err(ANOTHER_SIGNAL),
-            Last::HandedOver(new, to, answers) => {
-                tracing::info!("draining: the new process serves, requests in flight here are finished");
-                return leave(app, &new, to, &answers).await;
-            }
-        }
-        Ok(())
-    };
+    let last = serve_to_the_last(&app, &mut signals, &mut files, source).await;
     let drained = tokio::select! {
-        drained = drained => drained,
+        drained = drain(app, last) => drained,
         _ = signals.end() => Err(ANOTHER_SIGNAL),
     };
     match drained {
         Ok(()) => tracing::info!("stopped"),
         Err(why) => tracing::warn!("{why}"),
     }
+    Ok(())
+}
+
+/// Starts a gateway, in the place of another where there is one. `None`: told to end meanwhile.
+async fn start(
+    settings: &Arc<Settings>,
+    outside: Outside,
+    signals: &mut Signals,
+) -> Result<Option<App>, StartError> {
+    let Some(predecessor) = Channel::to_predecessor()? else {
+        return App::start(settings.clone(), outside).map(Some);
+    };
+    tokio::select! {
+        app = take_over(predecessor, settings.clone(), outside) => app.map(Some),
+        _ = signals.end() => Ok(None),
+    }
+}
+
+/// Serves, and reads the configuration again when asked to, until there is a reason to stop.
+async fn serve_to_the_last(app: &App, signals: &mut Signals, files: &mut Files, source: Source) -> Last {
+    let mut requests = app.gate.operators.reloads.listen();
+    let mut reading = Reading { source, under_way: None };
+    loop {
+        tokio::select! {
+            () = received(&mut signals.terminate) => return Last::Told(End::AfterLameDuck),
+            () = received(&mut signals.interrupt) => return Last::Told(End::AtOnce),
+            () = received(&mut signals.hangup) => drop(read_again(app, &mut reading, files).await),
+            () = received(&mut signals.quit) => if let Some(last) = hand_over(app, signals).await {
+                return last;
+            },
+            due = files.due() => match due {
+                Due::Unread if reading.hangs() => files.put_off(),
+                Due::Unread | Due::Changed => drop(read_again(app, &mut reading, files).await),
+            },
+            Some(waiting) = requests.recv() => {
+                let _ = waiting.send(read_again(app, &mut reading, files).await);
+            }
+        }
+    }
+}
+
+/// Finishes what was begun. `Err`: why some of it was not.
+async fn drain(app: App, last: Last) -> Result<(), &'static str> {
+    let lame_duck = match last {
+        Last::Told(End::AfterLameDuck) => app.gate.live.load().settings.lame_duck,
+        Last::Told(End::AtOnce) => Duration::ZERO,
+        Last::ToldAgain => return Err(ANOTHER_SIGNAL),
+        Last::HandedOver(new, to, answers) => {
+            tracing::info!("draining: the new process serves, requests in flight here are finished");
+            return leave(app, &new, to, &answers).await;
+        }
+    };
+    supervisor::stopping();
+    let seconds = lame_duck.as_secs_f64();
+    tracing::info!(seconds, "draining: after that no new connections, requests in flight are finished");
+    app.stop(lame_duck).await;
     Ok(())
 }
 
@@ -252,6 +260,13 @@ async fn leave(app: App, new: &Successor, to: Channel, answers: &Answers) -> Res
     left.map_err(|_| "stopped at once, because the new process is gone")
 }
 
+/// Why a hand-over did not come to its end.
+enum Unfinished {
+    Failed(HandOverError),
+    /// This process was told to end meanwhile.
+    Told(End),
+}
+
 /// Starts a process that takes over from this one. `None`: it did not, and this one goes on.
 async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
     let (successor, mut channel) = match Successor::start() {
@@ -264,8 +279,8 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
     let id = successor.id();
     tracing::info!(process = id, "handing over to a new process");
     let outcome = tokio::select! {
-        outcome = app.hand_over(&mut channel) => outcome.map_err(Ok),
-        end = signals.end() => Err(Err(end)),
+        outcome = app.hand_over(&mut channel) => outcome.map_err(Unfinished::Failed),
+        end = signals.end() => Err(Unfinished::Told(end)),
     };
     let why = match outcome {
         Ok(answers) => {
@@ -275,7 +290,8 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
         }
         Err(why) => why,
     };
-    let status = match unless_told(take_back(app, successor), signals.end(), why.is_err()).await {
+    let again = matches!(why, Unfinished::Told(_));
+    let status = match unless_told(take_back(app, successor), signals.end(), again).await {
         Ok(status) => status,
         Err(last) => {
             // What is still under way here wants it.
@@ -284,11 +300,11 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
         }
     };
     match why {
-        Ok(error) => {
+        Unfinished::Failed(error) => {
             tracing::error!(process = id, %error, status, "the new process did not take over; this one goes on");
             None
         }
-        Err(end) => Some(Last::Told(end)),
+        Unfinished::Told(end) => Some(Last::Told(end)),
     }
 }
 
@@ -301,7 +317,7 @@ async fn unless_told<T>(
 ) -> Result<T, Last> {
     tokio::select! {
         done = doing => Ok(done),
-        end = told => Err(if again { Last::AtOnce } else { Last::Told(end) }),
+        end = told => Err(if again { Last::ToldAgain } else { Last::Told(end) }),
     }
 }
 
@@ -403,7 +419,7 @@ mod tests {
         let hangs = || pending::<()>();
         let told = unless_told(hangs(), ready(End::AfterLameDuck), false).await;
         assert!(matches!(told, Err(Last::Told(End::AfterLameDuck))));
-        assert!(matches!(unless_told(hangs(), ready(End::AtOnce), true).await, Err(Last::AtOnce)));
+        assert!(matches!(unless_told(hangs(), ready(End::AtOnce), true).await, Err(Last::ToldAgain)));
         assert!(unless_told(ready(()), pending(), true).await.is_ok());
     }
 
