@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::HeaderName;
+use tokio::sync::watch;
 
 use crate::config::settings::{
     self, Admin, Identity, Limits, Log, LogFormat, Patience, Sessions, Settings, SubjectInLog,
@@ -70,6 +71,15 @@ pub(crate) fn settings(public_url: &str) -> Settings {
         certificates: vec![],
         shown: serde_json::Value::Null,
         reads: OnceLock::new(),
+    }
+}
+
+/// Waits until `seen` has counted so many requests, and fails the test when it does not.
+pub(crate) async fn arrived(seen: &watch::Sender<usize>, count: usize) {
+    let mut seen = seen.subscribe();
+    let all = seen.wait_for(|seen| *seen >= count);
+    if tokio::time::timeout(Duration::from_secs(60), all).await.is_err() {
+        panic!("{} requests came, and the test waits for {count}", *seen.borrow());
     }
 }
 

@@ -33,7 +33,7 @@ use futures_util::future::{BoxFuture, join_all};
 use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::settings::{
     Client, ClientCredential, CookieSettings, GrantType, Introspection, Issuer, IssuerConnection, KeySource,
@@ -286,17 +286,13 @@ impl Scene {
 
     /// Waits until so many requests have come to the token endpoint.
     async fn arrived(&self, count: usize) {
-        while self.server.arrived.load(Ordering::SeqCst) < count {
-            tokio::task::yield_now().await;
-        }
+        testing::arrived(&self.server.arrived, count).await;
     }
 
-    /// Lets everybody go on for as long as there is anything to do, and then the AS was told to revoke these
-    /// tokens, and no others.
+    /// Waits until the gateway has done what it does behind its answers: the AS was told to revoke these
+    /// tokens then, and no others.
     async fn revoked(&self, expected: &[&str]) {
-        for _ in 0..1000 {
-            tokio::task::yield_now().await;
-        }
+        assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0, "errands are left");
         let mut found = self.server.revoked.lock().unwrap().clone();
         found.sort();
         assert_eq!(found, expected);

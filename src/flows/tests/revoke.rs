@@ -50,7 +50,7 @@ impl Scene {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_revoked_session_ends_at_its_next_exchange_and_at_the_server_too() {
     for wanted in [
         json!({ "kind": "sub", "value": "alice" }),
@@ -89,7 +89,7 @@ async fn others_and_whoever_signs_in_later_are_not_touched() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_blocked_person_cannot_sign_in_until_the_block_is_lifted() {
     let scene = Scene::new();
     scene.next(Instead::With(json!({ "id_token": id_token_of("bob") })));
@@ -290,7 +290,7 @@ async fn a_sign_in_that_is_taken_back_while_it_is_noted_brings_nothing() {
     scene.revoked(&["refresh-token-0"]).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_arrives_after_its_revocation_goes_to_nobody() {
     let scene = Scene::new();
     scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
@@ -298,9 +298,7 @@ async fn an_answer_that_arrives_after_its_revocation_goes_to_nobody() {
     scene.server.answers.forget_permits(PLENTY);
     let refresh = scene.refresh(&cookie);
     let revoke = async {
-        while scene.server.arrived.load(Ordering::SeqCst) < 2 {
-            tokio::task::yield_now().await;
-        }
+        scene.arrived(2).await;
         scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap();
         scene.server.answers.add_permits(PLENTY);
     };

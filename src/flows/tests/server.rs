@@ -19,7 +19,7 @@ pub(super) struct FakeServer {
     pub(super) current: Mutex<String>,
     pub(super) made: AtomicUsize,
     /// How many requests have come to the token endpoint, answered or not.
-    pub(super) arrived: AtomicUsize,
+    pub(super) arrived: watch::Sender<usize>,
     pub(super) token_requests: Mutex<Vec<(HeaderMap, String)>>,
     /// What was pushed to it (RFC 9126), and what it answers instead of taking it.
     pub(super) pushed: Mutex<Vec<(HeaderMap, String)>>,
@@ -62,7 +62,7 @@ impl FakeServer {
             introspection: Mutex::default(),
             metadata: Mutex::new(json!({})),
             answers: Semaphore::new(PLENTY),
-            arrived: AtomicUsize::new(0),
+            arrived: watch::Sender::new(0),
         }
     }
 
@@ -124,7 +124,7 @@ impl HttpClient for FakeServer {
             match (parts.method, parts.uri.path()) {
                 (Method::POST, "/token") => {
                     assert!(bounds.answer_bytes <= 256 * 1024 && bounds.deadline <= Duration::from_secs(60));
-                    self.arrived.fetch_add(1, Ordering::SeqCst);
+                    self.arrived.send_modify(|count| *count += 1);
                     self.answers.acquire().await.unwrap().forget();
                     let mut answered = self.token_endpoint(&parts.headers, &body)?;
                     if let Some(nonce) = self.nonces.lock().unwrap().pop_front() {

@@ -42,7 +42,7 @@ use crate::flows::authenticate::authenticate;
 use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::HttpFault;
 use crate::flows::revoke::revoke;
-use crate::flows::testing::{MemoryLog, MemoryStore};
+use crate::flows::testing::{self, MemoryLog, MemoryStore};
 use crate::flows::{Operators, Ports};
 use crate::state::transmitters::Transmitters;
 
@@ -224,7 +224,7 @@ impl Scene {
 
     /// Until so many questions have arrived.
     async fn arrived(&self, count: usize) {
-        self.issuing.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
+        testing::arrived(&self.issuing.arrived, count).await;
     }
 
     /// Answers wait from now on.

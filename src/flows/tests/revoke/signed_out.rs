@@ -26,7 +26,7 @@ async fn signing_out_takes_the_access_tokens_back_and_everywhere_those_of_every_
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cookie_whose_session_is_over_signs_nobody_out_elsewhere() {
     for (over, end) in [
         (Over::SignedOut, SessionEnd::Revoked),

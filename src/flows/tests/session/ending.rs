@@ -163,7 +163,7 @@ async fn no_use_carries_a_session_over_its_absolute_timeout() {
     assert_eq!(scene.asked(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_taken_back_ends_at_its_next_request() {
     for wanted in [
         json!({ "kind": "sub", "value": "alice" }),
