@@ -309,6 +309,19 @@ fn a_module_that_is_missing_in_a_list_is_seen() {
 }
 
 #[test]
+fn a_module_of_tests_that_is_missing_in_a_list_is_seen() {
+    for path in ["tests/it/main.rs", "tests/config.rs", "src/flows/tests/mod.rs"] {
+        let faults =
+            |text: &str| faults_of_tree(&[("src/flows/mod.rs", "#[cfg(test)]\nmod tests;"), (path, text)]);
+        let list = "//! Tests.\n//!\n//! - `http1`, `http2`: both versions\n";
+        assert_none(&faults(&format!("{list}mod http1;\n#[path = \"http2.rs\"]\nmod http2;")));
+        assert_eq!(faults(&format!("{list}mod http1;\nmod http2;\nmod http3;")).len(), 1, "{path}");
+        assert_eq!(faults(&format!("{list}//! - `http0`: gone\nmod http1;\nmod http2;")).len(), 1, "{path}");
+        assert_eq!(faults("//! Tests.\nmod a;\nmod b;\nmod c;\nmod d;").len(), 1, "{path}");
+    }
+}
+
+#[test]
 fn a_promise_without_a_test_is_seen() {
     let tree = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(tree.path().join("tests/e2e")).expect("folders");

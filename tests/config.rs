@@ -1,5 +1,30 @@
 //! config.yaml → settings: everything that is wrong is said at once, each with path, line and
 //! remedy, and what is not said to be wrong means what docs/configuration.md says.
+//!
+//! - `support`: what they share
+//!
+//! Sections of config.yaml:
+//!
+//! - `listeners`: addresses, certificates, the admin listener; `network`: `public_url`, proxies, deadlines
+//! - `issuers`: keys, names, audiences, opaque tokens; `providers`: what some of them need said
+//! - `clients`: each `mode`, and how they prove who they are; `sessions`: `session` mode and sign-in
+//! - `routes`: paths, names, answers; `require`: what they require
+//! - `identity`: what upstreams learn of callers
+//! - `cors`: which pages may read answers; `csrf`: what makes a request one of a client's own pages
+//! - `upstreams`: servers and how they are spoken with
+//! - `signals`: transmitters; `store`: where sessions and revocations are kept
+//!
+//! The file, and what is said of it:
+//!
+//! - `yaml`: what its reader lets through; `variables`: `${NAME}`
+//! - `mistakes`: all at once, each with its place; `secrets`: none is shown
+//! - `machine`: what it asks of files and of the machine; `dates`: certificates that end
+//! - `commands`: `check`, `run` and `keys`
+//!
+//! The schema and the documentation:
+//!
+//! - `schema`: what each key means; `defaults`: what leaving one out means; `json_schema`: for editors
+//! - `documents`: docs/configuration.md and the examples
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -16,6 +16,10 @@ const LAYERS: [&str; 6] = ["core", "config", "state", "flows", "io", "edge"];
 /// `io` and `edge` do not see each other.
 const STRANGERS: [&str; 2] = ["io", "edge"];
 
+/// Files of tests that declare many modules: they list them as any other file does.
+const MAPS_OF_TESTS: [&str; 4] =
+    ["src/flows/tests/mod.rs", "tests/config.rs", "tests/it/main.rs", "tests/it/support/mod.rs"];
+
 /// The longest file, in lines before its tests.
 const LONGEST_FILE: usize = 500;
 
@@ -126,12 +130,25 @@ pub(crate) fn faults_of_project(root: &Path) -> Vec<String> {
     });
     let stale = EXCEPTIONS.iter().filter(|exception| !needed.contains(exception));
     faults.extend(stale.map(|(path, what, _)| format!("{path}: no longer an exception: {what}")));
+    let gone = MAPS_OF_TESTS.iter().filter(|path| !root.join(path).is_file());
+    faults.extend(gone.map(|path| format!("{path}: its list of modules cannot be read")));
+    faults
+}
+
+/// Faults of the lists of modules in files of tests.
+fn faults_of_test_maps(root: &Path) -> Vec<String> {
+    let mut faults = Vec::new();
+    for path in MAPS_OF_TESTS {
+        let Ok(text) = fs::read_to_string(root.join(path)) else { continue };
+        let source = Source::read(&text, &[]);
+        check_map(&source, &mut |line, what| faults.push(format!("{path}:{line}: {what}")));
+    }
     faults
 }
 
 /// Every fault of the tree at `root`, which holds `src`, but for these circles.
 pub(crate) fn faults(root: &Path, allowed: &[Allowed<'_>]) -> Vec<String> {
-    let mut faults = Vec::new();
+    let mut faults = faults_of_test_maps(root);
     let sources = sources(root);
     assert!(!sources.is_empty(), "no sources under {}", root.display());
     faults.extend(circles::faults(&sources, allowed));
@@ -390,8 +407,9 @@ fn check_map(source: &Source, report: &mut impl FnMut(usize, String)) {
         report(*line, format!("the list of modules in the header does not say what `{name}` is"));
     }
     let said = source.header.lines().filter_map(|line| line.strip_prefix("//! - `")?.split_once("`:"));
-    let gone =
-        said.map(|(name, _)| name).filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+    let gone = said
+        .map(|(name, _)| name)
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
     for name in gone.filter(|name| !modules.is_empty() && !modules.iter().any(|(module, _)| module == name)) {
         report(1, format!("the list of modules in the header says what `{name}` is, and there is none"));
     }

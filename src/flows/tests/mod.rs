@@ -1,5 +1,18 @@
 //! Tokens, sessions, and what takes them back, against an authorization server that rotates, counts, and can
 //! be told to fail in every way that counts.
+//!
+//! - `server`: that authorization server
+//! - `requests`: what a request to the token endpoint may ask; `at_another_host`: at another host of the
+//!   gateway's
+//! - `answers`: what becomes of each answer of the authorization server; `logged`: what the log tells of them
+//! - `generations`: which cookie gets which answer; `bounded`: how much is remembered
+//! - `replicas`: several gateways that share a store, and a store that goes away
+//! - `dpop`: pages that prove a key; `pass_through`: native clients
+//! - `sign_in`: sign-in and sign-out by the gateway; `sign_in_and_out`: how a session begins and ends
+//! - `session`: requests of a client in `session` mode; `open_requests`: what goes on until somebody ends it
+//! - `revoke`: what operators take back; `backchannel_logout`: what an issuer says; `hear_signal`: what a
+//!   transmitter says
+//! - `two_issuers`: what one says is nothing of the other's; `other_name`: one that has two names
 
 mod answers;
 mod at_another_host;
