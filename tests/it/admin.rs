@@ -8,6 +8,7 @@ use crate::support::address::Address;
 use crate::support::client::{Answer, Client, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::AUDIENCE;
+use crate::support::operator::{self, Operator};
 use crate::support::until;
 use crate::support::upstream::{Received, Upstream};
 
@@ -23,22 +24,9 @@ async fn ask_with(
     fields: &[(&str, &str)],
     body: &str,
 ) -> Answer {
-    let mut client = Client::connect(gateway.admin).await;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", gateway.admin);
-    for (name, value) in fields {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if !body.is_empty() {
-        head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
-    }
-    client.send(head + "\r\n" + body).await;
-    client.answer_to(method).await.unwrap()
-}
-
-/// `Authorization` with the token that was made for this gateway.
-fn bearer(gateway: &Gateway) -> String {
-    let made = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
-    format!("Bearer {}", made.trim())
+    let json = (!body.is_empty()).then_some(("Content-Type", "application/json"));
+    let fields: Vec<_> = fields.iter().copied().chain(json).collect();
+    operator::ask(gateway.admin, method, path, &fields, body).await
 }
 
 #[tokio::test]
@@ -48,7 +36,7 @@ async fn a_token_is_made_once_for_its_owner_alone_and_opens_what_health_does_not
     let file = gateway.folder().join("data/admin.token");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let bearer = bearer(&gateway);
+    let bearer = Operator::of(&gateway).bearer;
     for path in ["/", "/status", "/config"] {
         let refused = ask(&gateway, "GET", path, &[]).await;
         assert_eq!(refused.status, 401, "{path}");
@@ -70,7 +58,7 @@ async fn a_token_is_made_once_for_its_owner_alone_and_opens_what_health_does_not
 async fn whatever_is_there_is_done_for_nobody_without_the_token() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
-    let good = bearer(&gateway);
+    let good = Operator::of(&gateway).bearer;
     let entry = r#"{"kind":"jti","value":"x","issuer":"test"}"#;
     let id = "0".repeat(32);
     let one = format!("/revocations/{id}");
@@ -115,7 +103,7 @@ async fn a_token_that_is_not_the_one_is_counted_and_a_browser_that_has_none_yet_
         metrics.contains(&format!("\ntollgate_admin_tokens_refused_total {count}\n"))
     };
     assert_eq!(ask(&gateway, "GET", "/status", &[]).await.status, 401);
-    let bearer = bearer(&gateway);
+    let bearer = Operator::of(&gateway).bearer;
     assert_eq!(ask(&gateway, "GET", "/status", &[("Authorization", &bearer)]).await.status, 200);
     assert!(counted(0).await);
     for path in ["/status", "/revocations"] {
@@ -145,7 +133,7 @@ async fn a_body_is_waited_for_only_where_there_is_something_to_say_and_by_whoeve
     const ANNOUNCED: (&str, &str) = ("Content-Length", "4194304");
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
-    let bearer = bearer(&gateway);
+    let bearer = Operator::of(&gateway).bearer;
     let authorized = ("Authorization", bearer.as_str());
     let json = ("Content-Type", "application/json");
     // No byte of the body is ever sent.
@@ -196,7 +184,7 @@ async fn whoever_waits_to_be_asked_for_a_body_is_asked_where_it_is_wanted() {
         )
     };
     let mut client = Client::connect(gateway.admin).await;
-    client.send(head(&format!("Authorization: {}\r\n", bearer(&gateway)))).await;
+    client.send(head(&format!("Authorization: {}\r\n", Operator::of(&gateway).bearer))).await;
     assert_eq!(client.interim().await, 100);
     client.send(entry).await;
     assert_eq!(client.interim().await, 201);
@@ -216,7 +204,7 @@ routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, t
         upstream.url()
     );
     let gateway = Gateway::with(&rest).await;
-    let bearer = bearer(&gateway);
+    let bearer = Operator::of(&gateway).bearer;
     let mut client = gateway.connect().await;
     for _ in 0..3 {
         client.send(request("GET", "/x/y", &[], b"")).await;
@@ -292,7 +280,7 @@ async fn the_status_tells_how_it_goes_with_asking_about_opaque_tokens_as_json_an
         let answer = client.get(path, &[("Authorization", "Bearer opaque")]).await;
         assert_eq!(answer.status, status, "{path}");
     }
-    let bearer = bearer(&gateway);
+    let bearer = Operator::of(&gateway).bearer;
     let status = ask(&gateway, "GET", "/status", &[("Authorization", &bearer)]).await.json();
     let told = |at: usize| &status["issuers"][at]["introspection"];
     assert_eq!((told(0), told(1)), (&Value::Null, &json!({ "remembered": 1, "last_error": null })));
@@ -340,7 +328,7 @@ async fn an_issuers_keys_are_fetched_at_once_when_an_operator_asks() {
     assert_eq!(client.get("/", &[("Authorization", &token)]).await.status, 200);
 
     *published.lock().unwrap() = other.jwks();
-    let bearer = bearer(&gateway);
+    let bearer = Operator::of(&gateway).bearer;
     let refresh = async |name: &str, fields: &[(&str, &str)]| {
         ask(&gateway, "POST", &format!("/issuers/{name}/refresh"), fields).await
     };

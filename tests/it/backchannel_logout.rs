@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{ISS, Issuer};
+use crate::support::operator::Operator;
 use crate::support::upstream::Upstream;
 
 const PATH: &str = "/oauth/backchannel-logout";
@@ -56,10 +57,6 @@ fn refused(answer: &Answer, status: u16, error: &str) {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
 }
 
-async fn status(client: &mut Client, path: &str, token: &str) -> u16 {
-    client.get(path, &[("Authorization", &format!("Bearer {token}"))]).await.status
-}
-
 #[tokio::test]
 async fn who_has_signed_out_at_the_issuer_is_out_here_at_once() {
     let upstream = Upstream::start().await;
@@ -67,19 +64,19 @@ async fn who_has_signed_out_at_the_issuer_is_out_here_at_once() {
     let mut client = gateway.connect().await;
     let of_session = |sid: &str| gateway.issuer.token_with(json!({ "sid": sid, "sub": "alice", "jti": sid }));
     let (first, second) = (of_session("s1"), of_session("s2"));
-    assert_eq!(status(&mut client, "/api/x", &first).await, 200);
+    assert_eq!(client.status("/api/x", &first).await, 200);
     let answer = tell(&mut client, &logout_token(&gateway.issuer, &json!({})), &[]).await;
     assert_eq!((answer.status, answer.body.len()), (200, 0), "{answer:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert!(answer.all("set-cookie").is_empty() && answer.header("access-control-allow-origin").is_none());
-    assert_eq!(status(&mut client, "/api/x", &first).await, 401);
-    assert_eq!(status(&mut client, "/api/x", &second).await, 200);
+    assert_eq!(client.status("/api/x", &first).await, 401);
+    assert_eq!(client.status("/api/x", &second).await, 200);
     let everywhere = json!({ "sid": null, "sub": "alice", "jti": "l2" });
     let query = format!("{PATH}?tenant=1");
     let body = format!("logout_token={}", logout_token(&gateway.issuer, &everywhere));
     client.send(request("POST", &query, &[FORM], body.as_bytes())).await;
     assert_eq!(client.answer().await.status, 200, "a registered address may have a query");
-    assert_eq!(status(&mut client, "/api/x", &second).await, 401);
+    assert_eq!(client.status("/api/x", &second).await, 401);
     let told: Vec<_> = gateway.logged(6).await.into_iter().filter(|line| line["route"] == PATH).collect();
     assert!(told.iter().all(|line| line["outcome"] == "backchannel_logout"), "{told:?}");
     assert_eq!((told.len(), &told[1]["subject"]), (2, &json!("alice")));
@@ -124,7 +121,7 @@ async fn what_does_not_hold_is_400_and_changes_nothing() {
     }
     client.send(request("POST", PATH, &[("Content-Type", "application/jwt")], good.as_bytes())).await;
     refused(&client.answer().await, 400, "invalid_request");
-    assert_eq!(status(&mut client, "/api/x", &token).await, 200);
+    assert_eq!(client.status("/api/x", &token).await, 200);
     assert_eq!(tell(&mut client, &good, &[("Cookie", "a=b"), ("Authorization", "x")]).await.status, 200);
     let again = tell(&mut client, &good, &[]).await;
     refused(&again, 400, "invalid_request");
@@ -207,11 +204,7 @@ async fn what_an_issuer_said_is_listed_under_its_name() {
     let gateway = gateway(&upstream, "").await;
     let mut client = gateway.connect().await;
     assert_eq!(tell(&mut client, &logout_token(&gateway.issuer, &json!({})), &[]).await.status, 200);
-    let token = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
-    let mut admin = Client::connect(gateway.admin).await;
-    let head = format!("GET /revocations?kind=sid HTTP/1.1\r\nHost: {}\r\n", gateway.admin);
-    admin.send(format!("{head}Authorization: Bearer {}\r\n\r\n", token.trim())).await;
-    let entry = admin.answer().await.json()["revocations"][0].clone();
+    let entry = Operator::of(&gateway).get("/revocations?kind=sid").await.json()["revocations"][0].clone();
     assert_eq!((&entry["value"], &entry["issuer"]), (&json!("s1"), &json!("test")), "{entry}");
     assert_eq!(
         (&entry["made_by"], &entry["reason"]),

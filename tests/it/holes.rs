@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::client::{Answer, Client, HOST, request};
+use crate::support::client::{Answer, HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::operator::Operator;
 use crate::support::upstream::Upstream;
 use crate::upstreams::reload;
 
@@ -93,13 +94,7 @@ async fn a_hole_has_no_metadata_no_metrics_and_the_status_page_calls_it_none() {
     assert_eq!(client.get("/none", &[]).await.status, 404);
     let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
     assert!(metrics.contains("route=\"/api/*\"") && !metrics.contains("route=\"/none\""), "{metrics}");
-    let mut operator = Client::connect(gateway.admin).await;
-    let ask = format!(
-        "GET /status HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {OPERATORS}\r\n\r\n",
-        gateway.admin
-    );
-    operator.send(ask).await;
-    let status = operator.answer().await.json();
+    let status = Operator::with_token(&gateway, OPERATORS).get("/status").await.json();
     let hole = status["routes"].as_array().unwrap().iter().find(|route| route["path"] == "/none").unwrap();
     assert_eq!((&hole["upstream"], &hole["public"]), (&json!("none"), &json!(false)));
 }

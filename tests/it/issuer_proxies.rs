@@ -13,10 +13,10 @@ use tollgate::io::http_client::{Called, IssuerClients};
 
 use crate::support::address::Address;
 use crate::support::authorization_server::{AuthorizationServer, CLOSES};
-use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{AUDIENCE, Issuer};
+use crate::support::operator::Operator;
 use crate::support::proxy::{Does, Proxy};
 use crate::support::tls::Authority;
 use crate::support::upstream::Upstream;
@@ -310,16 +310,10 @@ routes: [{{ path: /*, to: \"{to}\" }}]
     for line in failures {
         assert!(line.contains("issuer=\"shut\"") && line.contains("reason=\"proxy\""), "{line}");
     }
-    let operator = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
-    let ask = async |path: &str| {
-        let mut client = Client::connect(gateway.admin).await;
-        let fields = format!("Host: {}\r\nAuthorization: Bearer {}", gateway.admin, operator.trim());
-        client.send(format!("GET {path} HTTP/1.1\r\n{fields}\r\n\r\n")).await;
-        client.answer().await
-    };
-    let status = ask("/status").await.json();
+    let operator = Operator::of(&gateway);
+    let status = operator.get("/status").await.json();
     let error = status["issuers"][1]["last_error"].as_str().unwrap().to_owned();
     assert!(error.contains("the proxy on the way there opened no tunnel"), "{error}");
-    let shown = String::from_utf8(ask("/config").await.body).unwrap();
+    let shown = String::from_utf8(operator.get("/config").await.body).unwrap();
     assert!(shown.contains(&refuses.url()) && !shown.contains("hunter2"), "{shown}");
 }

@@ -14,9 +14,10 @@ use tollgate::flows::ports::Clock;
 use tollgate::io::handover::questions::Answers;
 use tollgate::io::handover::{Channel, Message};
 
-use crate::support::client::{Client, request};
+use crate::support::client::request;
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{AUDIENCE, Issuer};
+use crate::support::operator::Operator;
 use crate::support::upstream::{Received, Upstream};
 use crate::support::{until, within};
 
@@ -154,16 +155,7 @@ impl World {
 
     /// An operator's refresh.
     async fn refresh(&self) -> u16 {
-        let token = std::fs::read_to_string(self.gateway.folder().join("data/admin.token")).unwrap();
-        let mut client = Client::connect(self.gateway.admin).await;
-        let address = self.gateway.admin;
-        client
-            .send(format!(
-                "POST /issuers/far/refresh HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n",
-                token.trim()
-            ))
-            .await;
-        client.answer().await.status
+        Operator::of(&self.gateway).ask("POST", "/issuers/far/refresh").await.status
     }
 }
 

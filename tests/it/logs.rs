@@ -17,6 +17,7 @@ use crate::support::alone::said_alone;
 use crate::support::client::{Client, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::Issuer;
+use crate::support::operator::Operator;
 use crate::support::{until, within};
 
 /// One route to where nobody listens.
@@ -147,18 +148,8 @@ fn who_took_what_back_is_told_at_every_level() {
 
 async fn revoke_a_token() {
     let gateway = Gateway::with("routes: [{ path: /*, to: \"http://127.0.0.1:9\" }]").await;
-    let token = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
-    let wanted = r#"{"kind":"jti","value":"one","issuer":"test"}"#;
-    let mut client = Client::connect(gateway.admin).await;
-    client
-        .send(format!(
-            "POST /revocations HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{wanted}",
-            gateway.admin,
-            token.trim(),
-            wanted.len()
-        ))
-        .await;
-    assert_eq!(client.answer().await.status, 201);
+    let wanted = json!({ "kind": "jti", "value": "one", "issuer": "test" });
+    assert_eq!(Operator::of(&gateway).post("/revocations", &wanted).await.status, 201);
 }
 
 /// A reader that takes nothing as long as the other end is there.

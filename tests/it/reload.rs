@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustls::version::TLS13;
 use tollgate::config::settings::{Settings, SubjectInLog};
 
-use crate::shared_signals::asked_as_operator;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::operator::Operator;
 use crate::support::tls::{Authority, Http2, connect};
 use crate::support::upstream::Upstream;
 use crate::support::{eventually, until, within};
@@ -341,7 +341,7 @@ async fn the_dates_of_certificates_are_of_those_that_listeners_show() {
     };
     let told = async || {
         let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
-        let status = asked_as_operator(&gateway, "/status").await.json();
+        let status = Operator::of(&gateway).get("/status").await.json();
         ["before", "after"].map(|name| {
             let file = format!("{at}/{name}.pem");
             let in_metrics = metrics.contains(&format!("end_time_seconds{{certificate=\"{file}\"}}"));

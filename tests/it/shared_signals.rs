@@ -12,6 +12,7 @@ use crate::support::PATIENCE;
 use crate::support::client::{Answer, Client, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{ISS, Issuer};
+use crate::support::operator::Operator;
 use crate::support::upstream::Upstream;
 
 const PATH: &str = "/oauth/events";
@@ -105,19 +106,6 @@ fn refused(answer: &Answer, err: &str) {
     assert!(answer.header("access-control-allow-origin").is_none());
 }
 
-async fn status(client: &mut Client, token: &str) -> u16 {
-    client.get("/api/x", &[("Authorization", &format!("Bearer {token}"))]).await.status
-}
-
-/// What the admin listener answers whoever has its token.
-pub async fn asked_as_operator(gateway: &Gateway, path: &str) -> Answer {
-    let token = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
-    let mut admin = Client::connect(gateway.admin).await;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", gateway.admin);
-    admin.send(format!("{head}Authorization: Bearer {}\r\n\r\n", token.trim())).await;
-    admin.answer().await
-}
-
 #[tokio::test]
 async fn whose_session_was_revoked_elsewhere_is_out_here_at_once() {
     let (upstream, transmitter) = (Upstream::start().await, Transmitter::start().await);
@@ -125,21 +113,21 @@ async fn whose_session_was_revoked_elsewhere_is_out_here_at_once() {
     let mut client = gateway.connect().await;
     let of = |sub: &str| gateway.issuer.token_with(json!({ "sub": sub, "jti": sub }));
     let (hers, his) = (of("alice"), of("bob"));
-    assert_eq!(status(&mut client, &hers).await, 200);
+    assert_eq!(client.status("/api/x", &hers).await, 200);
     let said = transmitter.set(REVOKED, &json!({}));
     let answer = tell(&mut client, &said, &[TOKEN]).await;
     assert_eq!((answer.status, answer.body.len()), (202, 0), "{answer:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert!(answer.all("set-cookie").is_empty() && answer.header("access-control-allow-origin").is_none());
-    assert_eq!(status(&mut client, &hers).await, 401);
-    assert_eq!(status(&mut client, &his).await, 200);
+    assert_eq!(client.status("/api/x", &hers).await, 401);
+    assert_eq!(client.status("/api/x", &his).await, 200);
     assert_eq!(tell(&mut client, &said, &[TOKEN]).await.status, 202, "once more");
 
     // Where it signs a token, that counts for nothing.
     let claims = json!({ "iss": transmitter.server.url(), "aud": "https://api.example.com", "sub": "bob",
         "iat": now(), "exp": now() + 60, "jti": "x" });
     let theirs = transmitter.key.sign(&json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k1" }), &claims);
-    assert_eq!(status(&mut client, &theirs).await, 401);
+    assert_eq!(client.status("/api/x", &theirs).await, 401);
 
     let told: Vec<_> = gateway.logged(6).await.into_iter().filter(|line| line["route"] == PATH).collect();
     assert_eq!(told.len(), 2);
@@ -157,14 +145,14 @@ async fn whose_session_was_revoked_elsewhere_is_out_here_at_once() {
     ] {
         assert!(text.contains(series), "{series}\n{text}");
     }
-    let listed = asked_as_operator(&gateway, "/revocations?kind=sub").await.json()["revocations"][0].clone();
+    let listed = Operator::of(&gateway).get("/revocations?kind=sub").await.json()["revocations"][0].clone();
     assert_eq!((&listed["value"], &listed["issuer"]), (&json!("alice"), &json!("test")), "{listed}");
     assert_eq!(
         (&listed["made_by"], &listed["reason"]),
         (&json!(transmitter.server.url()), &json!("session-revoked")),
         "{listed}"
     );
-    let known = asked_as_operator(&gateway, "/status").await.json()["signals"][0].clone();
+    let known = Operator::of(&gateway).get("/status").await.json()["signals"][0].clone();
     assert_eq!(
         (&known["name"], &known["keys"], &known["last_error"]),
         (&json!("okta"), &json!(1), &Value::Null),
@@ -172,7 +160,7 @@ async fn whose_session_was_revoked_elsewhere_is_out_here_at_once() {
     );
     assert_eq!(known["events"], json!(["session-revoked", "account-disabled"]));
     assert!(known["heard_at"].is_string(), "{known}");
-    let page = asked_as_operator(&gateway, "/").await;
+    let page = Operator::of(&gateway).get("/").await;
     let page = String::from_utf8(page.body).unwrap();
     assert!(
         page.contains("<h2>Signals</h2>") && page.contains("session-revoked, account-disabled"),
@@ -186,17 +174,17 @@ async fn an_account_that_is_disabled_is_shut_out_until_it_is_enabled() {
     let gateway = Gateway::with(&format!("{}{ITSELF}", routes(&upstream))).await;
     let mut client = gateway.connect().await;
     let token = gateway.issuer.token_with(json!({ "sub": "alice", "iat": now() + 20 }));
-    assert_eq!(status(&mut client, &token).await, 200);
+    assert_eq!(client.status("/api/x", &token).await, 200);
     let query = format!("{PATH}?stream=1");
     let said = set(&gateway.issuer, ISS, DISABLED, &json!({ "iat": now() - 2 }));
     client.send(request("POST", &query, &[TYPE], said.as_bytes())).await;
     assert_eq!(client.answer().await.status, 202, "an address may have a query");
-    assert_eq!(status(&mut client, &token).await, 401, "however young the token");
-    let listed = asked_as_operator(&gateway, "/revocations?kind=sub").await.json()["revocations"][0].clone();
+    assert_eq!(client.status("/api/x", &token).await, 401, "however young the token");
+    let listed = Operator::of(&gateway).get("/revocations?kind=sub").await.json()["revocations"][0].clone();
     assert_eq!((&listed["held_by"][0]["name"], &listed["until"]), (&json!(ISS), &Value::Null), "{listed}");
     let said = set(&gateway.issuer, ISS, ENABLED, &json!({ "iat": now() - 1 }));
     assert_eq!(tell(&mut client, &said, &[]).await.status, 202);
-    assert_eq!(status(&mut client, &token).await, 200);
+    assert_eq!(client.status("/api/x", &token).await, 200);
 }
 
 #[tokio::test]
@@ -263,7 +251,7 @@ async fn what_does_not_hold_is_told_by_the_codes_of_rfc_8935_and_changes_nothing
         refused(&client.answer().await, "invalid_request");
     }
     let token = gateway.issuer.token("alice", "api:read");
-    assert_eq!(status(&mut client, &token).await, 200);
+    assert_eq!(client.status("/api/x", &token).await, 200);
     assert_eq!(tell(&mut client, &good, &[TOKEN]).await.status, 202);
     let stream = json!({ "sub_id": { "format": "opaque", "id": "stream" } });
     assert_eq!(tell(&mut client, &transmitter.set(VERIFICATION, &stream), &[TOKEN]).await.status, 202);
@@ -304,7 +292,7 @@ async fn without_transmitters_nothing_is_there() {
     assert_eq!(tell(&mut client, &said, &[]).await.status, 404);
     client.send(request("GET", PATH, &[], b"")).await;
     assert_eq!(client.answer().await.status, 404);
-    assert_eq!(asked_as_operator(&gateway, "/status").await.json()["signals"], json!([]));
+    assert_eq!(Operator::of(&gateway).get("/status").await.json()["signals"], json!([]));
     // A reload can add one.
     let text = format!("{}{ITSELF}", gateway.text);
     let read = |path: &Path| std::fs::read(path);

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::client::Client;
 use crate::support::gateway::Gateway;
+use crate::support::operator::Operator;
 use crate::support::redis::Server;
 use crate::support::upstream::Upstream;
 use crate::support::{until, within};
@@ -30,11 +30,7 @@ async fn status(gateway: &Gateway) -> serde_json::Value {
 }
 
 async fn status_of(gateway: &Gateway, what: &str) -> serde_json::Value {
-    let mut client = Client::connect(gateway.admin).await;
-    let head =
-        format!("GET /status HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n", gateway.admin);
-    client.send(head).await;
-    client.answer().await.json()[what].clone()
+    Operator::with_token(gateway, TOKEN).get("/status").await.json()[what].clone()
 }
 
 async fn metric(gateway: &Gateway) -> String {

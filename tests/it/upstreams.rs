@@ -15,6 +15,7 @@ use crate::support::address::Address;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Http2Upstream, Tls};
+use crate::support::operator::Operator;
 use crate::support::tls::{Authority, Http2};
 use crate::support::upstream::{PAUSE, Received, Upstream, plain};
 use crate::support::{PATIENCE, eventually, until, within};
@@ -410,11 +411,7 @@ async fn a_server_that_cannot_be_reached_costs_no_request_whatever_its_method() 
         })
         .unwrap();
     assert!(failed <= 1 + begun.elapsed().as_secs(), "it was set aside after the first: {failed}");
-    let token = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
-    let mut operator = Client::connect(gateway.admin).await;
-    let bearer = format!("Authorization: Bearer {}", token.trim());
-    operator.send(format!("GET /status HTTP/1.1\r\nHost: {}\r\n{bearer}\r\n\r\n", gateway.admin)).await;
-    let seen = operator.answer().await.json()["servers"].clone();
+    let seen = Operator::of(&gateway).get("/status").await.json()["servers"].clone();
     let seen: Vec<(&str, bool)> = seen
         .as_array()
         .unwrap()

@@ -138,6 +138,11 @@ impl Client {
         self.answer().await
     }
 
+    /// The status that whoever brings this access token gets at a path.
+    pub async fn status(&mut self, path: &str, token: &str) -> u16 {
+        self.get(path, &[("Authorization", &format!("Bearer {token}"))]).await.status
+    }
+
     /// The next answer that is not `100 Continue`.
     pub async fn answer(&mut self) -> Answer {
         self.answer_to("GET").await.expect("an answer")

@@ -8,6 +8,7 @@
 //! - `frames`: HTTP/2 frame by frame, also those that no library would send
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
+//! - `operator`: whoever has the token of its admin listener
 //! - `authorization_server`: one over TLS, under whatever name it is called; `proxy`: an HTTP proxy on the
 //!   way to it
 //! - `redis`: Redis servers, each a process of its own
@@ -23,6 +24,7 @@ pub mod gateway;
 pub mod holder;
 pub mod http2_upstream;
 pub mod issuer;
+pub mod operator;
 pub mod proxy;
 #[allow(dead_code)] // Sentinels and clusters are for the tests of the store alone.
 #[path = "../../../src/io/store/tests/servers.rs"]
