@@ -353,7 +353,7 @@ mod tests {
     use crate::core::secret::Secret;
     use crate::core::session::sealed::KeyRing;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-    use crate::flows::testing::{self, MemoryLog, MemoryStore};
+    use crate::flows::testing::{self, FakeStore, MemoryLog};
     use crate::flows::{Operators, Ports};
     use crate::state::issuer_keys::Issuers;
     use crate::state::metrics::Metrics;
@@ -448,7 +448,7 @@ mod tests {
             clock: Arc::new(Nothing),
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),
-            store: Arc::new(MemoryStore::new(Arc::new(Nothing))),
+            store: Arc::new(FakeStore::new(Arc::new(Nothing))),
             revocation_log: log.clone(),
         };
         let (tables, metrics) = (log.tables(), Metrics::new().unwrap());

@@ -1,10 +1,10 @@
-//! What tests of flows have in common: settings, and a store and a list of revocations in memory, which go
-//! away when they are told to.
+//! What tests of flows have in common: settings, a clock, and a store and a list of revocations in memory,
+//! which go away when they are told to.
 
 pub(crate) mod lines;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -74,6 +74,26 @@ pub(crate) fn settings(public_url: &str) -> Settings {
     }
 }
 
+/// A clock that stands until a test lets time pass.
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn at(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.as_millis()))
+    }
+
+    pub(crate) fn pass(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
 /// Waits until `seen` has counted so many requests, and fails the test when it does not.
 pub(crate) async fn arrived(seen: &watch::Sender<usize>, count: usize) {
     let mut seen = seen.subscribe();
@@ -85,7 +105,7 @@ pub(crate) async fn arrived(seen: &watch::Sender<usize>, count: usize) {
 
 /// Passes the tests that the real stores pass (`io::store::tests`).
 #[derive(Debug)]
-pub(crate) struct MemoryStore {
+pub(crate) struct FakeStore {
     clock: Arc<dyn Clock>,
     held: Mutex<Held>,
     away: AtomicBool,
@@ -102,7 +122,7 @@ pub(crate) struct Held {
     durable: HashMap<StoreKey, (Version, Timestamp, Value)>,
 }
 
-impl MemoryStore {
+impl FakeStore {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let [away, full, loses] = [(); 3].map(|()| AtomicBool::new(false));
         Self { clock, held: Mutex::default(), away, full, loses }
@@ -175,7 +195,7 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl Store for FakeStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>> {
         async move {
             self.at_hand()?;

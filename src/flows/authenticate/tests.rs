@@ -27,7 +27,7 @@ use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
 use crate::core::token::testing::{ISS, NOW, TestKey, claims, jwks as jwks_of, keys, with};
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness, RevocationLog as _};
-use crate::flows::testing::{self, MemoryLog, MemoryStore};
+use crate::flows::testing::{self, FakeStore, MemoryLog};
 use crate::flows::{Operators, Ports};
 use crate::state::issuer_keys::testing::issuer;
 use crate::state::metrics::Metrics;
@@ -115,7 +115,7 @@ impl Scene {
                 clock: world.clone(),
                 random: world.clone(),
                 http: world.clone(),
-                store: Arc::new(MemoryStore::new(world.clone())),
+                store: Arc::new(FakeStore::new(world.clone())),
                 revocation_log: log.clone(),
             };
             let (tables, metrics) = (log.tables(), Metrics::new().unwrap());

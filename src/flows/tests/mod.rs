@@ -67,7 +67,7 @@ use crate::flows::exchange::{judge, page_key, receipts, refresh, windows};
 use crate::flows::family::session_cookie;
 use crate::flows::oauth_answer::{OAuthAnswer, OAuthRefusal};
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-use crate::flows::testing::{self, MemoryLog, MemoryStore};
+use crate::flows::testing::{self, FakeStore, MemoryLog, TestClock};
 use crate::flows::token_endpoint::{sign_out, token};
 use crate::flows::{Gate, Operators, Ports};
 use crate::state::exchanges::{CODE_EXCHANGES, PASSED_REFRESHES};
@@ -81,15 +81,6 @@ const AS: &str = "https://as.example";
 const OWN: &str = "https://gate.example";
 const COOKIE_NAME: &str = "__Secure-tollgate-web";
 const REDIRECT: &str = "https://gate.example/callback";
-
-#[derive(Debug)]
-struct TestClock(AtomicI64);
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
-}
 
 /// Different bytes at each call; nobody guesses here.
 #[derive(Debug, Default)]
@@ -107,7 +98,7 @@ struct Scene {
     live: Arc<Live>,
     server: Arc<FakeServer>,
     clock: Arc<TestClock>,
-    store: Arc<MemoryStore>,
+    store: Arc<FakeStore>,
     /// What replicas share of it they know at once.
     log: Arc<MemoryLog>,
 }
@@ -217,8 +208,8 @@ impl Scene {
             assertions: None,
         });
         let server = Arc::new(FakeServer::new());
-        let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
-        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_700_000_000_000)));
+        let store = Arc::new(FakeStore::new(clock.clone()));
         let log = Arc::new(MemoryLog::default());
         let random = Arc::new(Counted::default());
         Self::at(live, server, clock, random, store, log)
@@ -229,7 +220,7 @@ impl Scene {
         server: Arc<FakeServer>,
         clock: Arc<TestClock>,
         random: Arc<dyn Randomness>,
-        store: Arc<MemoryStore>,
+        store: Arc<FakeStore>,
         log: Arc<MemoryLog>,
     ) -> Self {
         let ports = Ports {
@@ -252,16 +243,16 @@ impl Scene {
 
     /// The same gateway after it lost what it had stored.
     fn without_memory(&self) -> Self {
-        self.replica_with(Arc::new(MemoryStore::new(self.clock.clone())))
+        self.replica_with(Arc::new(FakeStore::new(self.clock.clone())))
     }
 
-    fn replica_with(&self, store: Arc<MemoryStore>) -> Self {
+    fn replica_with(&self, store: Arc<FakeStore>) -> Self {
         let (live, server, clock) = (self.live.clone(), self.server.clone(), self.clock.clone());
         Self::at(live, server, clock, Arc::clone(&self.gate.random), store, self.log.clone())
     }
 
     fn pass(&self, seconds: i64) {
-        self.clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+        self.clock.pass(seconds * 1000);
     }
 
     fn next(&self, instead: Instead) {

@@ -170,7 +170,7 @@ async fn an_opaque_token_that_came_while_its_issuer_could_not_be_asked_proves_re
 /// time.
 #[tokio::test]
 async fn a_token_that_is_used_proves_receipt_although_the_store_failed_the_first_time() {
-    for fails in [MemoryStore::set_away, MemoryStore::set_full] {
+    for fails in [FakeStore::set_away, FakeStore::set_full] {
         let scene = Scene::strict();
         scene.next(access_token(&scene, json!({})));
         let first = scene.signed_in_cookie().await;
@@ -226,7 +226,7 @@ async fn which_session_a_token_is_of_is_noted_although_the_store_failed_the_firs
 /// Does not take the first note of a token.
 #[derive(Debug)]
 struct FailsOnce {
-    store: Arc<MemoryStore>,
+    store: Arc<FakeStore>,
     failed: AtomicBool,
 }
 

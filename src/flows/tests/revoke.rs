@@ -251,7 +251,7 @@ async fn a_store_that_is_away_only_delays_the_second_look() {
 /// Somebody takes back what is being noted, just before it can be found.
 #[derive(Debug)]
 struct RevokedWhileNoted {
-    store: Arc<MemoryStore>,
+    store: Arc<FakeStore>,
     log: Arc<MemoryLog>,
     revocation: Revocation,
 }

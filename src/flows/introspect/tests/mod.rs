@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair as SigningKey};
@@ -34,7 +33,6 @@ use crate::core::route::policy::Access;
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
-use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::core::token::testing::{AUDIENCE, NOW, claims_at, jwks, keys, with};
 use crate::flows::admit::{admit, read_target};
@@ -42,7 +40,7 @@ use crate::flows::authenticate::authenticate;
 use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::HttpFault;
 use crate::flows::revoke::revoke;
-use crate::flows::testing::{self, MemoryLog, MemoryStore};
+use crate::flows::testing::{self, FakeStore, MemoryLog, TestClock};
 use crate::flows::{Operators, Ports};
 use crate::state::transmitters::Transmitters;
 
@@ -51,15 +49,6 @@ const DEMO: &str = r#"  demo: { url: "https://as.example", audience: "https://ap
 const ROUTES: &str = r#"  - { path: /api/*, to: "http://127.0.0.1:1", require: { scope: "api:read" } }
   - { path: /page/*, to: "http://127.0.0.1:1", public: true }
 "#;
-
-#[derive(Debug)]
-struct TestClock(AtomicI64);
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
-}
 
 /// Nobody guesses here.
 #[derive(Debug)]
@@ -177,7 +166,7 @@ impl Scene {
     }
 
     fn with(issuers: &str, routes: &str) -> Self {
-        let clock = Arc::new(TestClock(AtomicI64::new(NOW.as_millis())));
+        let clock = Arc::new(TestClock::at(NOW));
         let issuing = Arc::new(Issuing {
             says: Mutex::default(),
             asked: Mutex::default(),
@@ -190,7 +179,7 @@ impl Scene {
             clock: clock.clone(),
             random: Arc::new(Constant),
             http: issuing.clone(),
-            store: Arc::new(MemoryStore::new(clock.clone())),
+            store: Arc::new(FakeStore::new(clock.clone())),
             revocation_log: log.clone(),
         };
         let live = Arc::new(live(issuers, routes, None));
@@ -200,7 +189,7 @@ impl Scene {
     }
 
     fn later(&self, millis: i64) {
-        self.clock.0.fetch_add(millis, Ordering::SeqCst);
+        self.clock.pass(millis);
     }
 
     /// What a good token's issuer says of it, with changes.

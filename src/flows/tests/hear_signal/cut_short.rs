@@ -32,7 +32,7 @@ enum Trouble {
 /// Store and list of one replica, in trouble at one call.
 #[derive(Debug)]
 struct Troubled {
-    store: Arc<MemoryStore>,
+    store: Arc<FakeStore>,
     log: Arc<MemoryLog>,
     /// How many calls are made before it; negative: it is over, or never to come.
     left: AtomicI64,

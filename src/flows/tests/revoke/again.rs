@@ -10,7 +10,7 @@ use crate::flows::ports::{EntryAsSeen, ListQuery, Listed, RevocationLog};
 /// Store and list of one replica, of which some calls fail.
 #[derive(Debug)]
 pub(in crate::flows::tests) struct Cut {
-    store: Arc<MemoryStore>,
+    store: Arc<FakeStore>,
     log: Arc<MemoryLog>,
     /// How many families are put before one is not; negative: it is over, or never to come.
     puts: AtomicI64,

@@ -65,8 +65,8 @@ async fn whose_sessions_cannot_be_ended_holds_up_no_other_second_look() {
 /// What replicas share, or the memory of this process while that is away.
 #[derive(Debug)]
 struct Alone {
-    shared: Arc<MemoryStore>,
-    memory: MemoryStore,
+    shared: Arc<FakeStore>,
+    memory: FakeStore,
 }
 
 impl Store for Alone {
@@ -104,7 +104,7 @@ impl Store for Alone {
 async fn memory_that_stands_in_for_the_store_is_not_taken_for_nobody_being_signed_in() {
     for kind in ["sub", "sid", "client", "family"] {
         let mut scene = Scene::strict();
-        let memory = MemoryStore::new(scene.clock.clone());
+        let memory = FakeStore::new(scene.clock.clone());
         let alone = Alone { shared: scene.store.clone(), memory };
         Arc::get_mut(&mut scene.gate).unwrap().store = Arc::new(alone);
         let (cookie, token) = signed_in(&scene, "alice", "a").await;
@@ -134,7 +134,7 @@ async fn nobody_is_said_to_be_signed_out_while_memory_stands_in_for_the_store() 
     const QUERY: &str = "client_id=web-app";
     for is_exchanged in [false, true] {
         let mut scene = Scene::strict();
-        let memory = MemoryStore::new(scene.clock.clone());
+        let memory = FakeStore::new(scene.clock.clone());
         let alone = Alone { shared: scene.store.clone(), memory };
         Arc::get_mut(&mut scene.gate).unwrap().store = Arc::new(alone);
         let (mut cookie, before) = signed_in(&scene, "alice", "a").await;

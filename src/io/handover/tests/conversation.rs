@@ -16,7 +16,7 @@ use crate::flows::ports::{
     Clock as _, EntryAsSeen, HandedTo, Keep, ListQuery, Listed, RevocationLog, Store as _, StoreFault,
     StoreHealth, StoreKey, Value,
 };
-use crate::flows::testing::{MemoryLog, MemoryStore};
+use crate::flows::testing::{FakeStore, MemoryLog};
 use crate::io::handover::answering::answer;
 use crate::io::handover::asking::{Asking, ask, ask_within};
 use crate::io::handover::{
@@ -62,7 +62,7 @@ fn asking(tables: &Arc<Revocations>) -> (Asking, Hears, Says) {
 fn answering() -> (Hears, Says, mpsc::Sender<Change>) {
     let (here, there) = Channel::pair().unwrap();
     let own = HandedTo {
-        store: Arc::new(MemoryStore::new(Arc::new(SystemClock))),
+        store: Arc::new(FakeStore::new(Arc::new(SystemClock))),
         revocations: Arc::new(MemoryLog::default()),
     };
     let (tell, changes) = mpsc::channel(10);
@@ -272,7 +272,7 @@ impl RevocationLog for Telling {
 async fn a_change_is_told_before_it_is_answered() {
     let (here, there) = Channel::pair().unwrap();
     let (tell, changes) = mpsc::channel(10);
-    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let store = Arc::new(FakeStore::new(Arc::new(SystemClock)));
     tokio::spawn(answer(there, changes, HandedTo { store, revocations: Arc::new(Telling(tell)) }));
     let (mut hears, mut says) = here.apart();
     for id in 0..50 {
@@ -303,7 +303,7 @@ async fn who_hears_of_changes_no_more_gets_no_answers_either() {
 #[tokio::test]
 async fn what_is_too_large_is_refused_alone_and_of_a_list_the_first_part_comes() {
     let (here, there) = Channel::pair().unwrap();
-    let (store, log) = (Arc::new(MemoryStore::new(Arc::new(SystemClock))), Arc::new(MemoryLog::default()));
+    let (store, log) = (Arc::new(FakeStore::new(Arc::new(SystemClock))), Arc::new(MemoryLog::default()));
     let own = HandedTo { store: store.clone(), revocations: log.clone() };
     let (_tell, changes) = mpsc::channel(1);
     tokio::spawn(answer(there, changes, own));

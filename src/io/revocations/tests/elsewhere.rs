@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use super::embedded::{folder, open};
 use super::*;
 use crate::flows::ports::{Exclusive as _, HandedTo};
-use crate::flows::testing::MemoryStore;
+use crate::flows::testing::FakeStore;
 use crate::io::handover::Channel;
 use crate::io::handover::answering::answer;
 use crate::io::handover::asking::ask;
@@ -18,7 +18,7 @@ type Process = (Arc<EmbeddedLog>, Arc<Revocations>);
 /// `old` has handed over to `new`.
 fn hands_over((old, tables): &Process, (new, theirs): &Process) {
     let (here, there) = Channel::pair().unwrap();
-    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let store = Arc::new(FakeStore::new(Arc::new(SystemClock)));
     tokio::spawn(answer(there, theirs.listen(), HandedTo { store, revocations: new.clone() }));
     let (asking, conversation) = ask(here, Arc::new(SystemClock));
     tokio::spawn(conversation.run(Some(tables.clone())));

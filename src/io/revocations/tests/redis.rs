@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, Topology};
 use crate::flows::ports::{Clock, Exclusive as _, HandedTo, StoreFault, StoreHealth};
-use crate::flows::testing::MemoryStore;
+use crate::flows::testing::FakeStore;
 use crate::io::revocations::redis::{RedisLog, Tuning};
 use crate::io::store::redis::RedisStore;
 use crate::io::store::redis::link::KeptLink;
@@ -443,7 +443,7 @@ async fn the_file_is_handed_over_and_taken_back_while_the_list_goes_on() {
     old.log.close().await.unwrap();
     assert!(old.log.list(&part).await.is_err());
     new.open().await.unwrap();
-    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let store = Arc::new(FakeStore::new(Arc::new(SystemClock)));
     old.log.mark_handed_over(Some(&HandedTo { store, revocations: new.clone() }));
     until("the new one's file", async || {
         old.log.list(&part).await.is_ok_and(|listed| listed.revocations.len() == 3)

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Keep, Store, StoreKey, Value, Version};
-use crate::flows::testing::MemoryStore as TestStore;
+use crate::flows::testing::FakeStore;
 use crate::io::store::memory::MemoryStore;
 use crate::io::system::SystemClock;
 
@@ -115,7 +115,7 @@ async fn memory_keeps_every_promise_of_a_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_store_of_the_flows_tests_keeps_every_promise_too() {
-    suite::holds_for(Arc::new(TestStore::new(Arc::new(SystemClock)))).await;
+    suite::holds_for(Arc::new(FakeStore::new(Arc::new(SystemClock)))).await;
 }
 
 #[tokio::test]
