@@ -301,7 +301,7 @@ mod tests {
 
     /// So a request of HTTP/1.1 without a body does without one: see where `Downstream::inflow` is asked.
     #[tokio::test]
-    async fn one_of_no_body_answers_as_none_does() {
+    async fn the_inflow_of_a_bodiless_request_answers_as_no_inflow_does() {
         let inflow = Inflow::new(Patience::default(), Instant::now());
         inflow.mark_bodiless();
         let says_nothing = |when: &str| {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_a_body_or_is_watched_has_one() {
+    fn a_request_with_a_body_or_a_watch_has_an_inflow() {
         let mut request = RequestHeader::build(Method::GET, b"/", None).unwrap();
         let of = |request: &RequestHeader, is_bodiless| {
             Inflow::of(request, is_bodiless, Patience::default(), Instant::now())
