@@ -12,10 +12,12 @@
     reason = "a program for people who measure"
 )]
 
+mod started;
+
 use std::error::Error;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -28,6 +30,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use started::{Started, free_addresses};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -44,18 +47,10 @@ struct Extent {
     connections: usize,
 }
 
-/// A proxy under measurement. Ends with the value.
+/// A proxy under measurement.
 struct Proxy {
     name: &'static str,
-    address: SocketAddr,
-    process: Child,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    started: Started,
 }
 
 fn main() -> Result<(), Failure> {
@@ -100,7 +95,7 @@ async fn measure_in(folder: &Path, extent: Extent) -> Result<(), Failure> {
         extent.rounds, extent.requests, extent.connections
     );
     for proxy in &proxies {
-        load(proxy.address, &token, extent.requests / 4, extent.connections).await?;
+        load(proxy.started.address, &token, extent.requests / 4, extent.connections).await?;
     }
     println!("{:>5} {:>10} {:>10} {:>7}   requests/s", "round", proxies[0].name, proxies[1].name, "ratio");
     let mut measured: Vec<[f64; 3]> = Vec::new();
@@ -112,7 +107,7 @@ async fn measure_in(folder: &Path, extent: Extent) -> Result<(), Failure> {
         for which in order {
             let proxy = &proxies[which];
             let (before, begun) = (cpu_time(proxy)?, Instant::now());
-            load(proxy.address, &token, extent.requests, extent.connections).await?;
+            load(proxy.started.address, &token, extent.requests, extent.connections).await?;
             let requests = extent.requests as f64;
             rate[which] = requests / begun.elapsed().as_secs_f64();
             cost[which] = (cpu_time(proxy)? - before).as_secs_f64() * 1e6 / requests;
@@ -185,48 +180,30 @@ fn start_bare(upstream: SocketAddr, threads: usize) -> Result<Proxy, Failure> {
         Some(path) => PathBuf::from(path),
         None => Path::new(env!("CARGO_BIN_EXE_tollgate")).with_file_name("passthrough"),
     };
-    let address = free_address()?;
+    let [address] = free_addresses()?;
     let process = Command::new(&binary)
         .args([address.to_string(), upstream.to_string(), threads.to_string()])
         .spawn()
         .map_err(|error| format!("{}: {error}; see scripts/bench", binary.display()))?;
-    Ok(Proxy { name: "bare", address, process })
+    Ok(Proxy { name: "bare", started: Started { address, process } })
 }
 
 fn start_gateway(folder: &Path, upstream: SocketAddr, jwks: &str) -> Result<Proxy, Failure> {
-    let (address, admin) = (free_address()?, free_address()?);
     let config = json!({
-        "public_url": format!("http://localhost:{}", address.port()),
-        "listen": address.to_string(),
-        "admin": admin.to_string(),
         "issuers": { "bench": { "url": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json" } },
         "routes": [
             { "path": "/api/*", "to": format!("http://{upstream}"), "require": { "scope": "api:read" } },
             { "path": "/api/users/{id}/*", "to": format!("http://{upstream}"), "require": { "scope": "api:read" } },
             { "path": "/static/*", "to": format!("http://{upstream}"), "public": true },
         ],
-        "store": "data",
     });
-    std::fs::write(folder.join("jwks.json"), jwks)?;
-    std::fs::write(folder.join("config.yaml"), config.to_string())?;
-    // The access log is written, as in production, to nowhere.
-    let process = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(["run", "config.yaml"])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(folder.join("stderr"))?)
-        .spawn()?;
-    Ok(Proxy { name: "gateway", address, process })
-}
-
-fn free_address() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    Ok(Proxy { name: "gateway", started: started::start_gateway(folder, jwks, config)? })
 }
 
 async fn wait_until_it_answers(proxy: &Proxy, token: &str) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        match load(proxy.address, token, 1, 1).await {
+        match load(proxy.started.address, token, 1, 1).await {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() > deadline => return Err(format!("{}: {error}", proxy.name).into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -281,7 +258,7 @@ async fn send(address: SocketAddr, request: Request<Empty<Bytes>>, times: usize)
 fn cpu_time(proxy: &Proxy) -> Result<Duration, Failure> {
     /// `sysconf(_SC_CLK_TCK)` is 100 on every Linux that Rust runs on.
     const TICKS_PER_SECOND: u64 = 100;
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", proxy.process.id()))?;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", proxy.started.process.id()))?;
     let after_name = stat.rsplit_once(')').ok_or("stat without a name")?.1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     let ticks: u64 = fields

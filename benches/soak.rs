@@ -8,10 +8,11 @@
 
 #![allow(clippy::cast_precision_loss, reason = "a program for people who measure")]
 
+mod started;
+
 use std::error::Error;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,6 +22,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use started::Started;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -46,18 +48,6 @@ struct Done {
     requests: AtomicU64,
     bytes: AtomicU64,
     frames: AtomicU64,
-}
-
-struct Gateway {
-    address: SocketAddr,
-    process: Child,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 fn main() -> Result<(), Failure> {
@@ -344,13 +334,9 @@ fn token() -> Result<(String, String), Failure> {
     Ok((format!("{signed}.{}", encode(signature.as_ref())), jwks.to_string()))
 }
 
-fn start_gateway(folder: &Path, upstream: SocketAddr, jwks: &str) -> Result<Gateway, Failure> {
-    let (address, admin) = (free_address()?, free_address()?);
+fn start_gateway(folder: &Path, upstream: SocketAddr, jwks: &str) -> Result<Started, Failure> {
     let to = format!("http://{upstream}");
     let config = json!({
-        "public_url": format!("http://localhost:{}", address.port()),
-        "listen": address.to_string(),
-        "admin": admin.to_string(),
         "issuers": { "soak": { "url": ISSUER, "audience": AUDIENCE, "jwks_file": "jwks.json" } },
         "routes": [
             { "path": "/api/*", "to": to, "require": { "scope": "api:read" } },
@@ -358,21 +344,8 @@ fn start_gateway(folder: &Path, upstream: SocketAddr, jwks: &str) -> Result<Gate
             { "path": "/chat", "to": to, "public": true },
         ],
         "limits": { "body": format!("{}MiB", LARGE >> 20) },
-        "store": "data",
     });
-    std::fs::write(folder.join("jwks.json"), jwks)?;
-    std::fs::write(folder.join("config.yaml"), config.to_string())?;
-    let process = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(["run", "config.yaml"])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(folder.join("stderr"))?)
-        .spawn()?;
-    Ok(Gateway { address, process })
-}
-
-fn free_address() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    started::start_gateway(folder, jwks, config)
 }
 
 async fn wait_until_it_answers(address: SocketAddr, token: &str) -> Result<(), Failure> {
@@ -393,7 +366,7 @@ async fn wait_until_it_answers(address: SocketAddr, token: &str) -> Result<(), F
 }
 
 /// Resident memory of the gateway, in bytes (proc(5), `VmRSS` of status).
-fn memory(gateway: &Gateway) -> Result<u64, Failure> {
+fn memory(gateway: &Started) -> Result<u64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process.id()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
