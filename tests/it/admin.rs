@@ -391,3 +391,29 @@ async fn servers_that_are_not_well_are_degraded_and_the_gateway_is_ready() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn pages_of_other_origins_see_nothing_of_the_admin_listener() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for (path, field, status) in [
+        ("/metrics", "Sec-Fetch-Site: cross-site", 403),
+        ("/readyz", "Sec-Fetch-Site: same-site", 403),
+        ("/metrics", "Origin: http://evil.example", 403),
+        ("/metrics", "Origin: null", 403),
+        ("/metrics", "Sec-Fetch-Site: none", 200),
+    ] {
+        let mut client = Client::connect(gateway.admin).await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{field}\r\n\r\n", gateway.admin)).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{path} with {field}");
+        assert!(!answer.head.to_ascii_lowercase().contains("access-control-"), "{}", answer.head);
+    }
+    // Nor may one ask with more than any page may.
+    let mut client = Client::connect(gateway.admin).await;
+    let preflight = "Origin: http://evil.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization";
+    client.send(format!("OPTIONS /reload HTTP/1.1\r\nHost: {}\r\n{preflight}\r\n\r\n", gateway.admin)).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 403);
+    assert!(!answer.head.to_ascii_lowercase().contains("access-control-"), "{}", answer.head);
+}

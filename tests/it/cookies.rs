@@ -72,3 +72,32 @@ async fn the_cookies_of_clients_that_are_gone_stay_here_too() {
         assert_eq!(upstream.received().last().unwrap().all("cookie"), ["a=1; __Secure-other=2"]);
     }
 }
+
+#[tokio::test]
+async fn our_cookies_stay_here_and_no_upstream_plants_one() {
+    let planting = |_: &crate::support::upstream::Received| {
+        b"HTTP/1.1 103 Early Hints\r\nSet-Cookie: __Secure-tollgate-spa=early\r\n\r\n\
+          HTTP/1.1 200 OK\r\nSet-Cookie: __Secure-tollgate-spa=evil; Path=/oauth/token; Secure\r\n\
+          Set-Cookie: theirs=1\r\nConnection: x-hop\r\nX-Hop: y\r\nKeep-Alive: timeout=1\r\nContent-Length: 0\r\n\r\n"
+            .to_vec()
+    };
+    let upstream = Upstream::answering(std::sync::Arc::new(planting)).await;
+    let gateway = Gateway::with(&format!(
+        "clients:\n  spa: {{ mode: token, login: page, secret: hush, redirect_uri: \"http://{HOST}/cb\", issuer: discovered }}\n\
+         routes: [{{ path: /*, to: \"{}\", public: true }}]",
+        upstream.url()
+    ))
+    .await;
+    let fields =
+        [("Cookie", "a=1; __Secure-tollgate-spa=sealed; b=2"), ("Cookie", "__Secure-tollgate-spa=again")];
+    let mut client = gateway.connect().await;
+    let early = client.get("/", &fields).await;
+    assert_eq!((early.status, early.header("set-cookie")), (103, None));
+    let answer = client.answer().await;
+    assert_eq!(upstream.only().header("cookie"), Some("a=1; b=2"));
+    assert_eq!(answer.all("set-cookie"), ["theirs=1"]);
+    assert_eq!((answer.header("x-hop"), answer.header("keep-alive")), (None, None));
+    let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    let counted = metrics.lines().find(|line| line.starts_with("tollgate_planted_cookies_total{"));
+    assert!(counted.is_some_and(|line| line.ends_with(" 2")), "{metrics}");
+}

@@ -11,7 +11,6 @@
 //! - `websocket_tokens`: a page's token as subprotocol
 //! - `report_only`: routes on trial; `holes`: `to: none`; `encoded_slash`: what `%2F` is
 //! - `resource_metadata`: whom clients should ask for a token (RFC 9728)
-//! - `attacks`: requests within requests, credentials in the wrong place, pages of other origins
 //! - `random_spellings`: paths and header names that were made at random
 //!
 //! Issuers, their keys and the way to them:
@@ -29,7 +28,8 @@
 //!
 //! Browsers and sign-in:
 //!
-//! - `oauth_endpoints`: methods, sizes and slow bodies at `/oauth/*`; `csrf`: whose request it is there
+//! - `oauth_endpoints`: methods, queries, sizes and slow bodies at `/oauth/*`
+//! - `csrf`: whose request it is there
 //! - `gateway_sign_in`: sign-in and sign-out by redirects; `sessions`: requests with a session cookie
 //! - `cors`: pages of clients, and preflights; `cors_origins`: pages that are no client's
 //!
@@ -42,7 +42,8 @@
 //! HTTP/1:
 //!
 //! - `http1_edges`: HTTP/1.0, sizes, framing, `Expect`, kept connections, upstreams that fail
-//! - `smuggling`: requests with two readings, also of HTTP/2; `ambiguous_answers`: answers with two readings
+//! - `smuggling`: requests with two readings or within others, also of HTTP/2
+//! - `ambiguous_answers`: answers with two readings
 //! - `pipelining`: a next request that comes before the answer; `interim`: answers 1xx, over both versions
 //! - `lingering`: whoever still sends when it has its answer reads it, and of no reset
 //! - `unread`: clients that do not read answers, or read them slowly
@@ -81,7 +82,6 @@ mod admin;
 mod admission;
 mod ambiguous_answers;
 mod assertion;
-mod attacks;
 mod backchannel_logout;
 mod bad_tokens;
 mod broken_bodies;

@@ -178,3 +178,20 @@ async fn endpoints_that_do_not_exist_are_404_and_never_a_route() {
     assert_eq!(client.get("/.well-known/security.txt", &[]).await.status, 200);
     assert_eq!(upstream.only().path(), "/.well-known/security.txt");
 }
+
+#[tokio::test]
+async fn no_credential_goes_to_the_token_endpoint_in_a_query() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let mut client = gateway.connect().await;
+    for query in ["access_token=a", "refresh_token=a", "client_id=other", "code=a", "x"] {
+        let target = format!("/oauth/token?{query}");
+        client.send(request("POST", &target, &[form], b"grant_type=refresh_token&client_id=web")).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_request")), "{query}");
+        assert!(answer.json()["error_description"].as_str().unwrap().contains("query"), "{query}");
+        assert!(answer.keeps_alive());
+    }
+    assert!(!gateway.log.text().contains('?'));
+}

@@ -538,3 +538,78 @@ async fn odd_requests_of_http_2_have_one_reading_or_none() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n---\n"));
 }
+
+#[tokio::test]
+async fn no_request_is_read_out_of_the_body_of_another() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let length = format!("Content-Length: {}\r\n", HIDDEN.len());
+    let longer = format!("Content-Length: {}\r\n", HIDDEN.len() + 5);
+    let mut passed = 0;
+    for path in ["/api/x", "/public/x", "/oauth/token", "/nowhere", "/public/../x"] {
+        for (fields, before) in [
+            (length.clone(), ""),
+            (format!("{UPGRADE}{length}"), ""),
+            (UPGRADE.to_owned(), ""),
+            (format!("Connection: content-length\r\n{length}"), ""),
+            (format!("Expect: 100-continue\r\n{length}"), ""),
+            (format!("{longer}Transfer-Encoding: chunked\r\n"), "0\r\n\r\n"),
+            ("Transfer-Encoding: chunked\r\n".to_owned(), "0\r\n\r\n"),
+            ("Transfer-Encoding: chunked\r\nConnection: transfer-encoding\r\n".to_owned(), "0\r\n\r\n"),
+            (format!("Transfer_Encoding: chunked\r\n{longer}"), "0\r\n\r\n"),
+            (format!("Content-Length: 0\r\n{length}"), ""),
+            (String::new(), ""),
+        ] {
+            for version in ["HTTP/1.1", "HTTP/1.0"] {
+                let head = format!("POST {path} {version}\r\nHost: {HOST}\r\n{fields}\r\n");
+                let mut client = gateway.connect().await;
+                client.send(format!("{head}{before}{HIDDEN}")).await;
+                let first = client.answer().await;
+                passed += usize::from(first.status == 200);
+                assert!(first.status != 200 || path == "/public/x", "{head}{first:?}");
+                // The next request on the connection is the next one that was sent, or there is none.
+                client.try_send(request("PUT", "/oauth/token", &[], b"")).await;
+                if let Some(next) = client.answer_to("PUT").await {
+                    assert_eq!(next.status, 405, "{head}{first:?}{next:?}");
+                }
+            }
+        }
+    }
+    assert!(passed > 10);
+    assert_eq!(upstream.received().len(), passed);
+    for seen in upstream.received() {
+        assert_eq!(seen.path(), "/public/x", "{seen:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_frames_a_request_has_no_second_spelling_at_the_upstream() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let fields = [("Transfer_Encoding", "chunked"), ("Content_Length", "7")];
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/public/x", &fields, b"hello")).await;
+    assert_eq!(client.answer().await.status, 200);
+    let seen = upstream.only();
+    assert_eq!((seen.header("content-length"), &seen.raw_body[..]), (Some("5"), &b"hello"[..]));
+    assert_eq!((seen.header("transfer_encoding"), seen.header("content_length")), (None, None));
+}
+
+#[tokio::test]
+async fn two_framings_of_one_body_reach_no_upstream() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for framing in [
+        "Content-Length: 2\r\nContent-Length: 3",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked, identity",
+        "Content-Length: +2",
+        "Content-Length: 0x2",
+        "Transfer-Encoding : chunked",
+    ] {
+        let mut client = gateway.connect().await;
+        client.send(format!("POST /public/x HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\nhi")).await;
+        assert_eq!(client.answer().await.status, 400, "{framing}");
+    }
+    assert!(upstream.received().is_empty());
+}

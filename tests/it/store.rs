@@ -141,17 +141,3 @@ async fn a_folder_is_up_and_given_up_at_the_end() {
     let second = Gateway::unready(&whole, |settings| settings.store.folder.clone_from(&folder));
     drop(second.expect("the file is free"));
 }
-
-#[tokio::test]
-async fn a_store_file_that_cannot_be_used_is_named_at_the_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).unwrap();
-    std::fs::write(data.join("store.redb"), "not a store").unwrap();
-    let rest = "issuers: { a: { url: \"http://127.0.0.1:9\", audience: a } }\nroutes: [{ path: /*, to: \"http://127.0.0.1:9\" }]\n";
-    let refused = Gateway::unready(rest, |settings| settings.store.folder.clone_from(&data));
-    let Err(error) = refused else { panic!("it started") };
-    let text = error.to_string();
-    assert!(text.contains(data.join("store.redb").to_str().unwrap()) && text.contains("damaged"), "{text}");
-    assert_eq!(std::fs::read(data.join("store.redb")).unwrap(), b"not a store");
-}
