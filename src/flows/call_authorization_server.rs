@@ -358,6 +358,18 @@ const fn said(fault: HttpFault) -> &'static str {
         HttpFault::Proxy => "the proxy on the way to the AS opened no tunnel",
         HttpFault::Deadline => "the AS did not answer within the deadline",
         HttpFault::Broken => "the connection to the AS broke before its answer was complete",
-        HttpFault::TooLarge => "the AS's answer is larger than a token endpoint's can be",
+        HttpFault::TooLarge => "the AS's answer is larger than Tollgate reads of this endpoint",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_large_is_not_said_to_be_the_token_endpoints() {
+        // The same words are for revocation and for pushed requests, each with a bound of its own.
+        let text = said(HttpFault::TooLarge);
+        assert!(text.contains("larger than Tollgate reads") && !text.contains("token endpoint"), "{text}");
     }
 }
