@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::core::cors::Sharing;
 use crate::core::identity_headers::HeaderList;
-use crate::core::ids::{ClientName, IssuerName, UpstreamName};
+use crate::core::ids::{IssuerName, UpstreamName};
 use crate::core::request::Origin;
 use crate::core::route::Route;
 use crate::core::route::identity::RouteIdentity;
@@ -34,8 +34,8 @@ use crate::core::token::claims::ReadClaims;
 
 pub use crate::core::session::oauth::grant_type::GrantType;
 pub use clients::{
-    Client, ClientCredential, CookieSettings, IdentityFrom, Login, NativeClient, PrivateKey, SameSite,
-    SessionMode,
+    Client, ClientCredential, CookieSettings, IdentityFrom, Login, NativeClient, PrivateKey,
+    RegisteredClient, SameSite, SessionMode,
 };
 pub use issuer_connection::{ConnectTo, HostPort, IssuerConnection, Proxy, ProxyCredentials};
 pub use signals::{Signal, SignalKeys};
@@ -382,13 +382,6 @@ impl Settings {
             let told = lists.flatten().map(|(_, claim)| claim.as_str());
             required.chain(balanced).chain(told).collect()
         })
-    }
-
-    /// As its authorization server calls it.
-    pub fn client_id(&self, name: &ClientName) -> Option<&str> {
-        let with_cookies = self.clients.iter().map(|client| (&client.name, &client.client_id));
-        let native = self.native_clients.iter().map(|client| (&client.name, &client.client_id));
-        with_cookies.chain(native).find(|(own, _)| *own == name).map(|(_, client_id)| client_id.as_str())
     }
 
     /// By how much the clock of any issuer's callers may differ from ours.

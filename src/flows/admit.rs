@@ -29,7 +29,7 @@ use crate::flows::make_assertion::make_assertion;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::Presentation;
 use crate::flows::session::SessionSide;
-use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
+use crate::flows::session::{self, InSession, NotInSession, Wants};
 use crate::state::live::Live;
 use crate::state::open_requests::OfSession;
 use crate::state::sessions::HeldTokens;
@@ -259,7 +259,7 @@ async fn authenticate_session(
     route: &Route,
 ) -> Authentication {
     let taken = route.session.as_ref();
-    let Some((takes, client)) = taken.and_then(|takes| Some((takes, client_named(live, &takes.client)?)))
+    let Some((takes, client)) = taken.and_then(|takes| Some((takes, live.settings.client(&takes.client)?)))
     else {
         return Authentication { caller: Ok(None), session: None };
     };

@@ -150,14 +150,10 @@ fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now:
 }
 
 fn client_of(live: &Live, issuer: &IssuerState, token: &VerifiedLogoutToken) -> Option<ClientName> {
-    let settings = &live.settings;
-    let with_cookie = settings.clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
-    let native =
-        settings.native_clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
-    let told = |client_id: &String| token.clients().contains(client_id);
-    let mut all = with_cookie.chain(native);
-    all.find(|(_, client_id, of)| **of == issuer.settings.name && told(client_id))
-        .map(|(name, ..)| name.clone())
+    let is_told = |client_id: &str| token.clients().iter().any(|told| told == client_id);
+    let mut all = live.settings.registered_clients();
+    all.find(|client| *client.issuer == issuer.settings.name && is_told(client.client_id))
+        .map(|client| client.name.clone())
 }
 
 fn unavailable(fault: &StoreFault) -> Denial {

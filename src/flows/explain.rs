@@ -358,7 +358,7 @@ impl Story<'_> {
     /// Which requests may use a session of the route; which this one is only its browser could say.
     fn session(&mut self, route: &Route) {
         let Some(takes) = &route.session else { return };
-        let client = self.live.settings.clients.iter().find(|client| client.name == takes.client);
+        let client = self.live.settings.client(&takes.client);
         let Some((client, mode)) = client.and_then(|client| Some((client, client.session.as_ref()?))) else {
             return;
         };

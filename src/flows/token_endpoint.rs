@@ -63,10 +63,10 @@ pub async fn sign_out(
 }
 
 fn find_client(live: &Live, headers: &HeaderMap, parameters: &Parameters) -> Result<Named, Denial> {
-    let client_id = named_client(headers, parameters)?;
+    let client_id = &named_client(headers, parameters)?;
     let settings = &live.settings;
-    let with_cookie = settings.clients.iter().find(|client| client.client_id == client_id);
-    let native = settings.native_clients.iter().find(|client| client.client_id == client_id);
+    let with_cookie = settings.client_by_id(client_id);
+    let native = settings.native_client_by_id(client_id);
     with_cookie
         .map(|client| Named::WithCookie(Arc::clone(client)))
         .or_else(|| native.map(|client| Named::Native(Arc::clone(client))))

@@ -1,15 +1,62 @@
 //! The applications that may use `/oauth/*`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 
+use super::Settings;
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::csrf::Csrf;
 use crate::core::session::oauth::authentication::{Audience, KeyNames};
 use crate::core::session::oauth::grant_type::GrantType;
+
+impl Settings {
+    /// The client with a cookie that config.yaml calls so.
+    pub fn client(&self, name: &ClientName) -> Option<&Arc<Client>> {
+        self.clients.iter().find(|client| client.name == *name)
+    }
+
+    /// The client with a cookie that its authorization server calls so.
+    pub fn client_by_id(&self, client_id: &str) -> Option<&Arc<Client>> {
+        self.clients.iter().find(|client| client.client_id == client_id)
+    }
+
+    /// The client without a cookie that its authorization server calls so.
+    pub fn native_client_by_id(&self, client_id: &str) -> Option<&Arc<NativeClient>> {
+        self.native_clients.iter().find(|client| client.client_id == client_id)
+    }
+
+    /// Every client, those with a cookie first.
+    pub fn registered_clients(&self) -> impl Iterator<Item = RegisteredClient<'_>> + Clone {
+        let with_cookies = self.clients.iter().map(|client| RegisteredClient {
+            name: &client.name,
+            client_id: &client.client_id,
+            issuer: &client.issuer,
+        });
+        let native = self.native_clients.iter().map(|client| RegisteredClient {
+            name: &client.name,
+            client_id: &client.client_id,
+            issuer: &client.issuer,
+        });
+        with_cookies.chain(native)
+    }
+
+    /// The `client_id` of the client, with a cookie or without, that config.yaml calls so.
+    pub fn client_id(&self, name: &ClientName) -> Option<&str> {
+        self.registered_clients().find(|client| client.name == name).map(|client| client.client_id)
+    }
+}
+
+/// What a client is called, in config.yaml and at its authorization server.
+#[derive(Clone, Copy, Debug)]
+pub struct RegisteredClient<'a> {
+    pub name: &'a ClientName,
+    pub client_id: &'a str,
+    pub issuer: &'a IssuerName,
+}
 
 /// A client of pages, with a cookie: in `token` or in `session` mode.
 #[derive(Debug)]

@@ -9,7 +9,6 @@ use crate::core::lasting::lasts;
 use crate::core::route::policy::Access;
 use crate::edge::answers::response_headers;
 use crate::edge::proxy::context::Context;
-use crate::flows::session::client_named;
 use crate::flows::{Gate, open_requests};
 
 /// Its head is here, and it is no interim one.
@@ -42,7 +41,7 @@ pub(super) async fn add_session_headers(context: &mut Context, parts: &mut Parts
         response_headers::vary_by_cookie(&mut parts.headers);
         // Elsewhere one that does not count is refused, and no refusal is stored.
         let passes_without = route.report_only || !matches!(route.access, Access::Protected(_));
-        let client = client_named(context.live(), &takes.client);
+        let client = context.live().settings.client(&takes.client);
         if passes_without && let Some(mode) = client.and_then(|client| client.session.as_ref()) {
             for field in mode.csrf.decides_by(&mode.csrf_header, takes.signs_in) {
                 response_headers::vary_by(&mut parts.headers, field);

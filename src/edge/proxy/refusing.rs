@@ -21,7 +21,6 @@ use crate::edge::proxy::context::Context;
 use crate::edge::proxy::{Proxy, reply};
 use crate::edge::request::request_head;
 use crate::flows::brake;
-use crate::flows::session::client_named;
 use crate::state::live::Live;
 use crate::state::metrics::RequestOutcome;
 
@@ -126,7 +125,7 @@ fn way_in(session: &Session, context: &Context, denial: &Denial) -> Option<WayIn
     let brought_cookie = context.by_session?;
     let live = context.live();
     let takes = context.route()?.session.as_ref()?;
-    let client = client_named(live, &takes.client).filter(|client| client.login.is_some())?;
+    let client = live.settings.client(&takes.client).filter(|client| client.login.is_some())?;
     let request = session.req_header();
     let host = request_head::host(request).ok()?;
     let head = request_head::head(request, &host, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).ok()?;

@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::Settings;
+use crate::config::settings::RegisteredClient;
 use crate::core::ids::FamilyId;
 use crate::core::ids::IssuerName;
 use crate::core::revocation::wanted::{KnownIssuers, Mistake, Wanted};
@@ -175,14 +175,12 @@ pub fn doubt(live: &Live, target: &Target) -> Option<String> {
             live.issuers.by_name(issuer).is_some_and(|issuer| issuer.settings.rules.iss == *iss)
         }
     };
-    let Settings { clients, native_clients, .. } = &*live.settings;
-    let with_cookies = clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
-    let native = native_clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
-    let mut concerned = with_cookies.chain(native).filter(|(.., issuer)| is_concerned(issuer));
-    if target.kind != Kind::Client || concerned.clone().any(|(_, client_id, _)| *client_id == target.value) {
+    let mut concerned = live.settings.registered_clients().filter(|client| is_concerned(client.issuer));
+    if target.kind != Kind::Client || concerned.clone().any(|client| client.client_id == target.value) {
         return None;
     }
-    let (name, client_id, _) = concerned.find(|(name, ..)| name.as_str() == target.value)?;
+    let RegisteredClient { name, client_id, .. } =
+        concerned.find(|client| client.name.as_str() == target.value)?;
     Some(format!(
         "no client of config.yaml has this client_id; tokens call the one that is named {name} there {client_id}"
     ))

@@ -26,10 +26,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use crate::config::settings::{Client, SessionMode};
+use crate::config::settings::SessionMode;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
-use crate::core::ids::ClientName;
 use crate::core::ids::FamilyId;
 use crate::core::revocation::GrantIdentity;
 use crate::core::session::activity::Activity;
@@ -137,11 +136,6 @@ pub(in crate::flows) struct Wants {
     /// The route is a page that signs in.
     pub signs_in: bool,
     pub activity: Activity,
-}
-
-/// The client whose session cookie is taken.
-pub fn client_named<'l>(live: &'l Live, name: &ClientName) -> Option<&'l Arc<Client>> {
-    live.settings.clients.iter().find(|client| client.name == *name)
 }
 
 /// The session of a request without another credential.

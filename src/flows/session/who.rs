@@ -79,7 +79,7 @@ fn client_asked_for<'l>(live: &'l Live, query: Option<&str>) -> Result<&'l Arc<C
     let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes())?;
     let client_id =
         parameters.get("client_id").ok_or(Denial::InvalidRequest("Name the client: client_id."))?;
-    let client = live.settings.clients.iter().find(|client| client.client_id == client_id);
+    let client = live.settings.client_by_id(client_id);
     client.ok_or(Denial::UnknownClient)?;
     client.filter(|client| client.session.is_some()).ok_or(Denial::InvalidRequest(
         "This client is not in session mode: its page has the token, and asks POST /oauth/token.",

@@ -102,7 +102,7 @@ fn client_of<'l>(live: &'l Live, parameters: &Parameters) -> Result<(&'l Arc<Cli
         Denial::InvalidRequest("This client's own page signs people in (login: page), not the gateway.");
     let client_id = parameters.client_id()?;
     let known = clients(live).find(|(client, _)| client.client_id == client_id);
-    let is_by_page = || live.settings.clients.iter().any(|client| client.client_id == client_id);
+    let is_by_page = || live.settings.client_by_id(client_id).is_some();
     known.ok_or_else(|| if is_by_page() { BY_PAGE } else { Denial::UnknownClient })
 }
 

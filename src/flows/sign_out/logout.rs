@@ -128,7 +128,7 @@ pub(super) fn client_named<'l>(
         "This client's own page signs people in and out (login: page): use DELETE /oauth/token.",
     );
     let client_id = parameters.client_id().map_err(OAuthRefusal::before_client)?;
-    let known = live.settings.clients.iter().find(|client| client.client_id == client_id);
+    let known = live.settings.client_by_id(client_id);
     let client = known.ok_or(OAuthRefusal::before_client(Denial::UnknownClient))?;
     let login = client.login.as_ref().ok_or_else(|| OAuthRefusal::of(BY_PAGE, client, None))?;
     Ok((client, login))

@@ -20,9 +20,7 @@ impl Metrics {
     /// The series of whoever is configured are there from now on, and those of clients that are no more are
     /// gone. `token_endpoint`: where pages show proofs of possession, too.
     pub fn begin(&self, settings: &Settings, token_endpoint: Option<&RouteName>) {
-        let with_cookies = settings.clients.iter().map(|client| client.name.as_str());
-        let native = settings.native_clients.iter().map(|client| client.name.as_str());
-        let names: Vec<_> = with_cookies.chain(native).collect();
+        let names: Vec<_> = settings.registered_clients().map(|client| client.name.as_str()).collect();
         for series in [&self.exchanges, &self.sign_ins] {
             forget_others(series, "client", &names);
         }
