@@ -283,6 +283,20 @@ fn a_comment_that_is_too_wide_or_gives_something_is_seen() {
 }
 
 #[test]
+fn a_doc_comment_without_its_thing_is_seen() {
+    for comment in
+        ["/// Of the next grant.", "/// By having it.", "    /// With a proof.", "x;\n/// Whose it is."]
+    {
+        assert_eq!(faults_of("src/state/live.rs", comment).len(), 1, "{comment}");
+    }
+    for comment in
+        ["/// The seed of it.", "/// What is kept,\n/// By its key.", "// Of these.", "/// Offered."]
+    {
+        assert_none(&faults_of("src/state/live.rs", comment));
+    }
+}
+
+#[test]
 fn a_file_that_is_too_long_is_seen() {
     let long = "fn f() {}\n".repeat(501);
     assert_eq!(faults_of("src/state/live.rs", &long).len(), 1);

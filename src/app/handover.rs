@@ -279,7 +279,7 @@ async fn without_store(standby: &Standby, waiting: &Mutex<Waiting>) -> Option<St
 /// a moment while its list is read is waited for as one that was away at first.
 struct Waiting {
     began: Instant,
-    /// With which patience, and since when.
+    /// The patience with what is waited for, and since when.
     reason: Option<(Duration, Instant)>,
 }
 

@@ -129,9 +129,9 @@ struct Signals {
 /// Told to end.
 #[derive(Clone, Copy)]
 enum End {
-    /// By SIGTERM: after `timeouts.lame_duck`, so that balancers can see `/readyz` fail.
+    /// SIGTERM came: after `timeouts.lame_duck`, so that balancers can see `/readyz` fail.
     AfterLameDuck,
-    /// By SIGINT: with no new connections from then on.
+    /// SIGINT came: with no new connections from then on.
     AtOnce,
 }
 

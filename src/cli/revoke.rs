@@ -55,7 +55,7 @@ pub(super) struct Revoke {
     /// A session here, by the id that the log gives it
     #[arg(long, group = "what", allow_hyphen_values = true)]
     family: Option<String>,
-    /// Whose it is, by the name in the configuration, or * for all; alone: everything of this issuer
+    /// Its issuer, by the name in the configuration, or * for all; alone: everything of this issuer
     #[arg(long)]
     issuer: Option<String>,
     /// Only what was issued until then, like 2026-01-01T00:00:00Z (sub, client, issuer)
@@ -77,7 +77,7 @@ pub(super) struct Revoke {
     /// input
     #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until", "lift"])]
     file: Option<PathBuf>,
-    /// With --file: begin with this line
+    /// The line of --file to begin with
     #[arg(long, requires = "file", default_value_t = 1)]
     from: usize,
     /// Give access back: lift the revocation with this id

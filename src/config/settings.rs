@@ -49,23 +49,23 @@ pub struct Settings {
     /// Never empty.
     pub listen: Vec<Listener>,
     pub admin: Admin,
-    /// Whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed.
+    /// The proxies whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub issuers: Vec<Arc<Issuer>>,
     /// Those with a cookie.
     pub clients: Vec<Arc<Client>>,
     /// Those without; no `client_id` is in both.
     pub native_clients: Vec<Arc<NativeClient>>,
-    /// Whose pages may read what Tollgate's own endpoints answer: those of clients alone.
+    /// The pages that may read what Tollgate's own endpoints answer: those of clients alone.
     pub sharing: Sharing,
-    /// Whose pages may read refusals elsewhere that concern no route.
+    /// The pages that may read refusals elsewhere that concern no route.
     pub sharing_elsewhere: Sharing,
     pub upstreams: Vec<Arc<Upstream>>,
     /// In the file's order, holes too; each `upstream` is one of `upstreams`.
     pub routes: Vec<Arc<Route>>,
     pub identity: Identity,
     pub sessions: Sessions,
-    /// Whose word takes access back; each `iss` once.
+    /// The transmitters whose word takes access back; each `iss` once.
     pub signals: Vec<Arc<Signal>>,
     pub store: Store,
     pub limits: Limits,
@@ -384,7 +384,7 @@ impl Settings {
         })
     }
 
-    /// By how much the clock of any issuer's callers may differ from ours.
+    /// The most by which the clock of any issuer's callers may differ from ours.
     pub fn largest_clock_skew(&self) -> Duration {
         self.issuers.iter().map(|issuer| issuer.rules.clock_skew).max().unwrap_or_default()
     }

@@ -32,7 +32,7 @@ pub(super) struct SignalContext<'a> {
     pub(super) network: &'a Network,
     /// Those that could be read.
     pub(super) issuers: &'a [Issuer],
-    /// Of all, also of those that could not.
+    /// The names of all, also of those that could not.
     pub(super) issuer_names: &'a [&'a str],
 }
 

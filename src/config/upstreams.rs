@@ -239,8 +239,8 @@ fn tls(upstream: &Keys<'_>, servers: &[Server]) -> UpstreamTls {
     UpstreamTls { authorities, server_name, identity }
 }
 
-/// By what Tollgate proves itself. Of the headers that mean something to others `Authorization` alone is for
-/// that (RFC 9110 section 11.6.2).
+/// The headers by which Tollgate proves itself. Of those that mean something to others `Authorization` alone
+/// is for that (RFC 9110 section 11.6.2).
 fn headers(upstream: &Keys<'_>) -> Vec<(HeaderName, Secret<Vec<u8>>)> {
     let mut headers: Vec<(HeaderName, Secret<Vec<u8>>)> = Vec::new();
     for (written, value) in own_headers(upstream) {

@@ -33,7 +33,7 @@ pub struct Debt {
 }
 
 impl Debt {
-    /// Of an address that did nothing lately.
+    /// The allowance of an address that did nothing lately.
     pub const fn none(now: Timestamp) -> Self {
         Self { owed: Duration::ZERO, since: now }
     }

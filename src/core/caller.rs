@@ -64,7 +64,7 @@ impl<B> Caller<B> {
         Self { token, identity, client: None, session: None, by_id_token: None, notes: beside }
     }
 
-    /// Of the token's claims only those of these names stay: see [`VerifiedToken::with_only`].
+    /// Keeps of the token's claims only those of these names: see [`VerifiedToken::with_only`].
     #[must_use]
     pub fn with_only(self, names: &ReadClaims) -> Self {
         Self { token: self.token.with_only(names), ..self }
@@ -89,7 +89,7 @@ impl Caller {
 }
 
 impl<B: ?Sized> Caller<B> {
-    /// Whose session it is. `client`: to which the AS gave the session's tokens, in case the access token
+    /// The caller of a session. `client`: to which the AS gave the session's tokens, in case the access token
     /// does not say so. `session`: its `sid` at the AS, where that is known. `id_token`: the claims of the ID
     /// token, where the headers are filled from it.
     #[must_use]

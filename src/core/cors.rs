@@ -22,12 +22,12 @@ const EXPOSED_HEADERS: &str = "WWW-Authenticate, Retry-After, X-Request-Id, DPoP
 /// How long a browser remembers a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// With whom answers are shared.
+/// The pages that answers are shared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sharing {
-    /// Whose pages may read them: those of clients.
+    /// The origins whose pages may read them: those of clients.
     pub origins: Vec<Origin>,
-    /// Whose pages may beside those, never with cookies: `cors.origins`.
+    /// The pages that may beside those, never with cookies: `cors.origins`.
     pub without_cookies: Vec<PagePattern>,
     /// Whether the requests of clients' pages may carry cookies.
     pub credentials: bool,
@@ -91,7 +91,7 @@ impl Sharing {
     }
 }
 
-/// Whose page sent it, where that has one reading.
+/// The origin of the page that sent it, where that has one reading.
 fn origin(request: &HeaderMap) -> Option<&HeaderValue> {
     let mut origins = request.get_all(header::ORIGIN).iter();
     origins.next().filter(|_| origins.next().is_none())

@@ -48,7 +48,7 @@ const USUAL: usize = 32;
 /// The identity headers of a caller by each list of a configuration, so that no route makes them anew.
 #[derive(Debug)]
 pub struct IdentityHeaders {
-    /// Of one list after the other.
+    /// The headers of one list after the other.
     all: Vec<(HeaderName, HeaderValue)>,
     /// Where those of each list begin, but for the first.
     starts: Box<[usize]>,

@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// Of RFC 6455 section 1.3.
+    /// The key of RFC 6455 section 1.3.
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

@@ -12,8 +12,8 @@ use crate::flows::prove_possession::Presentation;
 /// How a token came.
 #[derive(Clone, Copy, Debug)]
 pub enum Brought<'a> {
-    /// With a request to a route of this access, from this address, whose work it is when the token was never
-    /// seen. `tally`: with whose denials a refusal of it counts.
+    /// It came with a request to a route of this access, from this address, whose work it is when the token
+    /// was never seen. `tally`: with whose denials a refusal of it counts.
     ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: Presentation<'a> },
     /// Fresh from its issuer's token endpoint, with the key that the requester proved, if any.
     ByIssuer(&'a IssuerName, Option<Thumbprint>),

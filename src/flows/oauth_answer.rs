@@ -57,7 +57,7 @@ impl OAuthRefusal {
         Self { denial, client: None, set_cookie: None, session: None }
     }
 
-    /// With the cookie cleared where the denial says so.
+    /// The refusal, with the cookie cleared where the denial says so.
     pub(in crate::flows) fn of(denial: Denial, client: &Client, grant: Option<&Grant>) -> Self {
         let set_cookie = denial.clears_cookie().then(|| session_cookie::clear(client)).flatten();
         let session = grant.map(|grant| {

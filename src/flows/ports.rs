@@ -304,7 +304,7 @@ pub struct EntryAsSeen {
 pub struct ListQuery {
     pub kind: Option<Kind>,
     pub value: Option<String>,
-    /// By `iss`; those of all issuers count.
+    /// The issuer's `iss`; those of all issuers count.
     pub iss: Option<String>,
     /// What else the issuer is called that `iss` names, or `value` where only issuers are asked for.
     pub or_called: Vec<String>,

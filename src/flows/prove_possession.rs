@@ -17,12 +17,12 @@ use crate::state::live::Live;
 use crate::state::used_proofs::{Holder, Use, UsedProofs};
 use crate::state::verified_tokens::KnownCaller;
 
-/// By what it may be used.
+/// What a token may be used by.
 #[derive(Clone, Copy, Debug)]
 pub enum Presentation<'a> {
-    /// By having it.
+    /// Its possession alone.
     Having,
-    /// By a proof of this request, which was judged by this path.
+    /// A proof of this request, which was judged by this path.
     Proof { head: &'a RequestHead<'a>, path: &'a CanonicalPath },
     /// Its issuer gave it to whoever proved this key, or to nobody who proved any.
     Issuance(Option<Thumbprint>),
@@ -94,7 +94,7 @@ fn check_proof(
     }
 }
 
-/// Whose share of the memory the proofs of a token take, which is bound to this key.
+/// The share of the memory that the proofs of a token take, which is bound to this key.
 fn holder_of(found: &KnownCaller, key: Thumbprint) -> Holder<'_> {
     let iss = &found.notes.issuer.settings.rules.iss;
     found.token().subject().map_or(Holder::Key(key), |sub| Holder::Subject { iss, sub })

@@ -27,7 +27,7 @@ use crate::flows::ports::{
 };
 use crate::state::revocations::Revocations;
 
-/// Of a gateway with neither routes, issuers nor clients, which has the defaults or less.
+/// The settings of a gateway with neither routes, issuers nor clients, which has the defaults or less.
 pub(crate) fn settings(public_url: &str) -> Settings {
     Settings {
         public_url: Origin::parse(public_url).unwrap(),
@@ -118,7 +118,7 @@ pub(crate) struct FakeStore {
 pub(crate) struct Held {
     puts: u64,
     values: HashMap<StoreKey, (Version, Timestamp, Value)>,
-    /// Of each key what was last put durably.
+    /// What was last put durably under each key.
     durable: HashMap<StoreKey, (Version, Timestamp, Value)>,
 }
 

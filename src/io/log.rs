@@ -105,7 +105,7 @@ struct Message<'l> {
 
 #[derive(Clone, Copy)]
 enum Speaker {
-    /// Of what an operator must not miss.
+    /// The lines that an operator must not miss.
     Trail,
     Tollgate,
     Another,

@@ -25,9 +25,10 @@ type For = (Fingerprint, UpstreamName, Duration);
 #[derive(Clone, Debug)]
 struct Kept {
     made: Made,
-    /// By these keys, and no others.
+    /// The keys that it is made by, and no others.
     by: Arc<Assertions>,
-    /// Of this caller; only compared. An opaque token's issuer may say something else of it the next time.
+    /// The caller whose it is; only compared. An opaque token's issuer may say something else of it the next
+    /// time.
     of: Weak<Caller>,
 }
 
@@ -37,7 +38,7 @@ struct Bytes;
 /// What a place takes beside the text. What is only compared is dropped with its caller, but its room is not
 /// given back.
 const PLACE: usize = 256 + size_of::<KnownCaller>();
-/// By how much a request's moment may lie before that of the one which had it made.
+/// How far a request's moment may lie before that of the one which had it made.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 impl Weighter<For, Kept> for Bytes {

@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Of each thing that somebody is at: what came since they took what there was.
+/// What came, for each thing that somebody is at, since they took what there was.
 type Left<K, V> = HashMap<K, Option<V>>;
 
 #[derive(Debug)]

@@ -35,7 +35,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(5);
 const ENDED_FOR: Duration = Duration::from_secs(60);
 /// How long nobody asks again after a call that brought no answer.
 const FAILED_FOR: Duration = Duration::from_secs(1);
-/// By how much a request's moment may lie before that of a call which it did not see begin.
+/// How far a request's moment may lie before that of a call which it did not see begin.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// How often the log hears that an issuer cannot be asked.
 const TELL_EVERY: Duration = Duration::from_secs(60);

@@ -113,7 +113,7 @@ impl IssuerState {
         self.known.second_document.store(Some(Arc::new(said)));
     }
 
-    /// With what the second metadata document said before, while it is not read: no more of it than it is
+    /// Adds what the second metadata document said before, while it is not read: no more of it than it is
     /// read for. What the first said before does not come back.
     pub fn with_second_document(&self, first: Endpoints) -> Endpoints {
         let Some(second) = self.known.second_document.load_full() else { return first };
@@ -362,7 +362,7 @@ impl Issuers {
         self.all.get(issuer.place).is_some_and(|own| Arc::ptr_eq(own, issuer))
     }
 
-    /// Whose ID tokens and logout tokens say this, and of whom all that is remembered is.
+    /// The issuer whose ID tokens and logout tokens say this, and of whom all that is remembered is.
     pub fn by_iss(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.iss == iss)
     }
@@ -372,7 +372,7 @@ impl Issuers {
         self.all.iter().find(|issuer| issuer.settings.rules.is_called(iss))
     }
 
-    /// Whose access tokens say this.
+    /// The issuer whose access tokens say this.
     pub fn of_access_tokens(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.takes_access_tokens_of(iss))
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Lines that may wait for the writer, in bytes.
 pub const WAITING: usize = 4 * 1024 * 1024;
-/// Of these, what [`Lines::write_ordinary`] leaves free: nothing that a stranger can have said takes the room
-/// of what an operator must not miss.
+/// The part of these that [`Lines::write_ordinary`] leaves free: nothing that a stranger can have said takes
+/// the room of what an operator must not miss.
 const RESERVE: usize = WAITING / 4;
 /// How long lines gather before they are written, so that nobody has to wake the writer for each.
 const GATHER: Duration = Duration::from_millis(10);

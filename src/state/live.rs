@@ -17,7 +17,7 @@ pub struct Live {
     pub settings: Arc<Settings>,
     pub routes: RouteTable,
     pub issuers: Issuers,
-    /// Whose word takes access back.
+    /// The transmitters whose word takes access back.
     pub transmitters: Transmitters,
     pub cookie_keys: Arc<KeyRing>,
     /// What is signed for upstreams, where that is on.

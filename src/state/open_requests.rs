@@ -74,7 +74,7 @@ pub struct OfSession {
 /// One request under way.
 #[derive(Debug)]
 pub struct OpenRequest {
-    /// By which it was let in.
+    /// The caller by whose token it was let in.
     token: Arc<Caller>,
     session: Option<Box<OfSession>>,
     lasting: OnceLock<Box<Lasting>>,
@@ -88,12 +88,12 @@ pub struct OpenRequest {
 pub struct Lasting {
     pub route: Arc<Route>,
     pub path: CanonicalPath,
-    /// Of its session, once that is known.
+    /// The tokens of its session, once that is known.
     tokens: OnceLock<Arc<Tokens>>,
     holds: Mutex<Holds>,
 }
 
-/// By what it goes on, and until when.
+/// What a request goes on by, and until when.
 #[derive(Clone, Debug)]
 pub struct Holds {
     pub token: Arc<Caller>,
@@ -182,9 +182,9 @@ impl Tokens {
 /// All that are under way for somebody.
 #[derive(Debug, Default)]
 pub struct OpenRequests {
-    /// By their addresses in memory.
+    /// Every open request, under its address in memory.
     all: DashMap<usize, Arc<OpenRequest>, RandomState>,
-    /// Of the sessions of which something lasts.
+    /// The tokens of the sessions of which something lasts.
     sessions: DashMap<FamilyId, Weak<Tokens>, RandomState>,
     /// How many these are, to ask without a lock.
     known: AtomicUsize,

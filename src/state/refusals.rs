@@ -15,7 +15,7 @@ pub struct Latest {
     pub route: RouteName,
 }
 
-/// By the label of the reason.
+/// The latest refusal of each reason, under the reason's label.
 #[derive(Debug, Default)]
 pub struct Refusals(Mutex<BTreeMap<&'static str, Latest>>);
 

@@ -49,7 +49,7 @@ pub struct HeldTokens {
     pub due_at: Timestamp,
     /// The same, while something of its session lasts.
     pub due_early_at: Timestamp,
-    /// Of the ID token, where upstreams are told who calls by it.
+    /// The claims of the ID token, where upstreams are told who calls by it.
     pub id_claims: Option<Map<String, Value>>,
     /// Itself, there: the store may lose it, and an exchange need not bring another.
     pub id_token: Option<SecretString>,
@@ -292,9 +292,9 @@ impl Sessions {
         held
     }
 
-    /// Whose session it is. `held`: its tokens, of this generation. `token`: as the access token says it.
-    /// `make`: what is said of them instead; it is made again each time only where there is no room to
-    /// remember it.
+    /// The caller whose session it is. `held`: its tokens, of this generation. `token`: as the access token
+    /// says it. `make`: what is said of them instead; it is made again each time only where there is no room
+    /// to remember it.
     pub fn caller(
         &self,
         (family, generation): (FamilyId, Generation),
@@ -328,7 +328,7 @@ impl Sessions {
         self.families.get(&family)
     }
 
-    /// Of two who learn of a family at once the first counts.
+    /// Remembers a family; where two learn of it at once the first counts.
     pub fn know(&self, family: FamilyId, known: KnownFamily) -> Arc<KnownFamily> {
         let known = Arc::new(known);
         let learnt = self.families.get_or_insert_with(&family, || Ok::<_, ()>(Arc::clone(&known)));

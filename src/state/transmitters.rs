@@ -13,7 +13,7 @@ use crate::state::issuer_keys::{IssuerState, Issuers};
 #[derive(Debug)]
 pub struct Transmitter {
     pub settings: Arc<Signal>,
-    /// Whose keys sign what it sends: itself, or the issuer that it is.
+    /// The issuer whose keys sign what it sends: itself, or the issuer that it is.
     pub signer: Arc<IssuerState>,
     /// In milliseconds; 0: never, since this process began.
     heard_at: Arc<AtomicI64>,
@@ -81,7 +81,7 @@ impl Transmitters {
         self.all.iter().find(|transmitter| &transmitter.settings.name == name)
     }
 
-    /// Whose keys are fetched for their sake alone.
+    /// The issuers whose keys are fetched for the sake of transmitters alone.
     pub fn own(&self) -> &Issuers {
         &self.own
     }

@@ -47,8 +47,8 @@ const SWEPT_FOR_ROOM: usize = 4096;
 
 type Id = [u8; 16];
 
-/// Whose share a proof takes. Anybody can make keys, and have tokens bound to each, so it is not the key
-/// where more is known.
+/// The one whose share a proof takes. Anybody can make keys, and have tokens bound to each, so it is not the
+/// key where more is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder<'a> {
     /// A person, or whatever else an issuer names so, in all their sessions and with all their tokens.
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(used.note_by_key(&one, after(91)), Use::TooOld, "it was forgotten");
     }
 
-    /// Of two proofs that were used the first is forgotten, in the 91st second.
+    /// Two proofs that were used, of which the first is forgotten, in the 91st second.
     fn one_of_two_forgotten() -> (UsedProofs, ValidProof, ValidProof) {
         let used = UsedProofs::new(1 << 20, SKEW);
         let (forgotten, remembered) = (proof("a", 1, NOW), proof("a", 2, after(1)));

@@ -34,7 +34,7 @@ const NEVER: i64 = i64::MAX;
 /// since.
 const LONGEST: i64 = 60_000;
 
-/// By what a token was found good. Only compared: what is gone must not stay in memory for it.
+/// What a token was found good by. Only compared: what is gone must not stay in memory for it.
 #[derive(Debug)]
 pub enum Grounds {
     /// A signature by one of these.
@@ -50,11 +50,11 @@ pub type KnownCaller = Caller<TokenNotes>;
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
 pub struct TokenNotes {
-    /// Of its text.
+    /// The fingerprint of its text.
     pub fingerprint: Fingerprint,
     /// Counts its uses.
     pub uses: IntCounter,
-    /// Of the configuration that it was judged by.
+    /// The issuer in the configuration that it was judged by.
     pub issuer: Arc<IssuerState>,
     grounds: Grounds,
     /// From which millisecond on a request with it asks the store about it; [`NEVER`]: somebody does, or did.
@@ -92,8 +92,8 @@ impl TokenNotes {
         Self { fingerprint, uses, issuer, grounds, asks_from, size: 0, marks, family: OnceLock::new() }
     }
 
-    /// Of this token. `headers`: see [`Caller::new`]; they are made of all of its claims, of which those are
-    /// kept that the configuration still reads.
+    /// Makes the known caller of this token. `headers`: see [`Caller::new`]; they are made of all of its
+    /// claims, of which those are kept that the configuration still reads.
     pub fn of(self, token: VerifiedToken, headers: &[HeaderList], reads: &ReadClaims) -> Arc<KnownCaller> {
         let mut made = Caller::new(token, headers, self).with_only(reads);
         let other_names = size_of_val(&*made.notes.marks.by_other_names);

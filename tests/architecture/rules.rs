@@ -372,9 +372,22 @@ fn check_questions(source: &Source, report: &mut impl FnMut(usize, String)) {
     }
 }
 
-/// Comments are as wide as the code, and functions return something.
+/// Words that leave a doc comment without the thing that it is about.
+const NO_SUBJECTS: [&str; 4] = ["Of", "By", "With", "Whose"];
+
+/// Comments are as wide as the code, functions return something, and a doc comment names its thing.
 fn check_comments(source: &Source, report: &mut impl FnMut(usize, String)) {
+    let mut goes_on_at = 0;
     for (line, comment) in &source.comments {
+        let doc = comment.trim_start().strip_prefix("///").map(str::trim_start);
+        let begins = *line != goes_on_at;
+        if let Some(doc) = doc {
+            goes_on_at = line + 1;
+            let word = doc.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+            if begins && NO_SUBJECTS.contains(&word) {
+                report(*line, format!("a doc comment names its thing, and does not begin with `{word}`"));
+            }
+        }
         let text = comment.trim_start().trim_start_matches(['/', '!']).trim_start();
         if comment.chars().count() > WIDEST_COMMENT && !text.starts_with('|') {
             report(*line, format!("a comment is at most {WIDEST_COMMENT} columns wide"));

@@ -12,7 +12,7 @@ use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::{CorsSpeaker, Dpop, Route};
 
-/// By these a route says which requests it is about.
+/// The keys by which a route says which requests it is about.
 const OF_HOLES: [&str; 4] = ["path", "to", "host", "encoded_slash"];
 
 /// Whether the file says that nothing is served there; a variable cannot.

@@ -175,8 +175,8 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     })
 }
 
-/// With the pages of these clients, and with `others` without cookies; where the cookie of `session` may be
-/// used, with what that needs.
+/// The pages of these clients, and `others` without cookies; where the cookie of `session` may be used, with
+/// what that needs.
 pub(super) fn sharing<'a>(
     clients: impl IntoIterator<Item = &'a Client>,
     session: impl IntoIterator<Item = &'a SessionMode>,

@@ -11,7 +11,8 @@ use crate::core::route::policy::Access;
 use crate::core::route::table::HostPattern;
 use crate::core::session::csrf::Csrf;
 
-/// Of a route that takes only tokens which are bound to a key: a session has none to prove.
+/// The session of a route that takes only tokens which are bound to a key: none, as a session has no key to
+/// prove.
 pub(in crate::config) fn none(keys: &Keys<'_>, access: &Access) -> Option<TakesSession> {
     let of_public = ["clients"].into_iter().filter(|_| is_public(access));
     for key in ["sign_in", "extends_session"].into_iter().chain(of_public).filter(|key| keys.has(key)) {
@@ -81,7 +82,7 @@ fn warn_of_host(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPa
     }
 }
 
-/// Of an application that knows nothing of the gateway, where no window that goes there passes.
+/// Warns for an application that knows nothing of the gateway, where no window that goes there passes.
 fn warn_of_windows(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPattern>, client: &Client) {
     let by_metadata = client.session.as_ref().is_some_and(|mode| mode.csrf == Csrf::FetchMetadata);
     if by_metadata && out_of_reach(around, host).is_none() {
@@ -154,8 +155,8 @@ fn only<'a>(keys: &Keys<'_>, taken: &[&'a Client]) -> Option<&'a Client> {
     }
 }
 
-/// Whose session says who calls where everybody passes: that of the client which `clients` names, or of the
-/// only one. The tokens that count there, and the pages that may read answers, are those of every client.
+/// The client whose session says who calls where everybody passes: that which `clients` names, or the only
+/// one. The tokens that count there, and the pages that may read answers, are those of every client.
 fn of_public<'a>(keys: &Keys<'_>, around: &RouteContext<'_>, taken: &[&'a Client]) -> Option<&'a Client> {
     if keys.has("clients") {
         return named_on_public(keys, around, taken);

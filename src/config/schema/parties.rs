@@ -135,7 +135,7 @@ pub(super) const ISSUER: &[Key] = &[
     ),
 ];
 
-/// Of an issuer and of a transmitter of signals.
+/// How an issuer or a transmitter of signals is reached by way of a proxy.
 pub(super) const PROXY: &[Key] = &[
     key("url", One("a URL"), Required, "Where it is: `http`, host and port.", "http://proxy.internal:3128"),
     key(

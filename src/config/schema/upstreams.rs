@@ -113,7 +113,7 @@ const TLS: &[Key] = &[
 
 pub(super) const TIMEOUTS: &[Key] = &timeouts([Default("2s"), Default("60s"), Default("60s")]);
 
-/// Of one route, where its upstream's do not do.
+/// The deadlines of one route, where its upstream's do not do.
 pub(super) const OWN_TIMEOUTS: &[Key] = &timeouts([Otherwise("that of the upstream"); 3]);
 
 const fn timeouts([connect, read, write]: [Need; 3]) -> [Key; 3] {

@@ -107,7 +107,8 @@ pub struct Login {
 /// What a client has in `session` mode: its pages hold no token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SessionMode {
-    /// With the value `1` it shows that a page sends a request by script, which no foreign page can.
+    /// The header that shows, with the value `1`, that a page sends a request by script, which no foreign
+    /// page can.
     pub csrf_header: HeaderName,
     /// Whether the browser's word does where a page sends no such header.
     pub csrf: Csrf,

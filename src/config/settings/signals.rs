@@ -17,7 +17,7 @@ pub struct Signal {
     pub token: Option<Secret<Vec<u8>>>,
 }
 
-/// Whose keys sign what a transmitter sends.
+/// The keys that sign what a transmitter sends.
 #[derive(Clone, Debug)]
 pub enum SignalKeys {
     /// Those of this issuer, who it is.

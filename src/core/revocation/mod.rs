@@ -90,7 +90,7 @@ impl Kind {
     }
 }
 
-/// Whose values are meant.
+/// The issuers whose values are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Whose {
     /// Those of the issuer with this `iss`.
@@ -104,7 +104,7 @@ pub enum Whose {
 pub struct Target {
     pub kind: Kind,
     pub whose: Whose,
-    /// Of an issuer its `iss`, of a token or family its id in hexadecimal digits.
+    /// The `iss` of an issuer; the id of a token or family, in hexadecimal digits; else the name itself.
     pub value: String,
 }
 
@@ -346,9 +346,9 @@ impl Revocation {
 pub struct Hold(Duration);
 
 impl Hold {
-    /// Of the issuers that it concerns and their clients: the longest token, the longest session, and how far
-    /// clocks may differ: twice, because a token may be dated so far ahead, and pass for so long after its
-    /// end.
+    /// Makes the hold for the issuers that it concerns and their clients: the longest token, the longest
+    /// session, and how far clocks may differ: twice, because a token may be dated so far ahead, and pass for
+    /// so long after its end.
     pub fn new(max_token_lifetime: Duration, absolute_timeout: Duration, clock_skew: Duration) -> Self {
         Self(max_token_lifetime.max(absolute_timeout).saturating_add(clock_skew.saturating_mul(2)))
     }

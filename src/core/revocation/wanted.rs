@@ -13,7 +13,7 @@ use crate::core::time::Timestamp;
 const LONGEST_VALUE: usize = 8 * 1024;
 /// The longest reason, in bytes.
 const LONGEST_REASON: usize = 1024;
-/// By how much a `before` may lie ahead: clocks of operators.
+/// The most by which a `before` may lie ahead: clocks of operators.
 const AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// As it was written. Moments are RFC 3339, in UTC. A `kind` or `value` that is left out is empty, which is a
@@ -75,7 +75,7 @@ impl KnownIssuers<'_> {
         format!("there is {}", names.join(", "))
     }
 
-    /// Whose values are meant.
+    /// The issuers whose values are meant.
     fn whose(&self, kind: Kind, given: Option<&str>) -> Result<Whose, String> {
         match (given, self.all.as_slice()) {
             (Some(_), _) if !kind.is_of_an_issuer() => {

@@ -37,7 +37,7 @@ pub struct Route {
     pub access: policy::Access,
     /// Where a client must come from, whoever it is; `None`: anywhere.
     pub from: Option<Networks>,
-    /// Whose session cookie counts here; `None`: nobody's.
+    /// The session whose cookie counts here; `None`: nobody's.
     pub session: Option<TakesSession>,
     /// What would be refused for want of a good credential is reported and passes as nobody's.
     pub report_only: bool,
@@ -47,7 +47,7 @@ pub struct Route {
     pub upstream: Option<UpstreamName>,
     /// Who speaks CORS with pages of other origins.
     pub cors: CorsSpeaker,
-    /// Whose pages may read what the gateway answers here.
+    /// The pages that may read what the gateway answers here.
     pub sharing: Sharing,
     pub forwarding: forwarding::Forwarding,
 }

@@ -315,7 +315,7 @@ enum Lack<'r> {
     Issuer,
     Client,
     Scope(&'r Requirements),
-    /// By its name.
+    /// The claim of this name.
     Claim(&'r str),
     SignIn(&'r Requirements),
 }

@@ -18,14 +18,15 @@ use super::origin::is_same_origin;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 
-/// Whose pages may use the session.
+/// The pages that may use the session.
 #[derive(Clone, Copy, Debug)]
 pub struct Pages<'a> {
     /// The client's origins.
     pub listed: &'a [Origin],
     /// The gateway as browsers see it; `None`: it was asked at another host.
     pub own: Option<&'a Origin>,
-    /// With the value `1`: a page sends it by script, after a preflight where it is another origin's.
+    /// The header that has the value `1`: a page sends it by script, after a preflight where it is another
+    /// origin's.
     pub csrf_header: &'a HeaderName,
     pub csrf: Csrf,
 }
@@ -41,7 +42,7 @@ pub enum Csrf {
 }
 
 impl Csrf {
-    /// By which fields of a request, beside its cookie and its origin, it is decided whether its session
+    /// The fields of a request, beside its cookie and its origin, by which it is decided whether its session
     /// counts. `signs_in`: of a route that is a page.
     pub fn decides_by(self, csrf_header: &HeaderName, signs_in: bool) -> impl Iterator<Item = &HeaderName> {
         let told: &[HeaderName] = match self {
@@ -62,7 +63,7 @@ pub struct SessionUse<'a> {
     pub headers: &'a HeaderMap,
     /// It is to become a WebSocket.
     pub upgrades: bool,
-    /// Of a route that is a page, where a link from anywhere may lead.
+    /// The route is a page, where a link from anywhere may lead.
     pub signs_in: bool,
 }
 

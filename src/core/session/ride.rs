@@ -17,7 +17,7 @@ use crate::core::time::Timestamp;
 pub struct Ride {
     pub set_cookie: HeaderValue,
     pub family: FamilyId,
-    /// Of the grant in it; `None`: it takes the cookie away.
+    /// The generation of the grant in it; `None`: it takes the cookie away.
     pub generation: Option<Generation>,
     /// The end of `grace` after the exchange that made it.
     pub until: Timestamp,

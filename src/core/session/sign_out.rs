@@ -23,7 +23,7 @@ const INFIX: &str = "-out-";
 /// A sign-out under way.
 #[derive(Clone, Debug)]
 pub struct SignOut {
-    /// Whose tokens in the store they are.
+    /// The holder whose tokens in the store they are.
     pub holder: Holder,
     began_at: Timestamp,
 }

@@ -27,7 +27,7 @@ pub const MOST: usize = 8;
 pub const MOST_BYTES: usize = 6 * 1024;
 
 const INFIX: &str = "-tx-";
-/// Of the digest of the state: 96 bits.
+/// The length of what a name has of the digest of the state: 96 bits.
 const NAME_LEN: usize = 16;
 /// 256 bits each for state, nonce and verifier.
 const RANDOM_LEN: usize = 32;
@@ -183,7 +183,7 @@ pub const fn attributes(name: &str) -> Attributes<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct UnderWay<'a> {
     pub name: &'a str,
-    /// Of the whole cookie.
+    /// The size of the whole cookie.
     pub bytes: usize,
     /// `None`: nobody can read it any more.
     pub began_at: Option<Timestamp>,

@@ -28,7 +28,7 @@ pub struct RefusedRequest<'a> {
     pub headers: &'a HeaderMap,
     /// Its target, with its query.
     pub target: &'a [u8],
-    /// Of a route that is a page.
+    /// The route is a page.
     pub signs_in: bool,
     /// The client's session cookie came along.
     pub brought_cookie: bool,

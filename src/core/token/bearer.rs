@@ -12,9 +12,9 @@ use crate::core::token::subprotocol::{self, Offered};
 /// How whoever sends a token says that it may be used (RFC 9110 section 11.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// By having it (RFC 6750).
+    /// The caller has it (RFC 6750).
     Bearer,
-    /// By having the key that it is bound to, of which a proof comes along (RFC 9449).
+    /// The caller has the key that it is bound to, of which a proof comes along (RFC 9449).
     Dpop,
 }
 

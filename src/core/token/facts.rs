@@ -11,9 +11,9 @@ use crate::core::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub struct TokenFacts<'a> {
     pub issuer: &'a IssuerName,
-    /// By the issuer's claim names.
+    /// The client, read by the issuer's claim names.
     pub client: Option<&'a str>,
-    /// By the issuer's claim names.
+    /// The scope, read by the issuer's claim names.
     pub scope: &'a ScopeValues,
     pub acr: Option<&'a str>,
     /// `auth_time`.

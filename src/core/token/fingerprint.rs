@@ -61,7 +61,7 @@ impl Fingerprint {
 
 #[cfg(test)]
 impl Fingerprint {
-    /// With a key that is nobody's secret.
+    /// The fingerprint with a key that is nobody's secret.
     pub fn of(token: impl AsRef<[u8]>) -> Self {
         FingerprintKey::from_random(&[7; 32]).of(token)
     }

@@ -195,7 +195,7 @@ fn check_access_token_hash(proven: &Proven, access_token: Option<&str>) -> Resul
     }
 }
 
-/// By the hash of the token's `alg`; Ed25519 is made with SHA-512 (RFC 8032 section 5.1).
+/// The left half of the hash of the token's `alg`; Ed25519 is made with SHA-512 (RFC 8032 section 5.1).
 fn half_hash(algorithm: Algorithm, access_token: &str) -> String {
     let hash = match algorithm {
         Algorithm::Hs256 | Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256 => &SHA256,

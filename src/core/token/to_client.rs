@@ -50,7 +50,7 @@ impl From<Failed> for Wrong {
     }
 }
 
-/// Of the right issuer, kind and time, if its signature held. Still not to be believed.
+/// A token of the right issuer, kind and time, if its signature held. Still not to be believed.
 #[derive(Debug)]
 pub(super) struct ToClient<'t, 'r> {
     token: Unverified<'t>,

@@ -38,8 +38,8 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// Of claims whose truth, audience and times were found good: those that Tollgate uses, read by their
-    /// names.
+    /// Makes a token of claims whose truth, audience and times were found good: it has those that Tollgate
+    /// uses, read by their names.
     ///
     /// # Errors
     /// `TokenMalformed` for an identifier that would escape comparison; `ProofRequired` for a binding that

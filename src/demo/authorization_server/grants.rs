@@ -92,7 +92,7 @@ pub(super) struct Granted {
 /// All codes and grants.
 #[derive(Debug)]
 pub(super) struct Grants {
-    /// By SHA-256 of the code, so that no secret is compared byte by byte.
+    /// The codes, under the SHA-256 of each, so that no secret is compared byte by byte.
     codes: HashMap<[u8; 32], (Code, Timestamp)>,
     grants: HashMap<GrantId, Grant>,
     swept: Timestamp,

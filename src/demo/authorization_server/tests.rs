@@ -12,7 +12,7 @@ use crate::demo::browser::{Answer, Browser};
 use crate::demo::sign_in::{SignInFault, SignInRequest, SignedIn, sign_in};
 
 const BACK: &str = "http://localhost:8080/";
-/// With characters that a form encodes, so that nobody forgets to.
+/// A secret with characters that a form encodes, so that nobody forgets to.
 const SECRET: &str = "s+cr%t:&= ü";
 
 fn listener() -> (std::net::TcpListener, String) {

@@ -43,7 +43,7 @@ pub(super) struct Dialogue {
     asked: u64,
     /// Without an answer yet, the oldest first.
     waiting: VecDeque<(u64, Method)>,
-    /// Whose answer is being read.
+    /// The request whose answer is being read.
     answering: Option<u64>,
     lost: bool,
 }

@@ -64,7 +64,7 @@ struct Session {
     /// The oldest first.
     generations: VecDeque<Generation>,
     tokens: VecDeque<SessionDigest>,
-    /// Of the newest cookie: `Path=/oauth/token`, `HttpOnly`, …
+    /// The attributes of the newest cookie: `Path=/oauth/token`, `HttpOnly`, …
     attributes: Vec<String>,
     /// How many cookies there were in all.
     count: usize,

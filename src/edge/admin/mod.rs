@@ -58,7 +58,7 @@ pub(crate) struct Admin {
     /// What does not change without a restart counts from here.
     pub(crate) started_with: Arc<Settings>,
     pub(crate) serving: Arc<ArcSwap<Serving>>,
-    /// Of the listeners for clients.
+    /// The doors of the listeners for clients.
     pub(crate) doors: Vec<Arc<Door>>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) pages: Pages,

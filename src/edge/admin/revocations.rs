@@ -251,7 +251,7 @@ fn by_each_name(live: &Live, part: &mut ListQuery) {
     part.or_called = rules.names().filter(|name| *name != rules.iss).map(str::to_owned).collect();
 }
 
-/// Of the issuer that has this name in config.yaml, or is called so.
+/// The rules of the issuer that has this name in config.yaml, or is called so.
 fn rules_of<'l>(live: &'l Live, named: &str) -> Option<&'l TokenRules> {
     let mut all = live.issuers.iter().map(|issuer| &issuer.settings);
     let found = all.find(|issuer| issuer.name.as_str() == named || issuer.rules.is_called(named));

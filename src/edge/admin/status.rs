@@ -158,13 +158,13 @@ fn away(health: StoreHealth) -> (Option<String>, Option<String>) {
 /// What was taken back.
 #[derive(Debug, Serialize)]
 struct Revocations {
-    /// By kind; those that there are none of are left out.
+    /// How many entries there are of each kind; kinds without any are left out.
     entries: BTreeMap<&'static str, usize>,
     /// Since the list was last known to be complete; none: never.
     age_seconds: Option<f64>,
     /// Whether requests are judged by it; else they are refused.
     in_use: bool,
-    /// Of the list, as `/readyz` says it.
+    /// What is wrong with the list, as `/readyz` says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<&'static str>,
     /// Since when there is this trouble.

@@ -141,7 +141,7 @@ impl Connections {
 /// One connection, as the proxy sees it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Of its request, where it has one at a time.
+    /// What its request was let in by, where it has one at a time.
     pub(crate) let_in: LetIn,
     pub(crate) recurring: Recurring,
     /// A [`Phase`].
@@ -153,7 +153,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// By which door it came in.
+    /// The door by which it came in.
     pub(crate) fn door(&self) -> &Door {
         &self.door
     }

@@ -37,7 +37,7 @@ pub(crate) struct Secured {
     config: Arc<ServerConfig>,
     certificates: Vec<Arc<Certificate>>,
     clients: ClientCertificates,
-    /// Of the connections that came in so.
+    /// The life of the connections that came in so.
     life: Arc<Life>,
 }
 

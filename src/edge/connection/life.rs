@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    /// Whose handshake took longer than the life.
+    /// The connection's handshake took longer than its life.
     #[tokio::test]
     async fn whoever_comes_when_it_has_ended_is_told_of_a_change() {
         let (_listener, shutdown) = watch::channel(false);

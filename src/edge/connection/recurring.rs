@@ -14,10 +14,10 @@ use crate::flows::ports::{self, Randomness};
 
 /// Random bytes for the ids of one request.
 type ForIds = [u8; 40];
-/// Of so many requests they are made at once. A connection that waits holds them.
+/// How many requests they are made for at once. A connection that waits holds them.
 const REQUESTS: usize = 6;
 
-/// Of one connection.
+/// What recurs from request to request of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Recurring(Mutex<Requests>);
 
@@ -33,7 +33,7 @@ enum Requests {
 #[derive(Debug)]
 struct Kept {
     random: [ForIds; REQUESTS],
-    /// Of these, from the first on, none was given yet.
+    /// How many of these, from the first on, were not given yet.
     left: usize,
     told: Option<Arc<Told>>,
 }

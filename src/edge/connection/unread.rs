@@ -41,7 +41,7 @@ struct Waiting {
     /// It is waited until all has left: that a buffer takes a little more is no end of it.
     for_all: bool,
     timer: Pin<Box<Sleep>>,
-    /// Of all that was written: how much the client's side had when it last had enough more.
+    /// How much of all that was written the client's side had when it last had enough more.
     confirmed: Option<u64>,
     /// How often it was looked since then.
     looks: u32,

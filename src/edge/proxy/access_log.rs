@@ -42,7 +42,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) address: IpAddr,
     pub(crate) took: Duration,
     pub(crate) upstream: Option<&'a str>,
-    /// Of the answer's body.
+    /// The size of the answer's body.
     pub(crate) bytes: usize,
 }
 

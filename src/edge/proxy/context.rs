@@ -61,7 +61,7 @@ pub(crate) struct Context {
 pub(super) struct RelayedAnswer {
     /// From when its head is here.
     pub(super) status: Option<StatusCode>,
-    /// Of its body, so far.
+    /// The size of its body, so far.
     pub(super) bytes: usize,
     /// All of it has come, and goes to the client.
     pub(super) is_whole: bool,
@@ -225,7 +225,7 @@ impl Context {
         self.route().map(|route| &route.name).or(self.endpoint.as_ref())
     }
 
-    /// Whose pages may read what Tollgate itself answers.
+    /// The pages that may read what Tollgate itself answers.
     pub(crate) fn sharing(&self) -> &Sharing {
         let settings = &self.live().settings;
         match self.route() {
@@ -235,7 +235,7 @@ impl Context {
         }
     }
 
-    /// Whose token came, where the permit knows; that of a route which only reports too.
+    /// The token that came, where the permit knows it; that of a route which only reports too.
     fn token(&self) -> Option<&VerifiedToken> {
         self.permit.as_ref().and_then(token_of)
     }
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    /// Of what a connection has that waits for its next request.
+    /// The size of what a connection has that waits for its next request.
     fn size<C: Send + Sync + 'static>() -> usize {
         let proxy = Arc::new(HttpProxy::new(Idle::<C>(PhantomData), Arc::new(ServerConf::default())));
         let (_client, server) = UnixStream::pair().unwrap();

@@ -25,7 +25,7 @@ pub(crate) struct Downstream {
     pub(in crate::edge) upgrades: bool,
     pub(in crate::edge) is_http2: bool,
     pub(in crate::edge) inflow: Option<Arc<Inflow>>,
-    /// Of the request's body, so far; from the beginning again where it is sent again.
+    /// The size of the request's body, so far; from the beginning again where it is sent again.
     pub(in crate::edge) body_bytes: u64,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Finish<'a> {
     /// `None`: not at all.
     pub(super) status: Option<StatusCode>,
     pub(super) outcome: RequestOutcome,
-    /// Of the answer's body.
+    /// The size of the answer's body.
     pub(super) bytes: usize,
 }
 
@@ -82,7 +82,7 @@ impl Context {
         self.sending.count(&self.gate.metrics, result);
     }
 
-    /// Of a request that was ended from outside pingora tells nobody.
+    /// Notes that a request was ended from outside, of which pingora tells nobody.
     fn note_if_ended(&self) {
         if self.log.is_noted {
             return;

@@ -25,7 +25,7 @@ pub(crate) struct Serving {
     pub(crate) reserved: ReservedHeaders,
     pub(crate) pages: Pages,
     pub(crate) log: Arc<AccessLog>,
-    /// Of its routes.
+    /// The counts of its routes.
     counts: HashMap<RouteName, RouteCounts>,
 }
 

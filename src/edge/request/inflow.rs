@@ -78,7 +78,7 @@ pub(crate) struct Taking {
 /// The body of one request.
 #[derive(Debug)]
 pub(crate) struct Inflow {
-    /// Of its stream, where it is one of HTTP/2.
+    /// What its stream was let in by, where it is one of HTTP/2.
     pub(crate) let_in: LetIn,
     began: Instant,
     patience: Patience,

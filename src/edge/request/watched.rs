@@ -228,7 +228,7 @@ impl Custom for Watched {
         self.body_has_ended || self.session.is_body_done()
     }
 
-    /// Of the answer's body; the session itself is finished without the watch.
+    /// Finishes the answer's body; the session itself is finished without the watch.
     async fn finish(&mut self) -> Result<()> {
         self.session.finish_body().await
     }

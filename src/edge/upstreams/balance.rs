@@ -22,7 +22,7 @@ const ASKED: usize = 64;
 pub(super) enum Balancer {
     RoundRobin(Arc<RoundRobin>),
     Random(Arc<Random>),
-    /// By the value of this claim.
+    /// The same server for equal values of this claim.
     Consistent(Arc<Consistent>, String),
 }
 

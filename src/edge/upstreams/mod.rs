@@ -59,7 +59,7 @@ pub(crate) struct Upstream {
     servers: Vec<Arc<Server>>,
     /// `None` where there is one server.
     balancer: Option<Balancer>,
-    /// Whose turn it is while all are set aside.
+    /// The server whose turn it is while all are set aside.
     turn: AtomicUsize,
     /// From which times of `standing` count.
     started: Instant,

@@ -53,7 +53,7 @@ pub(crate) struct Server {
     pub(crate) own_headers: Vec<(HeaderName, HeaderValue)>,
     template: HttpPeer,
     lookup: Option<Arc<Lookup>>,
-    /// Of its connections; see [`Self::allow_http2_again`].
+    /// The generation of its connections; see [`Self::allow_http2_again`].
     generation: Arc<AtomicU64>,
     pub(super) standing: Standing,
     /// Its series of requests that were answered, from the first on. A reload that takes it away takes this

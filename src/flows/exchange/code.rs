@@ -371,8 +371,8 @@ impl CodeExchange {
         })
     }
 
-    /// Of what was taken back up to a moment: a sign-in is as old as the first of its access tokens. The
-    /// browser, or the authorization server, may have taken its time since.
+    /// Checks the sign-in against what was taken back up to a moment: it is as old as the first of its access
+    /// tokens. The browser, or the authorization server, may have taken its time since.
     fn check_not_taken_back(&self, grant: &Grant, judged: &JudgedTokens) -> Result<(), Denial> {
         let now = self.gate.clock.now();
         let facts = GrantIdentity::of(grant);

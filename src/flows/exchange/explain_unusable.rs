@@ -10,8 +10,8 @@ use crate::core::session::oauth::answer::claims_from_token_endpoint;
 use crate::core::token::TokenRules;
 use crate::core::token::jwt::Unverified;
 
-/// Whose, or for whom, a token should have been, and what it says instead, in words for the log, and by which
-/// claim it shows another kind.
+/// What a token should have said of its issuer or audience and what it says instead, in words for the log,
+/// and the claim by which it shows another kind.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said {
     wanted: String,
@@ -21,7 +21,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Of what is said no more is repeated than a line has room for.
+    /// How much is repeated of what a token says: what a line has room for.
     const SHOWN: usize = 200;
 
     /// What there is to say where this is why it is refused.

@@ -107,7 +107,7 @@ impl JudgedTokens {
 pub(in crate::flows) enum Exchanged<'a> {
     /// A page's, which checks the nonce.
     Code(Option<Thumbprint>),
-    /// Of a sign-in by the gateway, which has no key.
+    /// The code of a sign-in by the gateway, which has no key.
     OwnCode(&'a OwnSignIn),
     RefreshToken(Option<Thumbprint>),
 }

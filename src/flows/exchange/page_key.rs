@@ -18,7 +18,7 @@ use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::prove_possession::{NotTaken, take_once};
 use crate::state::used_proofs::Holder;
 
-/// Whose share of the memory of proofs this session's proofs take, whatever keys its page makes.
+/// The share of the memory of proofs that this session's proofs take, whatever keys its page makes.
 pub(in crate::flows) fn holder_of(grant: &Grant) -> Holder<'_> {
     let GrantIdentity { family, iss, sub, .. } = GrantIdentity::of(grant);
     sub.map_or(Holder::Session(family), |sub| Holder::Subject { iss, sub })

@@ -124,7 +124,7 @@ async fn refuse_if_over(
 /// What a request asks for.
 pub(in crate::flows) struct ExchangeRequest {
     pub(in crate::flows) shape: Shape,
-    /// Of the shape's key, for the AS.
+    /// A proof of the shape's key, for the AS.
     pub(in crate::flows) proof: Option<HeaderValue>,
     pub(in crate::flows) activity: Activity,
 }

@@ -6,7 +6,7 @@ use crate::core::token::scope_values::is_one;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::explain::token::shown;
 
-/// Of a claim that the token does not have.
+/// What is said of a claim that the token does not have.
 pub(super) const ELSEWHERE: &str =
     "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
 

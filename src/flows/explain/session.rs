@@ -3,7 +3,7 @@
 use crate::config::settings::{Client, SessionMode};
 use crate::core::session::csrf::Csrf;
 
-/// Of a request on a route that takes the session of `client`. `signs_in`: the route is a page.
+/// Says which requests may use the session of `client` on a route. `signs_in`: the route is a page.
 pub(super) fn who_may_use(client: &Client, mode: &SessionMode, signs_in: bool) -> String {
     let SessionMode { csrf_header, csrf, .. } = mode;
     let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();

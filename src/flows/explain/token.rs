@@ -66,7 +66,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Whose it is; `known`: of whom there are.
+/// What is said of the issuer. `known`: those that there are.
 fn issuer<'r>(
     claims: &Map<String, Value>,
     found: Option<&TokenRules>,

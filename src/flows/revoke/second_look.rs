@@ -41,7 +41,7 @@ impl Sought {
         Self { comes_until: Some(Instant::now() + IN_DOUBT), before: moment(revocation) }
     }
 
-    /// Of two moments the later.
+    /// Keeps the later of two moments.
     fn join(&mut self, new: Self) {
         self.comes_until = self.comes_until.max(new.comes_until);
         self.before = self.before.max(new.before);

@@ -54,7 +54,7 @@ pub struct SessionSide {
     /// The request had a session cookie, valid or not.
     pub brought_cookie: bool,
     pub family: Option<FamilyId>,
-    /// Whose it was, where no token says so.
+    /// The subject of the session, where no token says it.
     pub subject: Option<String>,
     /// What the request was admitted by, for as long as it is open.
     pub let_in: Option<Box<OfSession>>,

@@ -202,8 +202,8 @@ const fn is_mended_by_another(denial: &Denial) -> bool {
     )
 }
 
-/// With the access token that the presented grant is exchanged for. Nothing here shows that the next cookie
-/// arrived.
+/// Serves the request with the access token that the presented grant is exchanged for. Nothing here shows
+/// that the next cookie arrived.
 async fn exchanged(
     request: ClientRequest<'_>,
     grant: &Grant,

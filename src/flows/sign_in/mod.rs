@@ -44,7 +44,7 @@ pub struct SignInRefusal {
     pub signed_in: Option<Box<NewSession>>,
 }
 
-/// Whose a new session is, for the log.
+/// What the log says of a new session.
 #[derive(Debug)]
 pub struct NewSession {
     pub subject: Option<String>,

@@ -105,7 +105,7 @@ async fn a_slow_server_is_given_up_for_the_browser_and_not_for_the_session() {
     assert_eq!(body(&answer)["access_token"], "access-token-1");
 }
 
-/// With less time left, but for the session: it is used now.
+/// The answer has less time left, but for the session: it is used now.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_came_too_late_for_its_browser_is_there_when_it_comes_back_after_grace() {
     let scene = Scene::new();

@@ -54,7 +54,7 @@ fn own_keys(name: &str, key: &TestKey) -> SignalKeys {
 struct Listening {
     scene: Scene,
     keys: HashMap<&'static str, TestKey>,
-    /// Of what is said; each its own.
+    /// How much was said; each has an id of its own by it.
     said: AtomicUsize,
 }
 

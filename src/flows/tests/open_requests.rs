@@ -56,7 +56,7 @@ fn target(kind: Kind, value: &str) -> Target {
     Target { kind, whose: Whose::Of(AS.into()), value: value.to_owned() }
 }
 
-/// With that route.
+/// A scene with that route.
 fn scene() -> Scene {
     let scene = Scene::strict();
     scene.with_routes(vec![route()]);
@@ -328,7 +328,7 @@ fn narrower() -> Arc<Route> {
     Arc::new(Route { access: Access::Protected(required.into()), ..Arc::unwrap_or_clone(route()) })
 }
 
-/// By the cookie of a session of which `token` is the access token.
+/// What a request was let in by: the cookie of a session of which `token` is the access token.
 pub(super) fn of_session(scene: &Scene, cookie: &str, token: Arc<Caller>) -> Box<OfSession> {
     let (grant, client) = (scene.grant_of(cookie), &scene.live.settings.clients[0]);
     Box::new(OfSession {

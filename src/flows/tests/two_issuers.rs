@@ -24,7 +24,7 @@ fn second_issuer() -> Issuer {
     Issuer { name, rules, keys, ..first }
 }
 
-/// Of the second, whose sessions may last for three days.
+/// A client of the second, whose sessions may last for three days.
 fn second_client() -> Client {
     Client {
         name: ClientName::new("second"),
@@ -37,7 +37,7 @@ fn second_client() -> Client {
 }
 
 impl Scene {
-    /// With this client of the first, and the key by which the second signs.
+    /// A scene with this client of the first, and the key by which the second signs.
     pub(super) fn of_two_issuers(client: Client) -> (Self, TestKey) {
         Self::of_two(client, second_issuer())
     }

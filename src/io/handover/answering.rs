@@ -79,7 +79,7 @@ fn changed(change: &Change) -> io::Result<Vec<u8>> {
     line(&Message::Changed(Changed::from(change)))
 }
 
-/// Of a list that is too long for a line the first part that is not.
+/// Answers in one line. Where a list is too long for that, it answers the first part that is not.
 async fn answer_line(id: u64, own: &HandedTo, mut what: Question) -> io::Result<Vec<u8>> {
     loop {
         let shorter = what.shorter();

@@ -91,7 +91,7 @@ pub enum Fault {
     Unfinished,
     Deadline,
     NotHereYet,
-    /// Of a later version; nobody knows what was done.
+    /// An answer of a later version; nobody knows what was done.
     #[serde(other)]
     Other,
 }
@@ -237,7 +237,7 @@ impl Question {
         Self::List { kind, value, iss, or_called, after: after.map(Id), limit }
     }
 
-    /// Of a part of the list the first half; all else is whole or nothing.
+    /// The first half of a part of the list; all else is whole or nothing.
     pub fn shorter(&self) -> Option<Self> {
         let Self::List { kind, value, iss, or_called, after, limit: limit @ 2.. } = self else { return None };
         let (value, iss, or_called) = (value.clone(), iss.clone(), or_called.clone());

@@ -33,7 +33,7 @@ impl Keeping {
         matches!(*self.phase.borrow(), Phase::Open)
     }
 
-    /// By its writer, which has it open.
+    /// Notes that the writer has it open.
     pub(in crate::io) fn mark_open(&self) {
         self.phase.send_replace(Phase::Open);
     }
@@ -82,7 +82,8 @@ impl Keeping {
         writer.ask(errand).await
     }
 
-    /// By its writer, too: an errand to open may have stood before the one to close.
+    /// Notes that it is closed. Its writer does, too: an errand to open may have stood before the one to
+    /// close.
     pub(in crate::io) fn mark_closed(&self) {
         self.phase.send_if_modified(|phase| {
             let was_open = matches!(phase, Phase::Open);

@@ -222,7 +222,7 @@ impl Backend {
     }
 }
 
-/// Whose a file is.
+/// What a file is to this process.
 #[derive(Clone, Debug)]
 pub(in crate::io) enum Phase {
     Open,

@@ -96,7 +96,7 @@ pub enum SignalResult {
     Applied,
     /// About the stream itself.
     Acknowledged,
-    /// Of a type that is not used, or nothing follows from it, or something later is known.
+    /// Its type is not used, or nothing follows from it, or something later is known.
     Ignored,
     /// It was heard before.
     Repeated,

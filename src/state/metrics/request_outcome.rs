@@ -14,7 +14,7 @@ pub enum RequestOutcome {
     Redirected,
     /// One of CORS was answered here.
     Preflight,
-    /// Of a page that was opened without a session.
+    /// A page was opened without a session, and the browser sent to sign in.
     SentToSignIn,
     /// The same, where the browser may withhold the cookie.
     AskedOnceMore,

@@ -249,7 +249,7 @@ mod tests {
             self.filter.words(self.filter.state().asked()).unwrap().len() * IN_A_WORD
         }
 
-        /// Of 10,000 marks that nobody added.
+        /// How many of 10,000 marks that nobody added may be in it.
         fn maybe(&self) -> usize {
             (0..10_000).filter(|n| self.filter.may_have(mark(usize::MAX - n))).count()
         }

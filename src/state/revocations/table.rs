@@ -41,7 +41,7 @@ impl Known for Standing {
     }
 }
 
-/// Of what is only ever refused outright its end is enough.
+/// Its end is enough to know of what is only ever refused outright.
 impl Known for End {
     fn change(&mut self, change: &Change) {
         let revocation = change.revocation();

@@ -62,7 +62,7 @@ pub struct Family {
     pub(super) has_gap: bool,
     /// When no grant of this family can be good any more, so that nothing need be known of it.
     keep_until: Timestamp,
-    /// Whose session it is, for revocations.
+    /// The issuer of the session, for revocations.
     iss: String,
     subject: Option<String>,
     /// What the ID token calls its person, where that is another name.

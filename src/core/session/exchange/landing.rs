@@ -43,7 +43,7 @@ pub(super) enum Given {
     #[default]
     WhenLanded,
     NotYet,
-    /// By the store's clock.
+    /// This moment of the store's clock.
     At(Timestamp),
 }
 
@@ -52,13 +52,13 @@ pub(super) struct Landing {
     pub(super) flight: FlightId,
     pub(super) answers: Answers,
     pub(super) shape: Shape,
-    /// By the store's clock.
+    /// When it landed, by the store's clock.
     pub(super) at: Timestamp,
     #[serde(default)]
     pub(super) given: Given,
     /// Its exchange was recorded as use of the session.
     pub(super) used: bool,
-    /// By the store's clock.
+    /// Until when it is worth something, by the store's clock.
     pub(super) worth_until: Option<Timestamp>,
     pub(super) answer: Option<Sealed>,
 }

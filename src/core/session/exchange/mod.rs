@@ -73,7 +73,7 @@ use crate::core::token::LARGEST_CLOCK_SKEW;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::id::TokenId;
 
-/// By how much the clocks of replicas may differ.
+/// The most by which the clocks of replicas may differ.
 const CLOCKS: Duration = Duration::from_secs(300);
 /// For how long after its end an access token may still pass somewhere.
 pub const SLACK: Duration = LARGEST_CLOCK_SKEW.saturating_add(CLOCKS);
@@ -106,9 +106,9 @@ pub struct Windows {
 /// What time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// By the store's clock, with which windows are measured.
+    /// The store's clock, with which windows are measured.
     pub store: Timestamp,
-    /// By our own, with which sessions are dated.
+    /// Our own clock, with which sessions are dated.
     pub here: Timestamp,
 }
 

@@ -40,7 +40,7 @@ pub enum Credential<'a> {
     PrivateKey {
         /// PKCS#8, PEM.
         pem: &'a Secret<Vec<u8>>,
-        /// By which it signs where the AS does not say what it takes.
+        /// The algorithm by which it signs where the AS does not say what it takes.
         algorithm: Algorithm,
         names: &'a KeyNames,
         audience: Audience,
@@ -97,7 +97,8 @@ pub struct AuthenticatedEndpoint<'a> {
     pub token_endpoint: Option<&'a Url>,
 }
 
-/// By what an AS finds the key among those that are registered for the client, in the header of assertions.
+/// The names, in the header of assertions, by which an AS finds the key among those that are registered for
+/// the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyNames {
     /// RFC 7515 section 4.1.4.

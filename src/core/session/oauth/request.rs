@@ -254,7 +254,7 @@ const SHORTEST: usize = 6;
 pub struct ServerForm(Vec<(Cow<'static, str>, SecretString)>);
 
 impl ServerForm {
-    /// With this grant and nothing more.
+    /// A form with this grant and nothing more.
     pub(super) fn of(grant: GrantType) -> Self {
         Self(vec![("grant_type".into(), grant.name().into())])
     }

@@ -106,7 +106,7 @@ pub struct Request<'a> {
     pub uri: &'a HttpUri,
     /// The text of the access token that comes with it, and the key that this is bound to.
     pub token: Option<(&'a [u8], Thumbprint)>,
-    /// By how much two clocks may differ.
+    /// The most by which two clocks may differ.
     pub clock_skew: Duration,
     /// Somebody else gave out nonces and looks at them: one says better than any clock when the proof was
     /// made (section 4.3, point 11).
@@ -127,8 +127,9 @@ pub struct ValidProof {
     pub key: Thumbprint,
     /// What tells it from all other proofs: of its key and its `jti`.
     pub id: [u8; 16],
-    /// By its `iat`: it is refused for its age once [`LIFE`] and what clocks may differ by are over. Where a
-    /// nonce stands in for that, when it came; then nobody here knows until when it may come again.
+    /// When it was made, by its `iat`: it is refused for its age once [`LIFE`] and what clocks may differ by
+    /// are over. Where a nonce stands in for that, when it came; then nobody here knows until when it may
+    /// come again.
     pub made_at: Timestamp,
 }
 

@@ -17,7 +17,7 @@ pub struct HttpUri {
 }
 
 impl HttpUri {
-    /// Of a request, by its one reading.
+    /// The URI of a request, by its one reading.
     pub fn new(origin: Origin, path: &CanonicalPath) -> Self {
         Self { origin, path: path.as_str().to_owned() }
     }
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Of a route with `encoded_slash: keep`.
+    /// The route has `encoded_slash: keep`.
     #[test]
     fn an_encoded_slash_has_two_spellings_and_is_no_slash() {
         let path = CanonicalPath::parse_with(b"/a%2fb", EncodedSlash::Keep).unwrap();

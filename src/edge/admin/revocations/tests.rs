@@ -14,7 +14,7 @@ use crate::flows::testing::lines::Lines;
 use crate::state::issuer_keys::Issuers;
 use crate::state::transmitters::Transmitters;
 
-/// Of a gateway whose log names people in this way.
+/// What is live in a gateway whose log names people in this way.
 fn live(subject: SubjectInLog) -> Live {
     let log = Log { format: LogFormat::Json, level: tracing::Level::INFO, subject };
     Live {
@@ -47,7 +47,7 @@ fn a_person_is_named_in_the_audit_as_the_access_log_names_people() {
 
 const SAID: &str = "http://as.example/services/trust";
 
-/// Of two names.
+/// An issuer that has two names.
 fn issuer() -> Issuer {
     let rules = TokenRules { access_token_iss: vec![SAID.to_owned(), ISS.to_owned()], ..rules() };
     Issuer {

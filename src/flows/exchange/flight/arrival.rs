@@ -22,7 +22,7 @@ pub(super) struct NewTokens {
     pub(super) judged: JudgedTokens,
     /// The session's newest: an AS need not give another.
     pub(super) refresh_token: SecretString,
-    /// Of the next grant.
+    /// The seed of the next grant.
     pub(super) seed: [u8; 32],
 }
 

@@ -13,7 +13,7 @@ fn subject_told(served: &InSession) -> Option<&str> {
     value.to_str().ok()
 }
 
-/// With all that an ID token says of itself and of the sign-in, besides.
+/// An ID token with all that it says of itself and of the sign-in, besides.
 fn person(sub: &str, name: &str) -> String {
     by(&keys().p256, sub, name, json!({ "at_hash": "a" }))
 }

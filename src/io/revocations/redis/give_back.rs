@@ -250,8 +250,8 @@ impl LogView {
         heard.is_some_and(|heard| heard.is_lifted && Made::of(here).is_no_later_than(heard.latest))
     }
 
-    /// Of a block those who hold it here by what the log never heard of: whoever else does not hold it there
-    /// let go of it.
+    /// What the log lost of a block: those who hold it here by what the log never heard of. Whoever else does
+    /// not hold it there let go of it.
     fn lost_of(&self, here: &Revocation) -> Option<Revocation> {
         let known = self.holders.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
         let mut holders = here.holders();

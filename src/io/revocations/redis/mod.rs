@@ -301,7 +301,7 @@ impl RevocationLog for RedisLog {
         .boxed()
     }
 
-    /// Of what is followed, then of its own file.
+    /// The health of what is followed, then of its own file.
     fn health(&self) -> StoreHealth {
         let hindered = self.shared.hindered().clone();
         if hindered == StoreHealth::Up { self.shared.local.health() } else { hindered }

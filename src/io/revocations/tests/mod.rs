@@ -65,7 +65,7 @@ fn refuses_aged(tables: &Revocations, named: &Revocation, ago: u64, now: Timesta
     tables.refuses_token(&tables.marks_of(&token), issued_at, now)
 }
 
-/// Of a token of now.
+/// Whether a token of now is refused.
 fn refuses(tables: &Revocations, named: &Revocation) -> bool {
     refuses_aged(tables, named, 0, now())
 }

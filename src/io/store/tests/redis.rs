@@ -27,7 +27,7 @@ use crate::io::store::redis::link::{KeptLink, Patience};
 
 /// What a call may take that takes at most a second, on a busy machine.
 const A_DEADLINE: Duration = Duration::from_secs(25);
-/// Of tests in which Redis answers: a busy machine may take longer than a gateway has patience.
+/// The patience of tests in which Redis answers: a busy machine may take longer than a gateway has patience.
 const PATIENT: Patience = Patience { call: Duration::from_secs(30), reach: Duration::from_secs(30) };
 
 pub(in crate::io) fn settings(servers: &[&Server]) -> Redis {
