@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use crate::config::{Noted, Seen, look};
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long after a reading that failed they are read again, though nothing is seen to have changed.
-const AGAIN: Duration = Duration::from_secs(30);
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 type Look = dyn Fn(&Path) -> Seen + Send + Sync;
 /// What was looked at, and what was seen.
@@ -57,7 +57,7 @@ impl Files {
     pub(super) fn replace(&mut self, noted: Noted) {
         let (paths, read): (Vec<_>, Vec<_>) = noted.files.into_iter().unzip();
         (self.paths, self.read) = (paths.into(), Some(read));
-        self.again_at = noted.unread.then(|| Instant::now() + AGAIN);
+        self.again_at = noted.unread.then(|| Instant::now() + READ_AGAIN_AFTER);
     }
 
     /// They were not read in time, whatever they are.
@@ -68,14 +68,14 @@ impl Files {
 
     /// Whether they can be read now is not tried yet.
     pub(super) fn put_off(&mut self) {
-        self.again_at = Some(Instant::now() + AGAIN);
+        self.again_at = Some(Instant::now() + READ_AGAIN_AFTER);
     }
 
     /// Waits until one of them has changed and then stands still, so that a file that is being written is
     /// not read by half; or until a while has passed since they could not be read.
     pub(super) async fn due(&mut self) -> Due {
         let mut before = self.read.clone();
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
             looks.tick().await;
             let now = self.seen().await;
@@ -173,13 +173,17 @@ mod tests {
         let length = Arc::new(AtomicU64::new(7));
         let now = length.clone();
         let mut files = files(move |_| state(now.load(Ordering::Relaxed)));
-        assert_eq!(within(LOOK * 2, &mut files).await, Some(Due::Changed), "it is another than was read");
+        assert_eq!(
+            within(LOOK_EVERY * 2, &mut files).await,
+            Some(Due::Changed),
+            "it is another than was read"
+        );
         files.replace(noted("config.yaml", 7, false));
-        assert_eq!(within(AGAIN * 4, &mut files).await, None, "as it was read");
+        assert_eq!(within(READ_AGAIN_AFTER * 4, &mut files).await, None, "as it was read");
         length.store(8, Ordering::Relaxed);
-        assert_eq!(within(LOOK * 2, &mut files).await, Some(Due::Changed));
+        assert_eq!(within(LOOK_EVERY * 2, &mut files).await, Some(Due::Changed));
         files.replace(noted("other.yaml", 8, false));
-        assert_eq!(within(AGAIN * 4, &mut files).await, None, "as it was read");
+        assert_eq!(within(READ_AGAIN_AFTER * 4, &mut files).await, None, "as it was read");
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,21 +196,25 @@ mod tests {
         for fail in fail {
             for _ in 0..3 {
                 fail(&mut files);
-                assert_eq!(within(AGAIN - LOOK, &mut files).await, None, "not at every look");
-                assert_eq!(within(LOOK * 3, &mut files).await, Some(Due::Unread));
+                assert_eq!(
+                    within(READ_AGAIN_AFTER - LOOK_EVERY, &mut files).await,
+                    None,
+                    "not at every look"
+                );
+                assert_eq!(within(LOOK_EVERY * 3, &mut files).await, Some(Due::Unread));
             }
             fail(&mut files);
-            assert_eq!(within(LOOK * 2, &mut files).await, None);
+            assert_eq!(within(LOOK_EVERY * 2, &mut files).await, None);
             length.store(8, Ordering::Relaxed);
-            assert_eq!(within(LOOK * 2, &mut files).await, Some(Due::Changed), "at once");
+            assert_eq!(within(LOOK_EVERY * 2, &mut files).await, Some(Due::Changed), "at once");
             length.store(7, Ordering::Relaxed);
             files.replace(noted("config.yaml", 7, false));
         }
-        assert_eq!(within(AGAIN * 4, &mut files).await, None, "it was read");
+        assert_eq!(within(READ_AGAIN_AFTER * 4, &mut files).await, None, "it was read");
     }
 
     /// What is due within this time and half a look more.
     async fn within(time: Duration, files: &mut Files) -> Option<Due> {
-        tokio::time::timeout(time + LOOK / 2, files.due()).await.ok()
+        tokio::time::timeout(time + LOOK_EVERY / 2, files.due()).await.ok()
     }
 }

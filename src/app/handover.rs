@@ -35,27 +35,27 @@ use crate::state::revocations::Currency;
 /// How long the new process may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
 /// How long the new process waits for the keys of its issuers.
-const KEYS: Duration = Duration::from_secs(10);
+const WAIT_FOR_KEYS: Duration = Duration::from_secs(10);
 /// How long it waits for a Redis that is away, or whose list cannot be read.
 const STORE: Duration = Duration::from_secs(3);
 /// How long it may take to read the list there: less than [`READY`].
 const LIST: Duration = Duration::from_secs(50);
 /// How often it is looked whether that is read.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long exchanges that are under way may take: longer than any flight waits for its authorization server.
 pub(super) const LANDING: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
 /// How long new ones wait for those under way, before it is taken for granted that one of these is slow.
-const BRIEFLY: Duration = Duration::from_secs(3);
+const WAIT_FOR_REQUESTS: Duration = Duration::from_secs(3);
 /// How long it may take to close what only one may have open. Requests wait for that.
-const CLOSE: Duration = Duration::from_secs(10);
+const LONGEST_CLOSING: Duration = Duration::from_secs(10);
 /// How long it may take to open what the old process has closed. Requests may wait for that.
-const OPEN: Duration = Duration::from_secs(20);
+const LONGEST_OPENING: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
 const SERVING: Duration = Duration::from_secs(30);
 /// How long a process that has handed over may need the store yet: its requests, its exchanges, its errands.
 pub(super) const LEAVING: Duration = Patience::DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
 /// Pauses between attempts to open again what could not be opened.
-const AGAIN: Duration = Duration::from_secs(1);
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const NO_ANSWER: &str = "the disk does not answer";
 
 /// Why a hand-over did not come about.
@@ -93,7 +93,7 @@ impl App {
         let keeps_sessions = self.exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
         let _hold = if keeps_sessions { Some(self.land().await?) } else { None };
         let closes = try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()));
-        let closed = timeout(CLOSE, closes).await.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()));
+        let closed = timeout(LONGEST_CLOSING, closes).await.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()));
         closed.map_err(HandOverError::Unwritten)?;
         to.say(&Message::Go {}).await?;
         match timeout(SERVING, to.hear()).await.map_err(|_| HandOverError::Late(SERVING))?? {
@@ -108,7 +108,7 @@ impl App {
     async fn land(&self) -> Result<Hold, HandOverError> {
         let exchanges = &self.gate.exchanges;
         let mut left = 0;
-        for patience in [BRIEFLY, BRIEFLY, LANDING] {
+        for patience in [WAIT_FOR_REQUESTS, WAIT_FOR_REQUESTS, LANDING] {
             let hold = exchanges.hold();
             let airborne = hold.airborne();
             if airborne > 0 && left == 0 {
@@ -142,7 +142,7 @@ impl App {
     /// What stays closed, as text, or is not open in time. It is tried until it is open, or another hand-over
     /// begins.
     pub async fn take_back(&self) -> Result<(), String> {
-        match timeout(OPEN, self.reopen()).await {
+        match timeout(LONGEST_OPENING, self.reopen()).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(_)) | Err(_) => Err(NO_ANSWER.to_owned()),
         }
@@ -171,7 +171,7 @@ impl App {
                 if is_open {
                     return;
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(OPEN_AGAIN_AFTER).await;
             }
         });
         self.reopening.replace(Some(opens));
@@ -206,8 +206,8 @@ pub async fn take_over(
     let since = Instant::now();
     let opens = standby.exclusive.iter().map(|exclusive| exclusive.open());
     try_join_all(opens).await.map_err(StartError::Exclusive)?;
-    if since.elapsed() > OPEN {
-        return Err(HandOverError::Late(OPEN).into());
+    if since.elapsed() > LONGEST_OPENING {
+        return Err(HandOverError::Late(LONGEST_OPENING).into());
     }
     let gate = standby.gate.clone();
     let changes = gate.revocations.listen();
@@ -269,7 +269,7 @@ async fn without_store(standby: &Standby, waiting: &Mutex<Waiting>) -> Option<St
         if waiting.lock().go_on(patience, Instant::now()) {
             return Some(why);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
     waiting.lock().reset();
     None
@@ -320,7 +320,7 @@ async fn without_keys(live: &Live) -> Vec<String> {
         let mut landings = issuer.landings();
         while !issuer.keys_ready() && landings.changed().await.is_ok() {}
     });
-    let _ = timeout(KEYS, join_all(keys)).await;
+    let _ = timeout(WAIT_FOR_KEYS, join_all(keys)).await;
     let without = live.issuers.iter().filter(|issuer| !issuer.keys_ready());
     without.map(|issuer| issuer.settings.name.to_string()).collect()
 }

@@ -28,14 +28,14 @@ use crate::state::lines::Lines;
 
 /// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never
 /// come, and signals must still be heard.
-const READING: Duration = Duration::from_secs(10);
+const LONGEST_READING: Duration = Duration::from_secs(10);
 
 /// How long a process that is killed may take to be gone: one that waits for a disk may never be.
-const ENDING: Duration = Duration::from_secs(10);
+const LONGEST_ENDING: Duration = Duration::from_secs(10);
 
 /// How long requests may take yet when the process that took over has crashed: nobody lets clients in until
 /// this one ends.
-const BRIEFLY: Duration = Duration::from_secs(2);
+const DRAIN_AFTER_CRASH: Duration = Duration::from_secs(2);
 
 /// What came of a reading, and what it asked for.
 type Read = (Result<Loaded, Vec<String>>, Noted);
@@ -256,7 +256,7 @@ async fn leave(app: App, new: &Successor, to: Channel, answers: &Answers) -> Res
         how,
         "the new process has crashed, and serves nobody; this one ends within seconds, so that a service manager can start another"
     );
-    let left = tokio::time::timeout(BRIEFLY, leaving).await;
+    let left = tokio::time::timeout(DRAIN_AFTER_CRASH, leaving).await;
     left.map_err(|_| "stopped at once, because the new process is gone")
 }
 
@@ -325,7 +325,7 @@ async fn unless_told<T>(
 async fn take_back(app: &App, successor: Successor) -> Option<String> {
     // It has the sockets and perhaps the store: only when it is gone is all ours again.
     let ended = tokio::task::spawn_blocking(move || successor.end());
-    let ended = tokio::time::timeout(ENDING, ended).await;
+    let ended = tokio::time::timeout(LONGEST_ENDING, ended).await;
     let status = ended.ok().and_then(Result::ok).and_then(Result::ok).map(|status| status.to_string());
     if let Err(error) = app.take_back().await {
         tracing::error!(
@@ -338,7 +338,7 @@ async fn take_back(app: &App, successor: Successor) -> Option<String> {
 
 /// Reads the configuration again and takes it over, or says why not. `files` are those to look at next.
 async fn read_again(app: &App, reading: &mut Reading, files: &mut Files) -> Reloaded {
-    let read = tokio::time::timeout(READING, reading.begin()).await;
+    let read = tokio::time::timeout(LONGEST_READING, reading.begin()).await;
     let source = &reading.source;
     let loaded = match read {
         Ok(Some((loaded, noted))) => {
@@ -381,7 +381,7 @@ fn why_not_read(has_ended: bool) -> String {
         "could not be read: Tollgate failed over it, which is its own fault; standard error has the panic"
             .to_owned()
     } else {
-        format!("could not be read within {} s", READING.as_secs())
+        format!("could not be read within {} s", LONGEST_READING.as_secs())
     }
 }
 

@@ -15,9 +15,9 @@ use super::{Surroundings, escaped};
 use crate::io::admin_client::{AdminClient, Answered};
 
 /// How many lines of a file are sent at once.
-const TOGETHER: usize = 500;
+const LINES_AT_ONCE: usize = 500;
 /// How often lines are sent again while the gateway's store is away, and the pause before.
-const AGAIN: (u32, Duration) = (10, Duration::from_secs(2));
+const RETRIES: (u32, Duration) = (10, Duration::from_secs(2));
 
 /// One of these says what is to be done.
 const WANTED: [&str; 10] = ["jti", "sid", "sub", "client", "kid", "family", "issuer", "list", "file", "lift"];
@@ -251,7 +251,7 @@ impl Revoke {
 /// Sends the lines of a file, and says how far it came.
 async fn send(client: &AdminClient, lines: &[Line], around: &mut Surroundings<'_>) -> Result<(), String> {
     let mut done = 0_usize;
-    for part in lines.chunks(TOGETHER) {
+    for part in lines.chunks(LINES_AT_ONCE) {
         let first = part.first().map_or(1, |(at, _)| *at);
         let go_on =
             |why: String| format!("{why}\n{done} of {} were revoked; go on with --from {first}", lines.len());
@@ -281,7 +281,7 @@ fn tell_doubts(made: &[Value], around: &mut Surroundings<'_>) {
 
 /// Asks again while the store of the gateway is away: to revoke twice does no harm.
 async fn patiently(client: &AdminClient, body: String) -> Result<Answered, String> {
-    let (times, pause) = AGAIN;
+    let (times, pause) = RETRIES;
     let mut left = times;
     loop {
         let answered = client.ask(Method::POST, "/revocations", Some(body.clone().into())).await?;

@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// No browser keeps a cookie for longer (RFC 6265bis section 5.5).
-const LONGEST: Duration = Duration::from_secs(400 * 86_400);
+const LONGEST_COOKIE_LIFE: Duration = Duration::from_secs(400 * 86_400);
 
 pub(super) fn sessions(root: &Keys<'_>) -> Sessions {
     let keys = root.section("sessions");
@@ -28,7 +28,7 @@ pub(super) fn sessions(root: &Keys<'_>) -> Sessions {
 /// `idle_timeout` and `absolute_timeout` of all sessions, or of one client's. A longer default of
 /// the first gives way to the second.
 pub(super) fn lifetimes(keys: &Keys<'_>, (idle, absolute): (Duration, Duration)) -> (Duration, Duration) {
-    let given = |key| keys.get(key).and_then(|value| value.duration(SECOND..=LONGEST));
+    let given = |key| keys.get(key).and_then(|value| value.duration(SECOND..=LONGEST_COOKIE_LIFE));
     let (given_idle, given_absolute) = (given("idle_timeout"), given("absolute_timeout"));
     let absolute = given_absolute.unwrap_or(absolute);
     let idle = given_idle.unwrap_or(idle.min(absolute));

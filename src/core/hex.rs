@@ -11,15 +11,15 @@ const fn digits(byte: u8) -> [u8; 2] {
 }
 
 /// So many bytes are written at once.
-const TOGETHER: usize = 16;
+const BYTES_AT_ONCE: usize = 16;
 
 /// Writes them.
 ///
 /// # Errors
 /// Only when `to` cannot be written to.
 pub fn write(to: &mut impl Write, bytes: &[u8]) -> fmt::Result {
-    for some in bytes.chunks(TOGETHER) {
-        let mut text = [[0; 2]; TOGETHER];
+    for some in bytes.chunks(BYTES_AT_ONCE) {
+        let mut text = [[0; 2]; BYTES_AT_ONCE];
         text.iter_mut().zip(some).for_each(|(pair, byte)| *pair = digits(*byte));
         let text = text.get(..some.len()).unwrap_or_default().as_flattened();
         to.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)?;

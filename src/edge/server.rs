@@ -47,7 +47,7 @@ use crate::state::metrics::{ListenerKind, Metrics};
 
 /// How long connections without a request stay open once another process has taken over the sockets. Who asks
 /// more often than that learns from an answer that the connection ends.
-pub const IDLE: Duration = Duration::from_secs(5);
+pub const IDLE_AFTER_HANDOVER: Duration = Duration::from_secs(5);
 /// How much more than the largest header is read while one is due: a header that is a little too large is
 /// answered, and a body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
@@ -245,7 +245,7 @@ impl Running {
         self.drain.begin_unnoticed();
         let patience = self.started_with.patience.drain;
         let services = self.public_services.into_iter().chain([self.admin_service]);
-        join_all(services.map(|service| service.leave(IDLE, patience))).await;
+        join_all(services.map(|service| service.leave(IDLE_AFTER_HANDOVER, patience))).await;
     }
 }
 

@@ -32,7 +32,7 @@ const MAX_JWKS: usize = 4 * 1024 * 1024;
 /// The largest metadata document that is read.
 const MAX_METADATA: usize = 256 * 1024;
 /// How often the background looks whether a fetch is due.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What fetching needs of the gate.
 #[derive(Clone, Copy)]
@@ -230,7 +230,7 @@ async fn until(mut stop: watch::Receiver<bool>, look: impl Fn()) {
         look();
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
 }

@@ -29,18 +29,18 @@ use crate::state::open_requests::{Ending, Holds, Lasting, OfSession, OpenRequest
 use crate::state::sessions::KnownFamily;
 
 /// How often they are asked: a revocation holds within a second.
-const LOOK: Duration = Duration::from_millis(250);
+const ASK_EVERY: Duration = Duration::from_millis(250);
 /// What has just begun does not end for its token's age at once: an answer of an instant should not be cut
 /// off.
 const AT_LEAST: Duration = Duration::from_millis(500);
 /// Every so many looks it is forgotten of which sessions nothing lasts any more.
-const SWEEP: u32 = 40;
+const LOOKS_PER_SWEEP: u32 = 40;
 
 /// Ends what may not go on, until it is told to stop.
 pub async fn watch_open_requests(gate: Arc<Gate>, mut stopped: watch::Receiver<bool>) {
-    let mut looks = interval(LOOK);
+    let mut looks = interval(ASK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut left = SWEEP;
+    let mut left = LOOKS_PER_SWEEP;
     loop {
         tokio::select! {
             _ = looks.tick() => {}
@@ -48,7 +48,7 @@ pub async fn watch_open_requests(gate: Arc<Gate>, mut stopped: watch::Receiver<b
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
         look(&gate);
-        left = left.checked_sub(1).unwrap_or(SWEEP);
+        left = left.checked_sub(1).unwrap_or(LOOKS_PER_SWEEP);
         if left == 0 {
             gate.open_requests.sweep();
         }

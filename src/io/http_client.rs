@@ -40,7 +40,7 @@ use connector::{Connector, NoTunnel};
 
 /// An idle connection is given up after this long: before the 5 s at which many servers close it, so
 /// that a POST, which is never repeated, does not meet a closing connection.
-const IDLE: Duration = Duration::from_secs(3);
+const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(3);
 /// A connection of HTTP/2 on which nothing comes for so long is asked whether it lives, and given up after as
 /// long again: one that is shared is never idle, and what goes away on the way to a server says nothing.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -232,7 +232,7 @@ fn pooled(
         .set_host(true)
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
+        .pool_idle_timeout(IDLE_CONNECTION_KEPT)
         .pool_max_idle_per_host(16)
         .http1_max_headers(MAX_HEADER_FIELDS)
         .http1_max_buf_size(MAX_HEADER_BYTES)

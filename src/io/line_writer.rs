@@ -14,11 +14,11 @@ use crate::state::metrics::Log;
 
 /// Lines are written together up to so many bytes: what a pipe takes in one piece (POSIX PIPE_BUF on Linux),
 /// so that the lines of two processes, of which one hands over to the other, do not mix.
-const TOGETHER: usize = 4096;
+const BYTES_AT_ONCE: usize = 4096;
 /// How long a stop waits for a reader.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WAIT_FOR_READER: Duration = Duration::from_secs(2);
 /// Between two tries at a pipe that takes nothing now and does not let anybody wait for it (`O_NONBLOCK`).
-const FULL: Duration = Duration::from_millis(10);
+const RETRY_FULL_PIPE_AFTER: Duration = Duration::from_millis(10);
 
 /// A log that is written until this is dropped.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl LineWriter {
     /// # Errors
     /// So many lines are not written: nobody reads.
     pub fn finish(self) -> Result<(), u64> {
-        self.finish_within(PATIENCE)
+        self.finish_within(WAIT_FOR_READER)
     }
 
     fn finish_within(self, patience: Duration) -> Result<(), u64> {
@@ -138,7 +138,7 @@ impl Writer {
                 Ok(count) => at = at.saturating_add(count).min(bytes.len()),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => std::thread::sleep(FULL),
+                    io::ErrorKind::WouldBlock => std::thread::sleep(RETRY_FULL_PIPE_AFTER),
                     _ => return Err((at, error)),
                 },
             }
@@ -151,10 +151,10 @@ impl Writer {
 fn whole_lines(lines: &[u8]) -> usize {
     let ends = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
     let first = || lines.iter().position(|byte| *byte == b'\n');
-    if lines.len() <= TOGETHER {
+    if lines.len() <= BYTES_AT_ONCE {
         return lines.len();
     }
-    let end = lines.get(..TOGETHER).and_then(ends).or_else(first);
+    let end = lines.get(..BYTES_AT_ONCE).and_then(ends).or_else(first);
     end.map_or(lines.len(), |end| end.saturating_add(1))
 }
 
@@ -229,11 +229,11 @@ mod tests {
         (0..100).for_each(|at| write_all(&log, &[if at % 9 == 0 { &long } else { &short }]));
         log.finish().unwrap();
         let pieces = sink.0.lock().unwrap().clone();
-        assert!(pieces.iter().all(|piece| piece.ends_with(b"\n") && piece.len() <= TOGETHER));
+        assert!(pieces.iter().all(|piece| piece.ends_with(b"\n") && piece.len() <= BYTES_AT_ONCE));
         assert_eq!(count(&pieces.concat()), 100);
         assert!(pieces.len() < 50, "{}", pieces.len());
-        let longer = [&b"x".repeat(2 * TOGETHER)[..], b"\n", b"y\n"].concat();
-        assert_eq!(whole_lines(&longer), 2 * TOGETHER + 1, "a line is never cut");
+        let longer = [&b"x".repeat(2 * BYTES_AT_ONCE)[..], b"\n", b"y\n"].concat();
+        assert_eq!(whole_lines(&longer), 2 * BYTES_AT_ONCE + 1, "a line is never cut");
     }
 
     /// A reader that does not read until it is told to, or gone.
@@ -312,7 +312,7 @@ mod tests {
         // the first.
         for _ in 0..2 {
             write_all(&log, &["one\ntwo\nthree\n"]);
-            log.lines().wait(PATIENCE);
+            log.lines().wait(WAIT_FOR_READER);
         }
         write_all(&log, &["four\n"]);
         let lines = log.lines().clone();

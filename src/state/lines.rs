@@ -19,7 +19,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// So many bytes are written at once, however short the time that they gathered in.
 const ENOUGH: usize = 16 * 1024;
 /// How long nobody is told again that lines are lost.
-const AGAIN: Duration = Duration::from_secs(60);
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Between those who have lines and the one who writes them.
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ impl Lines {
     fn lose(&self, waiting: &mut Waiting, lines: u64) -> bool {
         waiting.lost = waiting.lost.saturating_add(lines);
         self.uncounted.fetch_add(lines, Ordering::Relaxed);
-        let is_news = waiting.told_at.is_none_or(|told_at| told_at.elapsed() >= AGAIN);
+        let is_news = waiting.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_AGAIN_AFTER);
         if is_news {
             waiting.told_at = Some(Instant::now());
         }

@@ -32,7 +32,7 @@ const FAMILIES: usize = 64 * 1024;
 const PLACE: u64 = 400;
 /// An access token that ends within it is exchanged, but not before half of its life: one that is short would
 /// serve one request alone.
-const SOON: Duration = Duration::from_secs(10);
+const EXCHANGE_BEFORE_END: Duration = Duration::from_secs(10);
 
 /// While something of its session lasts here, it is exchanged in this part of its life: what lasts goes on
 /// only by another that is there in time, and a page asks for it no more often than its person does
@@ -85,8 +85,8 @@ impl HeldTokens {
         Self {
             access_token: tokens.access_token.clone(),
             expires_at: tokens.expires_at,
-            due_at: tokens.expires_at.minus(SOON.min(life / 2)),
-            due_early_at: tokens.expires_at.minus(SOON.max(life / LAST_PART).min(life / 2)),
+            due_at: tokens.expires_at.minus(EXCHANGE_BEFORE_END.min(life / 2)),
+            due_early_at: tokens.expires_at.minus(EXCHANGE_BEFORE_END.max(life / LAST_PART).min(life / 2)),
             id_claims,
             id_token,
             spoken_of: None,
@@ -235,13 +235,13 @@ impl KnownFamily {
     /// An exchange brought nothing, and the tokens at hand are good until `expires_at`: nobody waits for
     /// another for a moment, and for longer where there is time.
     pub fn delay_early(&self, now: Timestamp, expires_at: Timestamp) {
-        let pause = SOON.max(expires_at.since(now) / 4);
+        let pause = EXCHANGE_BEFORE_END.max(expires_at.since(now) / 4);
         self.early_from.store(now.plus(pause).as_millis(), Ordering::Relaxed);
     }
 
     /// An exchange brought nothing, and another would not for a moment.
     pub fn pause(&self, why: Pause, now: Timestamp) {
-        self.paused.store(why.packed(now.plus(SOON)), Ordering::Relaxed);
+        self.paused.store(why.packed(now.plus(EXCHANGE_BEFORE_END)), Ordering::Relaxed);
     }
 }
 

@@ -32,7 +32,7 @@ use crate::state::token_memory::expected;
 const NEVER: i64 = i64::MAX;
 /// In milliseconds: nobody says a moment further ahead, so one that is was said by a clock that was set back
 /// since.
-const LONGEST: i64 = 60_000;
+const FURTHEST_AHEAD: i64 = 60_000;
 
 /// What a token was found good by. Only compared: what is gone must not stay in memory for it.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl TokenNotes {
         let from = self.asks_from.load(Ordering::Relaxed);
         let takes = || self.asks_from.compare_exchange(from, NEVER, Ordering::Relaxed, Ordering::Relaxed);
         let wait = from.saturating_sub(now.as_millis());
-        let is_due = wait <= 0 || (from != NEVER && wait > LONGEST);
+        let is_due = wait <= 0 || (from != NEVER && wait > FURTHEST_AHEAD);
         is_due && takes().is_ok()
     }
 

@@ -15,7 +15,7 @@ use crate::core::time::Timestamp;
 
 /// What ends within this time is to be renewed now, and what lives for less than three times as long within a
 /// third of its life: whoever renews such certificates begins no sooner.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
+const RENEW_WITHIN: Duration = Duration::from_secs(14 * 86_400);
 
 /// Notes the dates of the first certificate of the file that `value` names, and returns them. One that cannot
 /// be read is told elsewhere.
@@ -65,7 +65,7 @@ fn said(certificate: &ShownCertificate, now: Timestamp) -> Option<String> {
             "counts from {begins_at} on, and is refused until then by whoever looks; take one that counts now, or set the clock of this machine"
         ));
     }
-    let soon = SOON.min(ends_at.since(*begins_at) / 3);
+    let soon = RENEW_WITHIN.min(ends_at.since(*begins_at) / 3);
     (left < soon).then(|| {
         let days = left.as_secs() / 86_400;
         let days = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };

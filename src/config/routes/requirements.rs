@@ -10,7 +10,7 @@ use crate::config::text::read::{Keys, Value};
 use crate::core::ids::IssuerName;
 use crate::core::path::PathPattern;
 use crate::core::route::policy::{Access, Alternatives, Requirements};
-use crate::core::session::step_up::{LONGEST as LONGEST_ACR_VALUES, is_acr};
+use crate::core::session::step_up::{LONGEST_ACR_VALUES, is_acr};
 
 /// `path`: of the route. `issuers`, `clients`: whose tokens it takes, in whatever way they pass.
 pub(in crate::config) fn read(

@@ -14,7 +14,7 @@ const LONGEST_VALUE: usize = 8 * 1024;
 /// The longest reason, in bytes.
 const LONGEST_REASON: usize = 1024;
 /// The most by which a `before` may lie ahead: clocks of operators.
-const AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
+const LARGEST_LEAD: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// As it was written. Moments are RFC 3339, in UTC. A `kind` or `value` that is left out is empty, which is a
 /// mistake among the others.
@@ -114,7 +114,7 @@ impl Wanted {
         if let Some(kind) = kind {
             self.check_rule(kind, &mut note);
         }
-        if before.is_some_and(|before| before > made_at.plus(AHEAD)) {
+        if before.is_some_and(|before| before > made_at.plus(LARGEST_LEAD)) {
             note(
                 "before",
                 "lies in the future; what is issued later is revoked later, or use block".to_owned(),

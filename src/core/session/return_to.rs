@@ -11,7 +11,7 @@ use crate::core::path::{CanonicalPath, EncodedSlash};
 use crate::core::request::Origin;
 
 /// The longest, in bytes: it travels in a cookie.
-pub const LONGEST: usize = 1_500;
+pub const LONGEST_RETURN_TO: usize = 1_500;
 
 const ELSEWHERE: Denial = Denial::InvalidRequest(
     "return_to must be a path of this gateway, like /app, or an address at an origin that the client lists.",
@@ -45,11 +45,11 @@ impl Places<'_> {
     pub fn read(&self, asked: Option<&str>) -> Result<String, Denial> {
         let Some(text) = asked else { return Ok(self.default()) };
         let place = if text.starts_with('/') { self.path(text)? } else { self.address(text)? };
-        if place.len() <= LONGEST {
+        if place.len() <= LONGEST_RETURN_TO {
             return Ok(place);
         }
         let path = place.split(['?', '#']).next().unwrap_or_default();
-        Ok(if path.len() <= LONGEST { path.to_owned() } else { self.default() })
+        Ok(if path.len() <= LONGEST_RETURN_TO { path.to_owned() } else { self.default() })
     }
 
     fn path(&self, text: &str) -> Result<String, Denial> {
@@ -193,11 +193,11 @@ mod tests {
 
     #[test]
     fn what_is_too_long_for_a_cookie_loses_its_query_and_then_all() {
-        let query = format!("/app?{}", "q".repeat(LONGEST));
+        let query = format!("/app?{}", "q".repeat(LONGEST_RETURN_TO));
         assert_eq!(read(&[OWN], &[], Some(&query)).unwrap(), "/app");
-        let path = format!("/{}", "p".repeat(LONGEST));
+        let path = format!("/{}", "p".repeat(LONGEST_RETURN_TO));
         assert_eq!(read(&[OWN], &[], Some(&path)).unwrap(), "/");
-        let fits = format!("/{}", "p".repeat(LONGEST - 1));
+        let fits = format!("/{}", "p".repeat(LONGEST_RETURN_TO - 1));
         assert_eq!(read(&[OWN], &[], Some(&fits)).unwrap(), fits);
     }
 

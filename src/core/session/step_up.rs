@@ -10,9 +10,9 @@ use crate::core::token::facts::TokenFacts;
 
 /// The longest list of `acr_values`, in bytes with a space between: it travels in a cookie, beside where the
 /// sign-in leads.
-pub const LONGEST: usize = 600;
+pub const LONGEST_ACR_VALUES: usize = 600;
 /// Ten years. More is no wish for a fresh sign-in.
-const OLDEST: u64 = 10 * 365 * 24 * 3600;
+const LARGEST_MAX_AGE: u64 = 10 * 365 * 24 * 3600;
 
 /// When a sign-in began.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ impl StepUp {
         const LENGTH: Denial = Denial::InvalidRequest("acr_values have 600 bytes together at most.");
         const AGE: Denial = Denial::InvalidRequest("max_age is a number of seconds, of ten years at most.");
         let acr_values = acr_values.unwrap_or_default();
-        if acr_values.len() > LONGEST {
+        if acr_values.len() > LONGEST_ACR_VALUES {
             return Err(LENGTH);
         }
         let words = acr_values.split(' ').filter(|word| !word.is_empty());
@@ -68,7 +68,7 @@ impl StepUp {
         let max_age = match max_age {
             None => None,
             Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                let seconds = text.parse().ok().filter(|seconds| *seconds <= OLDEST).ok_or(AGE)?;
+                let seconds = text.parse().ok().filter(|seconds| *seconds <= LARGEST_MAX_AGE).ok_or(AGE)?;
                 Some(Duration::from_secs(seconds))
             }
             Some(_) => return Err(AGE),
@@ -132,12 +132,12 @@ mod tests {
             let parameters = parameters.into_iter().map(|(name, value)| (name, value.to_owned()));
             assert!(read.parameters().eq(parameters), "{read:?}");
         }
-        let long = "a".repeat(LONGEST + 1);
+        let long = "a".repeat(LONGEST_ACR_VALUES + 1);
         let says = |acr_values| match StepUp::read(Some(acr_values), None) {
             Err(Denial::InvalidRequest(why)) => why,
             read => panic!("{read:?}"),
         };
-        assert!(says(&long).contains("600 bytes") && LONGEST == 600);
+        assert!(says(&long).contains("600 bytes") && LONGEST_ACR_VALUES == 600);
         assert!(says("a\tb").contains("visible words"));
         assert!(StepUp::read(Some(&long[1..]), None).is_ok());
         for (acr_values, max_age) in [

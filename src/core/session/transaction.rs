@@ -22,7 +22,7 @@ use crate::core::time::Timestamp;
 /// How long a person may take at the authorization server.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 /// How many may be under way at once in one browser.
-pub const MOST: usize = 8;
+pub const MOST_UNDER_WAY: usize = 8;
 /// How many bytes their cookies may have together: servers and proxies bound what a header may have.
 pub const MOST_BYTES: usize = 6 * 1024;
 
@@ -198,7 +198,7 @@ pub fn give_way<'a>(under_way: &[UnderWay<'a>], bytes: usize) -> Vec<&'a str> {
     for transaction in newest_first {
         count += 1;
         sum = transaction.bytes.saturating_add(sum);
-        if count > MOST || sum > MOST_BYTES {
+        if count > MOST_UNDER_WAY || sum > MOST_BYTES {
             giving_way.push(transaction.name);
         }
     }
@@ -267,11 +267,11 @@ mod tests {
         let client = "c".repeat(64);
         let random = Secret::new([7; 96]);
         let step_up = StepUp {
-            acr_values: vec!["a".repeat(step_up::LONGEST)],
+            acr_values: vec!["a".repeat(step_up::LONGEST_ACR_VALUES)],
             max_age: Some(Duration::from_secs(u64::MAX)),
         };
         let at = Registration { iss: "i".repeat(100), client_id: "d".repeat(64) };
-        let back = "b".repeat(return_to::LONGEST);
+        let back = "b".repeat(return_to::LONGEST_RETURN_TO);
         let longest = Transaction::begin(&client, &random, back, step_up, at, Timestamp::from_secs(1 << 40));
         let name = cookie_name(&client, &longest.state);
         // Version, key, nonce and tag are sealed with it, as base64.

@@ -218,11 +218,12 @@ mod tests {
     #[test]
     fn what_a_route_asks_for_is_read_as_that_where_the_sign_in_begins() {
         use crate::core::session::oauth::request::Parameters;
-        use crate::core::session::step_up::{LONGEST, StepUp, is_acr};
+        use crate::core::session::step_up::{LONGEST_ACR_VALUES, StepUp, is_acr};
         let saml =
             ["PasswordProtectedTransport", "TimeSyncToken", "SmartcardPKI", "X509", "Kerberos", "TLSClient"];
         let saml = saml.map(|name| format!("urn:oasis:names:tc:SAML:2.0:ac:classes:{name}")).to_vec();
-        for acr_values in [saml, vec!["~!\"\\%+&=".to_owned()], vec!["a".repeat(LONGEST)], vec![]] {
+        for acr_values in [saml, vec!["~!\"\\%+&=".to_owned()], vec!["a".repeat(LONGEST_ACR_VALUES)], vec![]]
+        {
             assert!(acr_values.iter().all(|acr| is_acr(acr)));
             for max_age in [Some(Duration::from_secs(366 * 86_400)), Some(Duration::from_secs(1)), None] {
                 let denial = Denial::StepUp { acr_values: acr_values.clone(), max_age };

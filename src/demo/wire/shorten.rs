@@ -11,7 +11,7 @@ use crate::demo::tap::Body;
 /// How much of a secret is shown, in characters.
 const SHOWN: usize = 10;
 /// The longest text that is shown whole, in characters.
-const LONGEST: usize = 400;
+const LONGEST_SHOWN: usize = 400;
 
 /// Parameters and members whose values are secret, or long and random.
 const SECRETS: [&str; 14] = [
@@ -75,7 +75,7 @@ pub(super) fn headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
                 "user-agent" => cut(&text, 40).into_owned(),
                 _ => text.into_owned(),
             };
-            shown.push((name, cut(&text, LONGEST).into_owned()));
+            shown.push((name, cut(&text, LONGEST_SHOWN).into_owned()));
         }
     }
     shown
@@ -84,8 +84,8 @@ pub(super) fn headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
 /// A request target or a URL, with the secrets in its query shortened.
 pub(super) fn target(text: &str) -> String {
     match text.split_once('?') {
-        None => cut(text, LONGEST).into_owned(),
-        Some((path, query)) => cut(&format!("{path}?{}", parameters(query)), 2 * LONGEST).into_owned(),
+        None => cut(text, LONGEST_SHOWN).into_owned(),
+        Some((path, query)) => cut(&format!("{path}?{}", parameters(query)), 2 * LONGEST_SHOWN).into_owned(),
     }
 }
 
@@ -163,7 +163,7 @@ fn json(text: &str) -> Option<String> {
 fn hide(value: &mut Value, is_secret_here: bool) {
     match value {
         Value::String(text) if is_secret_here || looks_secret(text) => *text = secret(text).into_owned(),
-        Value::String(text) => *text = cut(text, LONGEST).into_owned(),
+        Value::String(text) => *text = cut(text, LONGEST_SHOWN).into_owned(),
         Value::Array(items) => items.iter_mut().for_each(|item| hide(item, is_secret_here)),
         Value::Object(members) => {
             for (name, member) in members {

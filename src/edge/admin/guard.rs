@@ -14,7 +14,7 @@ use crate::core::secret::Secret;
 use crate::edge::admin::revocations;
 
 /// So much may come where nothing is to be said, as `{}`.
-const LITTLE: usize = 1024;
+const LONGEST_EMPTY_BODY: usize = 1024;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -73,7 +73,7 @@ impl Endpoint {
     pub(super) fn most_of_body(&self, method: &Method) -> usize {
         match self {
             Self::Revocations if *method == Method::POST => revocations::BODY,
-            Self::Reload | Self::RefreshIssuer(_) | Self::Revocation(_) => LITTLE,
+            Self::Reload | Self::RefreshIssuer(_) | Self::Revocation(_) => LONGEST_EMPTY_BODY,
             _ => 0,
         }
     }

@@ -50,7 +50,7 @@ use status::Status;
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long nobody is told again that a token was refused.
-const AGAIN: Duration = Duration::from_secs(60);
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// The app behind the admin listener.
 pub(crate) struct Admin {
@@ -149,7 +149,8 @@ impl Admin {
     fn token_refused(&self, address: Option<IpAddr>) {
         self.gate.metrics.admin_token_refused();
         let now = self.gate.clock.now();
-        let is_told = |at: i64| now.since(Timestamp::from_millis(at)) < AGAIN && at <= now.as_millis();
+        let is_told =
+            |at: i64| now.since(Timestamp::from_millis(at)) < TELL_AGAIN_AFTER && at <= now.as_millis();
         let tell = |at| (!is_told(at)).then_some(now.as_millis());
         if self.refusal_told_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, tell).is_ok() {
             tracing::warn!(

@@ -22,7 +22,7 @@ use crate::state::live::Live;
 use crate::state::log_targets::AUDIT;
 
 /// How many one request may ask for.
-const TOGETHER: usize = 1_000;
+const MOST_IN_ONE_REQUEST: usize = 1_000;
 /// How many one answer lists, unless it is asked for fewer or more, and at most.
 const LISTED: (usize, usize) = (100, 1_000);
 /// The largest body, in bytes.
@@ -133,8 +133,8 @@ pub(super) async fn add(gate: &Arc<Gate>, body: &Bytes, who: &Who) -> Answer {
             );
         }
     };
-    if wanted.len() > TOGETHER {
-        let error = format!("{} at once are too many; send {TOGETHER} at most", wanted.len());
+    if wanted.len() > MOST_IN_ONE_REQUEST {
+        let error = format!("{} at once are too many; send {MOST_IN_ONE_REQUEST} at most", wanted.len());
         return as_json(StatusCode::PAYLOAD_TOO_LARGE, &json!({ "error": error }));
     }
     let by = who.name.clone().unwrap_or_else(|| who.address.to_string());

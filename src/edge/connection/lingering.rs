@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 use crate::edge::connection::connections::Connection;
 
 /// How much is still read of what a client sends after its last answer.
-const MOST: usize = 1024 * 1024;
+const MOST_READ: usize = 1024 * 1024;
 
 /// After a whole answer, before pingora drops its session or takes it back: ends the connection where more
 /// than the answer took may come, unless it lives on. `failed`: then pingora drops it, whatever the answer
@@ -67,7 +67,7 @@ impl Lingering {
             return Poll::Ready(());
         }
         let mut space = [0; 4096];
-        while self.seen <= MOST {
+        while self.seen <= MOST_READ {
             let mut piece = ReadBuf::new(&mut space);
             if ready!(Pin::new(&mut *io).poll_read(cx, &mut piece)).is_err() || piece.filled().is_empty() {
                 return Poll::Ready(());

@@ -36,7 +36,7 @@ const BACKLOG: u32 = 4096;
 const READ_BUFFER: usize = 0;
 const WRITE_BUFFER: usize = 1460;
 /// How often a listener that ends looks whether its connections have ended.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long the tasks of connections that were cut off may take to end: each leaves its line in the log.
 const CUT_OFF: Duration = Duration::from_secs(1);
 
@@ -236,7 +236,7 @@ impl Listener {
     /// Waits until no connection is open, but not beyond `deadline`.
     async fn connections_ended(&self, deadline: Instant) {
         while self.connections.open() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }

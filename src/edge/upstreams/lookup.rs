@@ -18,17 +18,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// How long a resolved name counts as fresh.
-const FRESH: Duration = Duration::from_secs(10);
+const FRESH_FOR: Duration = Duration::from_secs(10);
 /// When what was found is too old to be used before it was asked for again: an address may be somebody else's
 /// by then.
-const OLD: Duration = Duration::from_secs(60);
+const TOO_OLD_AFTER: Duration = Duration::from_secs(60);
 /// From one look-up that failed to the next, where there are addresses. A resolver may say no at once, to
 /// each request.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long a look-up may take. A system's resolver asks one server after the other, for 5 seconds each.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST_LOOKUP: Duration = Duration::from_secs(60);
 /// From when on it is told that a look-up was slow.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// Finds the addresses of a name and a port.
 type Resolver = fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
@@ -69,7 +69,7 @@ struct Looking {
 
 impl Resolved {
     fn is_fresh(&self) -> bool {
-        self.at.elapsed() < FRESH
+        self.at.elapsed() < FRESH_FOR
     }
 
     /// All of them, the one in use first.
@@ -122,7 +122,7 @@ impl Lookup {
     fn patience(&self, failed: &[SocketAddr], patience: Duration, looking: &Looking) -> Duration {
         let Some(found) = self.found.load_full() else { return patience };
         let has_another = found.but(failed).is_some();
-        if (has_another && found.at.elapsed() < OLD) || self.fails() {
+        if (has_another && found.at.elapsed() < TOO_OLD_AFTER) || self.fails() {
             return Duration::ZERO;
         }
         if has_another {
@@ -168,15 +168,15 @@ impl Lookup {
 
     /// Whether looking up failed just now: what is known is all there is then.
     fn fails(&self) -> bool {
-        self.looked.lock().failed_at.is_some_and(|at| at.elapsed() < FRESH)
+        self.looked.lock().failed_at.is_some_and(|at| at.elapsed() < FRESH_FOR)
     }
 
     /// The look-up that is under way; one begins where none is. It belongs to no request: whoever waits may
     /// go.
     fn under_way(self: &Arc<Self>) -> Looking {
         let mut looked = self.looked.lock();
-        let failed_now =
-            self.found.load().is_some() && looked.failed_at.is_some_and(|at| at.elapsed() < PAUSE);
+        let failed_now = self.found.load().is_some()
+            && looked.failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE);
         let is_enough = |last: &&Looking| failed_now || last.ends.has_changed().is_ok();
         if let Some(last) = looked.last.as_ref().filter(is_enough) {
             return last.clone();
@@ -198,7 +198,7 @@ impl Lookup {
     async fn look_up(&self) -> bool {
         let began = Instant::now();
         let looking = (self.resolver)(self.name.clone(), self.port);
-        let addresses = match timeout(LONGEST, looking).await {
+        let addresses = match timeout(LONGEST_LOOKUP, looking).await {
             Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
             Ok(Ok(_)) => {
                 tracing::warn!(name = %self.name, "an upstream's name has no address");
@@ -214,7 +214,7 @@ impl Lookup {
             }
         };
         let took = began.elapsed();
-        if took >= SLOW {
+        if took >= SLOW_AFTER {
             tracing::warn!(name = %self.name, seconds = took.as_secs(), "an upstream's name resolves slowly");
         }
         self.keep(addresses);
@@ -279,14 +279,14 @@ pub(super) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_resolver_that_says_no_at_once_is_asked_once_a_second() {
-        let lookup = found_before(2 * OLD, &[at(1)], no);
+        let lookup = found_before(2 * TOO_OLD_AFTER, &[at(1)], no);
         let same = |one: &Looking, other: &Looking| one.ends.same_channel(&other.ends);
         let first = lookup.under_way();
         for _ in 0..100 {
             assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)));
         }
         assert!(same(&first, &lookup.under_way()));
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
         assert!(!same(&first, &lookup.under_way()));
     }
 
@@ -380,14 +380,14 @@ pub(super) mod tests {
         let endless =
             Arc::new(Lookup::with("endless.test".to_owned(), 81, |_, _| std::future::pending().boxed()));
         let first = endless.under_way();
-        tokio::time::sleep(LONGEST + FRESH).await;
+        tokio::time::sleep(LONGEST_LOOKUP + FRESH_FOR).await;
         assert!(first.ends.has_changed().is_err(), "one that never ends is given up");
     }
 
     #[tokio::test(start_paused = true)]
     async fn addresses_stay_in_use_while_they_are_looked_up_again_but_for_old_ones() {
         let known = |age, resolver| found_before(age, &[at(1)], resolver);
-        let lookup = known(FRESH, others);
+        let lookup = known(FRESH_FOR, others);
         assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)), "behind the request");
         lookup.under_way().ends.changed().await.unwrap_err();
         assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(2)));
@@ -401,21 +401,21 @@ pub(super) mod tests {
         lookup.under_way().ends.changed().await.unwrap_err();
         let again = waited(lookup.address(&[], PATIENCE)).await;
         assert_eq!(again, (Some(at(1)), Duration::ZERO), "nor the next while they fail");
-        tokio::time::sleep(FRESH + 3 * PATIENCE).await;
+        tokio::time::sleep(FRESH_FOR + 3 * PATIENCE).await;
         let again = waited(lookup.address(&[], PATIENCE)).await;
         assert_eq!(again, (Some(at(1)), PATIENCE), "and then it is tried in earnest");
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_all_that_is_known_failed_what_is_new_is_waited_for() {
-        let lookup = found_before(FRESH, &[at(1)], late);
+        let lookup = found_before(FRESH_FOR, &[at(1)], late);
         assert!(lookup.may_have_another(&[at(1)]));
         let (next, took) = waited(lookup.address(&[at(1)], 4 * PATIENCE)).await;
         assert_eq!((next, took), (Some(at(2)), 3 * PATIENCE));
         assert!(!lookup.may_have_another(&[at(1), at(2), at(3)]), "it was asked for just now");
         assert_eq!(waited(lookup.address(&[at(2), at(3)], PATIENCE)).await, (None, Duration::ZERO));
 
-        let lookup = found_before(FRESH, &[at(1)], in_vain);
+        let lookup = found_before(FRESH_FOR, &[at(1)], in_vain);
         assert_eq!(waited(lookup.address(&[at(1)], 4 * PATIENCE)).await, (None, 3 * PATIENCE));
         assert!(!lookup.may_have_another(&[at(1)]), "no second time while that fails");
     }

@@ -26,7 +26,7 @@ use crate::core::secret::Secret;
 use crate::state::metrics::{Metrics, UpstreamResult};
 
 /// How long an unused connection to a server is kept.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(30);
 /// Requests on one HTTP/2 connection at a time, where the server allows as many.
 const STREAMS: u32 = 128;
 /// What a server may send of one answer over HTTP/2 before it was read, and of all answers on a connection:
@@ -184,7 +184,7 @@ pub(crate) fn set_upstream_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     peer.options.write_timeout = Some(timeouts.write);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     peer.options.read_timeout = Some(in_step(timeouts.read, now));
-    peer.options.idle_timeout = Some(in_step(IDLE, now));
+    peer.options.idle_timeout = Some(in_step(IDLE_CONNECTION_KEPT, now));
 }
 
 /// Prepares a connection for a request that must not go over HTTP/2, whatever the server offers. It is kept

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::config::settings::HealthCheck;
 
 /// How long a server is set aside at first, in milliseconds; it doubles.
-const FIRST: u64 = 1_000;
-const LONGEST: u64 = 30_000;
+const FIRST_PAUSE: u64 = 1_000;
+const LONGEST_PAUSE: u64 = 30_000;
 /// How long after a connection that failed, in milliseconds, a server is not well, if none was made since.
 const REMEMBERED: u64 = 300_000;
 /// Checks that must fail in a row.
@@ -82,7 +82,8 @@ impl Standing {
             return true;
         }
         let now = now();
-        now >= next && next_try.compare_exchange(next, now.saturating_add(FIRST), Relaxed, Relaxed).is_ok()
+        now >= next
+            && next_try.compare_exchange(next, now.saturating_add(FIRST_PAUSE), Relaxed, Relaxed).is_ok()
     }
 
     /// It could not be reached by a request that tried since `began`. True when that is news. What began
@@ -95,7 +96,7 @@ impl Standing {
             return false;
         }
         let before = failures.load(Relaxed);
-        let aside = FIRST.saturating_mul(1 << before.min(8)).min(LONGEST);
+        let aside = FIRST_PAUSE.saturating_mul(1 << before.min(8)).min(LONGEST_PAUSE);
         let next = now.saturating_add(aside);
         if aside_until.compare_exchange(until, next, Relaxed, Relaxed).is_err() {
             return false;
@@ -162,7 +163,7 @@ mod tests {
         let mut now = 4_000;
         for _ in 0..80 {
             standing.could_not_connect(now, now);
-            now += LONGEST;
+            now += LONGEST_PAUSE;
         }
         assert!(standing.takes_requests(|| now));
         assert!(standing.reached());

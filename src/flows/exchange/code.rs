@@ -399,7 +399,7 @@ impl CodeExchange {
         let timeouts = session_cookie::timeouts(&self.client);
         let issued = judged.issued(0, Some(page), now, timeouts);
         let token = judged.verified.as_deref().map(Caller::token);
-        reach::note(&self.gate, &self.live, grant, token, timeouts, reach::MOST)
+        reach::note(&self.gate, &self.live, grant, token, timeouts, reach::MOST_SESSIONS)
             .await
             .map_err(|_| Denial::StoreUnavailable)?;
         if let Some(name) = judged.other_name() {

@@ -20,7 +20,7 @@ use crate::flows::family::record::{change, key, read};
 use crate::state::exchanges::{FlightEnd, FlightWaiter, Watch};
 
 /// How long a flight is watched through an outage of the store.
-const WATCH: Duration = Duration::from_secs(120);
+const WATCH_THROUGH_OUTAGE: Duration = Duration::from_secs(120);
 
 /// Waits with all others here for a flight that somebody else began.
 pub(super) fn wait_for(
@@ -40,7 +40,7 @@ pub(super) fn wait_for(
 
 async fn watch_from_afar(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId, watch: Watch) {
     let key = key(grant.family);
-    let until = Instant::now() + WATCH;
+    let until = Instant::now() + WATCH_THROUGH_OUTAGE;
     let (mut pause, longest) = LOOKS;
     let (mut seen, mut since) = (None, Instant::now());
     while Instant::now() < until {

@@ -30,7 +30,7 @@ use crate::state::open_requests::OpenRequests;
 use crate::state::verified_tokens::KnownCaller;
 
 /// After the store failed to answer, no request with a token asks it again for this long.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE_AFTER_OUTAGE: Duration = Duration::from_secs(2);
 /// Pauses between attempts to note which session a token is of, when the first came to nothing.
 const RETRIES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
@@ -130,7 +130,7 @@ impl Seen {
         let (beside, now) = (&self.found.notes, self.clock.now());
         let issued_at = self.found.token().issued_at().plus(beside.issuer.settings.rules.clock_skew);
         match told {
-            Err(_) => beside.asks_again_from(now.plus(PAUSE)),
+            Err(_) => beside.asks_again_from(now.plus(PAUSE_AFTER_OUTAGE)),
             Ok(false) if now < issued_at.plus(LATEST_NOTE) => beside.asks_again_from(now.plus(LATEST_NOTE)),
             Ok(_) => drop(self.seen_tokens.remember(beside.fingerprint)),
         }

@@ -14,7 +14,7 @@ use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 
 /// The longest text of a token that is shown whole, in characters.
-const LONGEST: usize = 200;
+const LONGEST_SHOWN: usize = 200;
 
 /// A token next to what is asked of it.
 pub(super) struct Told<'a> {
@@ -188,7 +188,7 @@ fn quoted(text: &str) -> String {
 pub(super) fn shown(text: &str) -> String {
     let mut out = String::new();
     for (at, c) in text.chars().enumerate() {
-        if at == LONGEST {
+        if at == LONGEST_SHOWN {
             out.push('…');
             break;
         }

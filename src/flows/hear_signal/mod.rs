@@ -48,7 +48,7 @@ use accounts::Account;
 
 /// How long it is known what was heard, so that it is done once. Later it is done again, which changes
 /// nothing but the end of entries.
-const KNOWN: Duration = Duration::from_secs(86_400);
+const HEARD_KEPT_FOR: Duration = Duration::from_secs(86_400);
 
 /// What was heard, for the log.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Word<'_> {
             let result = self.obey_one(event).await?;
             self.count(event.kind, result);
         }
-        if changes { once.spend(self.gate, KNOWN).await } else { Ok(()) }
+        if changes { once.spend(self.gate, HEARD_KEPT_FOR).await } else { Ok(()) }
     }
 
     async fn obey_one(&self, event: &Event) -> Result<SignalResult, StoreFault> {

@@ -23,7 +23,7 @@ use crate::state::live::Live;
 
 /// How many are named at once: a list that was away for long must not take as long for all of them as it has
 /// for one call.
-const PIECE: usize = 1000;
+const NAMED_AT_ONCE: usize = 1000;
 
 /// What of one session is to be named, and is not in the list yet.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Unnamed {
         let now = gate.clock.now();
         self.issued.retain(|_, token| now < token.known_until());
         while self.session.is_some() || !self.issued.is_empty() {
-            let piece: Vec<_> = self.issued.values().take(PIECE).copied().collect();
+            let piece: Vec<_> = self.issued.values().take(NAMED_AT_ONCE).copied().collect();
             let issued = piece.iter().map(|token| change_of(token, now));
             let changes: Vec<_> = self.session.iter().cloned().map(Change::Add).chain(issued).collect();
             match gate.revocation_log.append(&changes).await {

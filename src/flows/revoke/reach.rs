@@ -30,7 +30,7 @@ use crate::state::live::Live;
 const ATTEMPTS: usize = 100;
 /// The most sessions that are known of one person, or of one session at an issuer; beyond, the oldest ends.
 /// Whoever signs in again and again must not make everybody's store slow.
-pub(in crate::flows) const MOST: usize = 4096;
+pub(in crate::flows) const MOST_SESSIONS: usize = 4096;
 /// How many are ended with one sign-in: it waits for them.
 const AT_ONCE: usize = 8;
 /// The shortest lifetime of an index: an empty one is kept for an instant.
@@ -63,8 +63,8 @@ const fn part_of(kind: Kind, family: FamilyId) -> u8 {
 }
 
 /// Notes by what a session is found that is new, or that the store has lost. `token`: the access token that
-/// is about to be handed out, where it was found good here. `most`: how many one person may have, [`MOST`].
-/// To note once more what is noted writes nothing.
+/// is about to be handed out, where it was found good here. `most`: how many one person may have,
+/// [`MOST_SESSIONS`]. To note once more what is noted writes nothing.
 ///
 /// # Errors
 /// The store failed: without the note a revocation would not find the session's tokens.
@@ -107,7 +107,7 @@ pub(in crate::flows) async fn note_other_name(
 ) -> Result<(), StoreFault> {
     let key = key(Kind::Sub, &grant.iss, name, 0);
     let until = until(live, grant, timeouts);
-    add(gate, &key, Entry { family: *grant.family.as_bytes(), until }, MOST).await
+    add(gate, &key, Entry { family: *grant.family.as_bytes(), until }, MOST_SESSIONS).await
 }
 
 /// How long a session's last access token may live.
@@ -132,7 +132,7 @@ pub(in crate::flows) async fn note_again(
     let until = Instant::now() + outage;
     let (mut pause, longest) = RETRY;
     loop {
-        match note(gate, live, grant, token, timeouts, MOST).await {
+        match note(gate, live, grant, token, timeouts, MOST_SESSIONS).await {
             Err(_) if Instant::now() < until => {}
             noted => return noted,
         }

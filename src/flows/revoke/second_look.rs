@@ -21,7 +21,7 @@ use crate::flows::ports::StoreFault;
 use crate::state::backlog::Turn;
 
 /// After this the sessions are looked for once more.
-const AGAIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// How long an entry of unknown fate may still appear, counted from when the list could be asked again.
 const IN_DOUBT: Duration = Duration::from_secs(120);
 
@@ -115,7 +115,7 @@ impl Look {
     /// In a while, where anything is asked for.
     fn due_soon(mut turn: Turn<RevocationId, Sought>) -> Option<Self> {
         let sought = turn.take()?;
-        Some(Self { turn, sought, due: Instant::now() + AGAIN, pause: RETRY.0 })
+        Some(Self { turn, sought, due: Instant::now() + LOOK_AGAIN_AFTER, pause: RETRY.0 })
     }
 
     fn put_off(self) -> Self {

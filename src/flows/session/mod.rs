@@ -80,7 +80,7 @@ impl OfSession {
 }
 
 /// How long an answer waits for the store to say that its cookie is the newest.
-const LATE: Duration = Duration::from_secs(1);
+const WAIT_FOR_NEWEST: Duration = Duration::from_secs(1);
 
 /// The session that a request came with, found good.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ pub async fn may_leave(gate: &Gate, ride: &Ride) -> bool {
     match ride.may_leave(known.map(|known| known.newest()), gate.clock.now()) {
         MayLeave::Yes => !is_over,
         MayLeave::IfNewest(generation) if !is_over => {
-            let found = timeout(LATE, look(&*gate.store, ride.family)).await;
+            let found = timeout(WAIT_FOR_NEWEST, look(&*gate.store, ride.family)).await;
             let family = found.ok().and_then(Result::ok).flatten();
             family.is_some_and(|family| family.over().is_none() && family.latest() == generation)
         }

@@ -117,7 +117,7 @@ impl Scene {
         .await
         .unwrap();
         let timeouts = session_cookie::timeouts(self.client());
-        reach::note(&self.gate, &self.live, &grant, None, timeouts, reach::MOST).await.unwrap();
+        reach::note(&self.gate, &self.live, &grant, None, timeouts, reach::MOST_SESSIONS).await.unwrap();
         let issued = crate::core::session::exchange::Issued { id: issued.id, expires_at, generation: 0 };
         change(&self.gate, &grant, timeouts, |family, now| family.begin(Some(issued), now)).await.unwrap();
         let id_token = id_token.map(Into::into);

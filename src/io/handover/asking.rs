@@ -24,7 +24,7 @@ use crate::flows::ports::{
 use crate::state::revocations::Revocations;
 
 /// How long a call waits at most.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The ports [`Store`] and [`RevocationLog`] at the process that took over.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub struct Conversation {
 
 /// Begins to ask the process at the other end, which answers ([`super::answering`]).
 pub fn ask(channel: Channel, clock: Arc<dyn Clock>) -> (Asking, Conversation) {
-    ask_within(channel, clock, PATIENCE)
+    ask_within(channel, clock, CALL_DEADLINE)
 }
 
 pub(super) fn ask_within(

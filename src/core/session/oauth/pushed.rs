@@ -14,7 +14,7 @@ use crate::core::server_error::ServerError;
 /// The most bytes that an answer may have.
 pub const LIMIT: usize = 16 * 1024;
 /// The longest name, in bytes: RFC 9101 section 5.2 wants no more than 512, and it must fit into an address.
-const LONGEST: usize = 2048;
+const LONGEST_REQUEST_URI: usize = 2048;
 
 /// How the AS answered.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct RequestUri(String);
 
 impl RequestUri {
     fn read(text: &str) -> Option<Self> {
-        let is_uri = text.len() <= LONGEST
+        let is_uri = text.len() <= LONGEST_REQUEST_URI
             && text.bytes().all(|byte| byte.is_ascii_graphic())
             && Url::parse(text).is_ok();
         is_uri.then(|| Self(text.to_owned()))
@@ -93,9 +93,11 @@ mod tests {
 
     #[test]
     fn a_request_that_was_taken_has_a_name_that_counts_for_a_while() {
-        for name in
-            [URN.to_owned(), format!("urn:x:{}", "a".repeat(LONGEST - 6)), "https://as.example/r/1".into()]
-        {
+        for name in [
+            URN.to_owned(),
+            format!("urn:x:{}", "a".repeat(LONGEST_REQUEST_URI - 6)),
+            "https://as.example/r/1".into(),
+        ] {
             let answer = answered(201, &json!({ "request_uri": name, "expires_in": 60, "more": [] }));
             assert!(matches!(&answer, PushAnswer::Taken(uri) if uri.as_str() == name), "{answer:?}");
         }
@@ -110,7 +112,7 @@ mod tests {
             json!({ "request_uri": "no-uri", "expires_in": 60 }),
             json!({ "request_uri": "urn:a b", "expires_in": 60 }),
             json!({ "request_uri": "urn:a\nb", "expires_in": 60 }),
-            json!({ "request_uri": format!("urn:x:{}", "a".repeat(LONGEST)), "expires_in": 60 }),
+            json!({ "request_uri": format!("urn:x:{}", "a".repeat(LONGEST_REQUEST_URI)), "expires_in": 60 }),
             json!([]),
         ] {
             assert!(matches!(answered(201, &bad), PushAnswer::Unusable(_)), "{bad}");

@@ -28,7 +28,7 @@ const CREDENTIALS: [(&str, &str); 3] = [
 ];
 
 /// More parameters than any request has. Each is compared with all before it, so there must be a bound.
-const MOST: usize = 32;
+const MOST_PARAMETERS: usize = 32;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -45,7 +45,7 @@ pub fn media_type(headers: &HeaderMap) -> &str {
 /// such a text can hold it.
 pub(super) fn begins_in(secret: &SecretString, text: &str, least: usize) -> bool {
     let shown = secret.expose().chars().filter(|c| is_error_character(*c));
-    let beginning = Zeroizing::new(shown.take(BEGINNING).collect::<String>());
+    let beginning = Zeroizing::new(shown.take(TELLING_BEGINNING).collect::<String>());
     beginning.len() >= least && text.contains(beginning.as_str())
 }
 
@@ -111,7 +111,7 @@ impl Parameters {
         let mut kept: Vec<(String, SecretString)> = Vec::new();
         for (name, value) in pairs {
             let value = SecretString::new(value);
-            if kept.len() == MOST {
+            if kept.len() == MOST_PARAMETERS {
                 return Err(Denial::InvalidRequest("There are more parameters than any request has."));
             }
             if value.expose().contains('\u{fffd}') {
@@ -244,9 +244,9 @@ impl TokenRequest {
 }
 
 /// How much of a secret tells it from other words.
-const BEGINNING: usize = 16;
+const TELLING_BEGINNING: usize = 16;
 /// What is shorter guards nothing.
-const SHORTEST: usize = 6;
+const SHORTEST_SECRET: usize = 6;
 
 /// A form for the AS. Its names are written here, for native clients in `super::native`, and for pushed
 /// requests in `core::session::authorization`, and nowhere else: these are the allow-lists.
@@ -324,7 +324,7 @@ impl ServerForm {
             "assertion",
         ];
         let secrets = self.0.iter().filter(|(name, _)| SECRETS.contains(&&**name)).map(|(_, secret)| secret);
-        secrets.into_iter().any(|secret| begins_in(secret, text, SHORTEST))
+        secrets.into_iter().any(|secret| begins_in(secret, text, SHORTEST_SECRET))
     }
 
     fn optional(&mut self, name: &'static str, value: Option<&str>) {
@@ -414,9 +414,9 @@ mod tests {
             let names: Vec<_> = (0..count).map(|n| n.to_string()).collect();
             (names.join("&"), json!(names.iter().map(|n| (n, "")).collect::<BTreeMap<_, _>>()).to_string())
         };
-        let (form, json) = some(MOST);
+        let (form, json) = some(MOST_PARAMETERS);
         assert!(read(FORM, &form).is_ok() && read("application/json", &json).is_ok());
-        let (form, json) = some(MOST + 1);
+        let (form, json) = some(MOST_PARAMETERS + 1);
         assert!(read(FORM, &form).is_err() && read("application/json", &json).is_err());
     }
 

@@ -46,7 +46,7 @@ pub const ALGORITHMS: [&str; 11] =
 /// How old a proof may be, beside what clocks may differ by.
 pub const LIFE: Duration = Duration::from_secs(60);
 /// The longest proof: one of RSA with 8192 bits, with room for claims of others.
-const LONGEST: usize = 8 * 1024;
+const LONGEST_PROOF: usize = 8 * 1024;
 /// The largest signature that can hold: RSA of 8192 bits, in bytes.
 const MAX_SIGNATURE: usize = 1024;
 
@@ -166,7 +166,7 @@ impl<'t> Proof<'t> {
     pub fn parse(text: &'t str) -> Result<Self, Wrong> {
         const CLAIMS: Wrong =
             Wrong::Invalid("The proof's payload must be a JSON object without repeated members.");
-        if text.len() > LONGEST {
+        if text.len() > LONGEST_PROOF {
             return Err(Wrong::Invalid("The proof is larger than any needs to be: 8 KiB."));
         }
         let no_jwt = Wrong::Invalid(NO_JWT);

@@ -20,9 +20,9 @@ use crate::io::store_file::StoreFileError;
 use crate::state::revocations::Revocations;
 
 /// How many changes one commit takes, unless a single caller brings more.
-const TOGETHER: usize = 4096;
+const CHANGES_IN_ONE_COMMIT: usize = 4096;
 /// How often a file that failed is opened again.
-const AGAIN: Duration = Duration::from_secs(1);
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What the writer is asked for, in order.
 pub(super) enum Errand {
@@ -159,7 +159,7 @@ impl Writer {
         let is_loading = matches!(self.followed, Some((_, Loaded::InPart(..))));
         match self.at {
             FileState::Open if is_loading => Duration::ZERO,
-            FileState::Failed { .. } => AGAIN,
+            FileState::Failed { .. } => OPEN_AGAIN_AFTER,
             FileState::GivenUp { .. } => self.tuning.sweep,
             FileState::Open => {
                 self.next_sweep.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
@@ -196,7 +196,7 @@ impl Writer {
             return None;
         }
         let (mut changes, mut answers, mut next) = (first.changes, vec![first.answer], None);
-        while changes.len() < TOGETHER {
+        while changes.len() < CHANGES_IN_ONE_COMMIT {
             match self.errands.try_recv() {
                 Ok(Errand::Append(append)) if append.is_given_up() => {}
                 Ok(Errand::Append(append)) if append.found.is_empty() => {
@@ -272,7 +272,7 @@ impl Writer {
     /// What is due: to open a file that failed, to load a piece, to take out what has ended.
     fn look_after(&mut self) {
         match &mut self.at {
-            FileState::Failed { tried, .. } if tried.elapsed() >= AGAIN => {
+            FileState::Failed { tried, .. } if tried.elapsed() >= OPEN_AGAIN_AFTER => {
                 *tried = Instant::now();
                 self.open_again();
             }

@@ -22,16 +22,16 @@ use crate::io::revocations::file::{Mark, Position};
 use crate::state::revocations::{AsOf, Revocations};
 
 /// How many changes may wait for the disk. More are read from Redis again when it goes on.
-const WAITING: usize = 100_000;
+const MOST_WAITING: usize = 100_000;
 /// How often the file says as of when it is complete.
-const SAY: Duration = Duration::from_secs(15);
+const SAY_EVERY: Duration = Duration::from_secs(15);
 /// How often it is looked whether the file is written.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long the log may be behind a file that is opened.
-const AHEAD: Duration = Duration::from_secs(1);
+const LONGEST_BEHIND_FILE: Duration = Duration::from_secs(1);
 /// Pauses between attempts to open a file that cannot be used: what opens it checks all of it.
-const AGAIN: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
@@ -85,7 +85,7 @@ impl Follower {
             cursor: None,
             applied: None,
             file: File::Shut { again: Instant::now() },
-            pause: AGAIN,
+            pause: FIRST_PAUSE,
             waiting: Vec::new(),
             unwritten: Unwritten::default(),
             synced_at: None,
@@ -255,7 +255,7 @@ impl Follower {
                         self.shared.local.tell_well();
                         self.note_written(up_to);
                     }
-                    Some(_) => self.shut(AGAIN),
+                    Some(_) => self.shut(FIRST_PAUSE),
                 }
             }
             File::Ahead { mark, until } => {
@@ -264,8 +264,8 @@ impl Follower {
             }
             File::Shut { .. } | File::Open => {}
         }
-        if self.waiting.len() > WAITING {
-            self.shut(AGAIN);
+        if self.waiting.len() > MOST_WAITING {
+            self.shut(FIRST_PAUSE);
         }
     }
 
@@ -286,12 +286,12 @@ impl Follower {
     async fn on_opened(&mut self, opened: Option<Mark>) {
         match opened {
             Some(mark) => {
-                self.pause = AGAIN;
-                self.go_on_with(mark, Instant::now() + AHEAD).await;
+                self.pause = FIRST_PAUSE;
+                self.go_on_with(mark, Instant::now() + LONGEST_BEHIND_FILE).await;
             }
             None => {
                 self.shut(self.pause);
-                self.pause = (2 * self.pause).min(LONGEST);
+                self.pause = (2 * self.pause).min(LONGEST_PAUSE);
             }
         }
         self.tell(|progress| progress.openings += 1);
@@ -318,7 +318,7 @@ impl Follower {
         self.applied = None;
         let loading = Instant::now();
         if !self.shared.local.load(&self.tables).await {
-            return self.shut(AGAIN);
+            return self.shut(FIRST_PAUSE);
         }
         self.file = File::Open;
         if let Some(position) = mark.position {
@@ -336,7 +336,7 @@ impl Follower {
 
     /// Writes what waits, and now and then as of when the file is complete.
     fn begin_to_write(&mut self) {
-        let is_due = self.synced_at.is_some() && self.said_at.is_none_or(|said| said.elapsed() >= SAY);
+        let is_due = self.synced_at.is_some() && self.said_at.is_none_or(|said| said.elapsed() >= SAY_EVERY);
         if !matches!(self.file, File::Open) || (self.waiting.is_empty() && !is_due) {
             return;
         }
@@ -360,6 +360,6 @@ async fn until_done(file: &File) {
         std::future::pending::<()>().await;
     }
     while !is_finished() {
-        sleep(LOOK).await;
+        sleep(LOOK_EVERY).await;
     }
 }

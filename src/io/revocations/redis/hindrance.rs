@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The longest pause between two attempts.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How many reasons are told apart.
 const REASONS: usize = 32;
 
@@ -23,7 +23,7 @@ pub(super) struct Hindrance {
 impl Hindrance {
     /// Records a hindrance. `shortest`: the first pause. Returns whether to log it.
     pub(super) fn record(&mut self, why: &str, shortest: Duration, reached: u64) -> bool {
-        self.pause = self.pause.saturating_mul(2).clamp(shortest.min(LONGEST), LONGEST);
+        self.pause = self.pause.saturating_mul(2).clamp(shortest.min(LONGEST_PAUSE), LONGEST_PAUSE);
         self.rests = Some((Instant::now() + self.pause, reached));
         self.told.len() < REASONS && self.told.insert(why.to_owned())
     }
@@ -59,7 +59,10 @@ mod tests {
                 assert!(hindrance.rests(1) && !hindrance.rests(2), "another connection is another matter");
                 pauses.push(hindrance.pause);
             }
-            assert!(pauses.is_sorted() && pauses[0] == shortest * 2 && pauses[7] == LONGEST, "{pauses:?}");
+            assert!(
+                pauses.is_sorted() && pauses[0] == shortest * 2 && pauses[7] == LONGEST_PAUSE,
+                "{pauses:?}"
+            );
             assert!(hindrance.clear() && !hindrance.clear() && !hindrance.rests(1));
         }
     }

@@ -11,9 +11,9 @@ use crate::flows::ports::StoreFault;
 /// How many entries are read at once, at most.
 pub(super) const PAGE: usize = 2000;
 /// The first is what the reader has already.
-const SHORTEST: usize = 2;
+const SHORTEST_PAGE: usize = 2;
 /// A page that came so soon may be twice as long the next time.
-const SOON: Duration = Duration::from_millis(200);
+const LENGTHEN_WITHIN: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Page(AtomicUsize);
@@ -30,13 +30,13 @@ impl Page {
     }
 
     fn came_after(&self, time: Duration) {
-        if time <= SOON {
+        if time <= LENGTHEN_WITHIN {
             self.0.store((2 * self.now()).min(PAGE), Ordering::Relaxed);
         }
     }
 
     fn did_not_come(&self) {
-        self.0.store((self.now() / 2).max(SHORTEST), Ordering::Relaxed);
+        self.0.store((self.now() / 2).max(SHORTEST_PAGE), Ordering::Relaxed);
     }
 }
 
@@ -69,10 +69,10 @@ mod tests {
             page.did_not_come();
         }
         assert_eq!(sizes, [2000, 1000, 500, 250, 125, 62, 31, 15, 7, 3, 2, 2]);
-        page.came_after(SOON * 2);
-        assert_eq!(page.now(), SHORTEST, "it came late");
+        page.came_after(LENGTHEN_WITHIN * 2);
+        assert_eq!(page.now(), SHORTEST_PAGE, "it came late");
         for _ in 0..12 {
-            page.came_after(SOON);
+            page.came_after(LENGTHEN_WITHIN);
         }
         assert_eq!(page.now(), PAGE);
     }

@@ -25,7 +25,7 @@ use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{Mark, Position};
 
 /// When it is tried to open a file that failed.
-const PAUSE: Duration = Duration::from_secs(1);
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Follower {
     /// `reached`: how often Redis had been reached when `how` was decided.
@@ -149,7 +149,7 @@ impl Follower {
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else {
                 // It must not say that it is further: then it is compared when it is open again.
-                self.shut(PAUSE);
+                self.shut(OPEN_AGAIN_AFTER);
                 break;
             };
             debug_assert!(piece.changes.len() <= PIECE);
@@ -211,10 +211,10 @@ impl Follower {
         let File::Writing { writing, .. } = &mut self.file else { return };
         match timeout(self.shared.tuning.disk, writing).await {
             Ok(Ok(true)) => self.file = File::Open,
-            Ok(_) => self.shut(PAUSE),
+            Ok(_) => self.shut(OPEN_AGAIN_AFTER),
             Err(_) => {
                 self.shared.local.tell_no_answer();
-                self.shut(PAUSE);
+                self.shut(OPEN_AGAIN_AFTER);
             }
         }
     }

@@ -28,7 +28,7 @@ const THIS_FORMAT: u64 = 1;
 /// A file that is so much larger than what it holds is made smaller at start.
 const WASTE: u64 = 4;
 /// No file is made smaller below this, in bytes.
-const SMALL: u64 = 4 << 20;
+const SMALLEST_FILE: u64 = 4 << 20;
 
 /// What stands under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl StoreFile {
         let held = file.load()?;
         let content: u64 =
             held.iter().map(|(key, record)| key.len() + 16 + record.bytes.len()).map(|n| n as u64).sum();
-        if length > SMALL && length / WASTE > content {
+        if length > SMALLEST_FILE && length / WASTE > content {
             let compacted = file.database.compact().map_err(|error| file.place.told(error.into()));
             if let Err(error @ StoreFileError::Full { .. }) = compacted {
                 // That must not keep a gateway from starting. What it cannot write it tells then.

@@ -17,9 +17,9 @@ use crate::flows::ports::{StoreFault, Version};
 use crate::io::store_file::{Backend, Place, StoreFileError};
 
 /// How many puts one commit takes.
-const TOGETHER: usize = 1024;
+const PUTS_IN_ONE_COMMIT: usize = 1024;
 /// How often a file that failed is opened again.
-const AGAIN: Duration = Duration::from_secs(1);
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What the writer is asked for, in order.
 pub(super) enum Errand {
@@ -129,8 +129,11 @@ impl Writer {
 
     fn run(mut self) {
         loop {
-            let pause =
-                if matches!(self.at, FileState::Failed { .. }) { AGAIN.min(self.sweep) } else { self.sweep };
+            let pause = if matches!(self.at, FileState::Failed { .. }) {
+                OPEN_AGAIN_AFTER.min(self.sweep)
+            } else {
+                self.sweep
+            };
             match self.errands.recv_timeout(pause) {
                 Ok(Errand::Put(first)) => {
                     if let Some(next) = self.write_together(first) {
@@ -161,7 +164,7 @@ impl Writer {
     /// Writes this put and those that wait behind it. Returns the errand that ended the row.
     fn write_together(&mut self, first: Put) -> Option<Errand> {
         let (mut puts, mut next) = (vec![first], None);
-        while puts.len() < TOGETHER {
+        while puts.len() < PUTS_IN_ONE_COMMIT {
             match self.errands.try_recv() {
                 Ok(Errand::Put(put)) => puts.push(put),
                 Ok(other) => {
@@ -241,7 +244,7 @@ impl Writer {
     /// What is due: to open a file that failed, to take out what has ended.
     fn look_after(&mut self) {
         if let FileState::Failed { tried, .. } = &mut self.at {
-            if tried.elapsed() >= AGAIN {
+            if tried.elapsed() >= OPEN_AGAIN_AFTER {
                 *tried = Instant::now();
                 self.open_again();
             }
@@ -291,7 +294,7 @@ impl Writer {
             }
         }
         if let FileState::Open(file) = &self.at {
-            for removed in on_file.chunks(TOGETHER) {
+            for removed in on_file.chunks(PUTS_IN_ONE_COMMIT) {
                 if let Err(error) = file.write(&[], removed) {
                     return self.fail(error, Vec::new());
                 }

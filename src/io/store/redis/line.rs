@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
 use tokio::time::Instant;
 
-use super::BEYOND;
+use super::CHANGE_AFTER_DEADLINE;
 use super::connect::Connection;
 use crate::core::time::Timestamp;
 
@@ -45,7 +45,7 @@ impl Line {
     /// Until when, by the server's clock in milliseconds, a change that is asked for now may be made: what a
     /// Redis that hung makes of it later, nobody looks for any more. 0: nobody can say.
     pub(in crate::io) fn latest(&self) -> i64 {
-        self.clock_in(self.deadline + BEYOND).map_or(0, Timestamp::as_millis)
+        self.clock_in(self.deadline + CHANGE_AFTER_DEADLINE).map_or(0, Timestamp::as_millis)
     }
 
     /// What the server's clock will say after `time`, at the earliest.

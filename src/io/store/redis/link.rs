@@ -28,10 +28,10 @@ use crate::io::system::SystemRandomness;
 /// How often Redis is asked how it is.
 const BEAT: Duration = Duration::from_secs(1);
 /// Pauses between attempts to reach Redis.
-const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(1);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How many refusals are told apart.
-const REFUSALS: usize = 32;
+const REFUSALS_TOLD_APART: usize = 32;
 
 /// How long Redis may take. No key of config.yaml says it; tests say it.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +180,7 @@ impl Link {
     /// One call is refused, and others may not be. Says so, each once for as long as the line holds.
     fn refused(&self, why: &str) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if refusals.len() < REFUSALS && refusals.insert(why.to_owned()) {
+        if refusals.len() < REFUSALS_TOLD_APART && refusals.insert(why.to_owned()) {
             let store = self.settings.to_string();
             tracing::error!(
                 store,
@@ -253,7 +253,7 @@ impl Link {
                 }
                 Err(why) => {
                     self.still_away(why);
-                    pause = (2 * pause).clamp(SHORTEST, LONGEST);
+                    pause = (2 * pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
                 }
             }
         }

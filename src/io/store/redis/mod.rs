@@ -33,9 +33,9 @@ use link::KeptLink;
 
 /// How long after its deadline a change may still be made: the server's clock is known as of the latest
 /// answer.
-const BEYOND: Duration = Duration::from_secs(1);
+const CHANGE_AFTER_DEADLINE: Duration = Duration::from_secs(1);
 /// The longest lifetime that is asked for.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// KEYS: the key. Returns what is there, and the clock.
 const GET: &str = "local t = redis.call('TIME') return {redis.call('GET', KEYS[1]), t[1], t[2]}";
@@ -106,7 +106,7 @@ async fn put(
 ) -> RedisResult<Result<Option<Version>, StoreFault>> {
     let version = new_version();
     let expected = expected.map(|version| version.0.to_be_bytes().to_vec()).unwrap_or_default();
-    let lifetime = value.lifetime.clamp(Duration::from_millis(1), LONGEST).as_millis();
+    let lifetime = value.lifetime.clamp(Duration::from_millis(1), LONGEST_LIFETIME).as_millis();
     let mut command = script(PUT, key);
     command.arg(expected).arg(&version.0.to_be_bytes()).arg(&*value.bytes);
     command.arg(u64::try_from(lifetime).unwrap_or(u64::MAX)).arg(line.latest());
