@@ -3,19 +3,15 @@
 //!
 //! It must never let an exchange or a sign-out go on that the store did not take.
 
-use std::time::Duration;
-
 use crate::core::denial::Denial;
 use crate::core::ids::FamilyId;
-use crate::core::session::exchange::{Family, Now};
+use crate::core::session::exchange::{Family, Now, REPLICA_CLOCK_SKEW};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::flows::Gate;
 use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Stored, Value};
 
 /// How often a change is tried again because others were faster; each failure means that somebody succeeded.
 const ATTEMPTS: usize = 1_000;
-/// A record outlives its session by this, as the clocks of replicas may differ by so much.
-const SLACK: Duration = Duration::from_secs(300);
 
 pub(in crate::flows) fn key(family: FamilyId) -> StoreKey {
     StoreKey::new("family", family)
@@ -112,7 +108,7 @@ pub(in crate::flows) async fn try_to_change_known<T>(
         let keep = if family.is_worth_more_than(&before) { Keep::Durably } else { Keep::WhileRunning };
         let value = Value {
             bytes: family.to_bytes().into(),
-            lifetime: family.keep_until().since(now.here) + SLACK,
+            lifetime: family.keep_until().since(now.here) + REPLICA_CLOCK_SKEW,
             keep,
         };
         let expected = found.value.map(|(version, _)| version);

@@ -9,17 +9,15 @@ use std::time::Duration;
 use crate::config::settings::Client;
 use crate::core::denial::Denial;
 use crate::core::ids::FamilyId;
-use crate::core::session::exchange::Sealed;
 use crate::core::session::exchange::seal::{Content, Holder};
 pub(in crate::flows) use crate::core::session::exchange::tokens::SessionTokens;
+use crate::core::session::exchange::{REPLICA_CLOCK_SKEW, Sealed};
 use crate::core::session::grant::{Generation, Grant};
 use crate::flows::Gate;
 use crate::flows::ports::{Keep, StoreFault, StoreKey, Value, random};
 
 /// How often it is tried to put them where others were faster than.
 const ATTEMPTS: usize = 8;
-/// What is kept outlives its use by this: clocks may differ so much.
-const SLACK: Duration = Duration::from_secs(300);
 
 fn key(family: FamilyId, generation: Generation) -> StoreKey {
     StoreKey::new("tokens", format_args!("{family}:{generation}"))
@@ -46,7 +44,8 @@ pub(in crate::flows) async fn keep(
     let until = if tokens.id_token.is_some() { session } else { tokens.expires_at.min(session) };
     let sealed = Holder::of(grant).seal(Content::Tokens, tokens.to_bytes().expose(), random(&*gate.random));
     let bytes = sealed.map_err(|_| Denial::Internal)?.0.into();
-    put(gate, grant, Value { bytes, lifetime: until.since(now) + SLACK, keep: Keep::Durably }).await
+    put(gate, grant, Value { bytes, lifetime: until.since(now) + REPLICA_CLOCK_SKEW, keep: Keep::Durably })
+        .await
 }
 
 /// The tokens that came with the cookie of `grant`; `None`: they are gone.
@@ -66,7 +65,8 @@ pub(in crate::flows) async fn take(gate: &Gate, holder: &Holder) -> Option<Sessi
     let key = key(holder.family(), holder.generation());
     let found = gate.store.get(&key).await.map_err(|fault| unavailable(&fault)).ok()?;
     let (version, bytes) = found.value.filter(|(_, bytes)| !bytes.is_empty())?;
-    let nothing = Value { bytes: bytes::Bytes::new(), lifetime: SLACK, keep: Keep::WhileRunning };
+    let nothing =
+        Value { bytes: bytes::Bytes::new(), lifetime: REPLICA_CLOCK_SKEW, keep: Keep::WhileRunning };
     let put = gate.store.put_if(&key, Some(version), nothing).await;
     put.map_err(|fault| unavailable(&fault)).ok()??;
     opened(holder, &bytes)

@@ -9,7 +9,6 @@
 //! from that of the page (RFC 9700 section 4.5).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -23,6 +22,7 @@ use crate::core::request::RequestHead;
 use crate::core::secret::SecretString;
 use crate::core::session::authorization::AuthorizationResponse;
 use crate::core::session::cookie;
+use crate::core::session::exchange::REPLICA_CLOCK_SKEW;
 use crate::core::session::navigation::{goes_there, may_withhold_strict_cookies};
 use crate::core::session::step_up::{Began, StepUp};
 use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
@@ -33,10 +33,6 @@ use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{Keep, StoreKey, Value};
 use crate::state::live::Live;
 use crate::state::log_targets::SECURITY;
-
-/// How much longer it is remembered that a sign-in was done than its cookie counts: clocks may differ so
-/// much.
-const SLACK: Duration = Duration::from_secs(300);
 
 /// A browser that came back.
 #[derive(Debug)]
@@ -226,7 +222,7 @@ async fn is_first(gate: &Gate, transaction: &Transaction) -> Result<bool, Denial
     let key = StoreKey::new("signin", state_id(&transaction.state));
     let mark = Value {
         bytes: Bytes::from_static(b"done"),
-        lifetime: LIFETIME.saturating_add(SLACK),
+        lifetime: LIFETIME.saturating_add(REPLICA_CLOCK_SKEW),
         keep: Keep::WhileRunning,
     };
     let put = gate.store.put_if(&key, None, mark).await.map_err(|fault| {

@@ -73,10 +73,11 @@ use crate::core::token::LARGEST_CLOCK_SKEW;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::id::TokenId;
 
-/// The most by which the clocks of replicas may differ.
-const CLOCKS: Duration = Duration::from_secs(300);
+/// The most by which the clocks of replicas may differ: what one of them keeps for another, or for one that
+/// comes after it, is kept for so much longer than it is needed.
+pub const REPLICA_CLOCK_SKEW: Duration = Duration::from_secs(300);
 /// For how long after its end an access token may still pass somewhere.
-pub const SLACK: Duration = LARGEST_CLOCK_SKEW.saturating_add(CLOCKS);
+pub const SLACK: Duration = LARGEST_CLOCK_SKEW.saturating_add(REPLICA_CLOCK_SKEW);
 
 /// What an exchange asks for. Only requests of one shape share an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
