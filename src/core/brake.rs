@@ -26,7 +26,7 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::WrongAudience
         | Denial::TokenNotYetValid
         | Denial::TokenLivesTooLong
-        | Denial::ProofRequired
+        | Denial::BindingNotSupported
         | Denial::BoundTokenAsBearer
         | Denial::TokenNotBound
         | Denial::ProofInvalid(_)

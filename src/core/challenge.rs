@@ -186,7 +186,7 @@ mod tests {
             Denial::TokenExpired,
             Denial::TokenNotYetValid,
             Denial::TokenLivesTooLong,
-            Denial::ProofRequired,
+            Denial::BindingNotSupported,
             Denial::BoundTokenAsBearer,
             Denial::TokenNotBound,
             Denial::BearerNotAllowed,

@@ -1,6 +1,6 @@
 //! `clients:` — the applications that may use `/oauth/*`, what they prove themselves with (RFC 6749,
 //! RFC 7523), and what those have whose pages run in browsers. `registration`, `login`,
-//! `native_clients` and `cookies` read the rest.
+//! `native` and `cookies` read the rest.
 //!
 //! - `native`: those in `mode: native`
 //! - `registration`: what each says of itself, in every mode

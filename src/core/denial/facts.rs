@@ -118,7 +118,7 @@ impl Denial {
             Self::TokenLivesTooLong => {
                 token("token_lives_too_long", "The token lives longer than its issuer is allowed to grant.")
             }
-            Self::ProofRequired => {
+            Self::BindingNotSupported => {
                 token("proof_required", "The token is bound to a key whose proof cannot be checked here.")
             }
             Self::BoundTokenAsBearer => token(

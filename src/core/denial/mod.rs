@@ -66,7 +66,7 @@ pub enum Denial {
     /// Lives longer than `max_token_lifetime`.
     TokenLivesTooLong,
     /// A token bound to a key (`cnf`, RFC 7800) whose proof Tollgate cannot check.
-    ProofRequired,
+    BindingNotSupported,
     /// A token that is bound to a key came as if it was anybody's (RFC 9449 section 7.1).
     BoundTokenAsBearer,
     /// A token that is bound to no key came with the scheme `DPoP`.

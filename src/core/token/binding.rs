@@ -65,12 +65,12 @@ impl TryFrom<String> for Thumbprint {
 /// The key that these claims bind their token to; `None` when they bind it to nothing.
 ///
 /// # Errors
-/// [`Denial::ProofRequired`] for every other binding than one `jkt` alone.
+/// [`Denial::BindingNotSupported`] for every other binding than one `jkt` alone.
 pub(super) fn bound_to(claims: &Map<String, Value>) -> Result<Option<Thumbprint>, Denial> {
     let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
     let methods = confirmation.as_object().filter(|methods| methods.len() == 1);
     let jkt = methods.and_then(|methods| methods.get("jkt")).and_then(Value::as_str);
-    jkt.and_then(Thumbprint::parse).map(Some).ok_or(Denial::ProofRequired)
+    jkt.and_then(Thumbprint::parse).map(Some).ok_or(Denial::BindingNotSupported)
 }
 
 /// Whether the claims of a token that nobody verified name a key, and not this one.
@@ -118,7 +118,7 @@ mod tests {
             json!({ "jkt": format!("{}J", &JKT[..42]) }), // bits behind the last byte
             json!({ "jkt": JKT.replace('-', "+") }),
         ] {
-            assert_eq!(of(&json!({ "cnf": cnf })), Err(Denial::ProofRequired), "{cnf}");
+            assert_eq!(of(&json!({ "cnf": cnf })), Err(Denial::BindingNotSupported), "{cnf}");
         }
     }
 

@@ -122,7 +122,7 @@ impl IntrospectionAnswer {
     /// Makes the token, whose claims are the members of the answer, `iss` filled in where it is absent.
     ///
     /// # Errors
-    /// The first thing that is wrong: `TokenInactive`, `UnknownIssuer`, `ProofRequired`, `WrongTokenType`,
+    /// The first thing that is wrong: `TokenInactive`, `UnknownIssuer`, `BindingNotSupported`, `WrongTokenType`,
     /// what is wrong with its times, `WrongAudience`, `TokenMalformed`.
     pub fn judge(self, rules: &TokenRules, now: Timestamp) -> Result<VerifiedToken, Denial> {
         if !self.is_active() {
@@ -155,7 +155,7 @@ fn check_kind(claims: &Map<String, Value>) -> Result<(), Denial> {
     };
     let others: &[&str] = if is_bound { &["PoP", "mac"] } else { &["DPoP", "PoP", "mac"] };
     if says("token_type", others) == Some(true) {
-        return Err(Denial::ProofRequired);
+        return Err(Denial::BindingNotSupported);
     }
     let scheme = if is_bound { "DPoP" } else { "Bearer" };
     let signs = [
@@ -374,7 +374,7 @@ mod tests {
             json!({"token_type": "DPoP", "cnf": {"x5t#S256": JKT}}),
             json!({"token_type": "PoP", "cnf": {"jkt": JKT}}),
         ] {
-            assert_eq!(changed(bound.clone()), Denial::ProofRequired, "{bound}");
+            assert_eq!(changed(bound.clone()), Denial::BindingNotSupported, "{bound}");
         }
         let to_key = |more: Value| with(with(answer(), json!({"cnf": {"jkt": JKT}})), more);
         for good in [

@@ -663,7 +663,7 @@ mod tests {
         for other in
             [json!({"x5t#S256": JKT}), json!({"jkt": JKT, "x5t#S256": JKT}), json!({"jkt": "x"}), json!({})]
         {
-            assert_eq!(changed(json!({ "cnf": other })).unwrap_err(), Denial::ProofRequired);
+            assert_eq!(changed(json!({ "cnf": other })).unwrap_err(), Denial::BindingNotSupported);
         }
     }
 

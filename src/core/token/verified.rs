@@ -42,7 +42,7 @@ impl VerifiedToken {
     /// uses, read by their names.
     ///
     /// # Errors
-    /// `TokenMalformed` for an identifier that would escape comparison; `ProofRequired` for a binding that
+    /// `TokenMalformed` for an identifier that would escape comparison; `BindingNotSupported` for a binding that
     /// cannot be checked.
     pub(super) fn of_claims(
         claims: Map<String, Value>,

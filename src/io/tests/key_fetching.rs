@@ -403,7 +403,7 @@ async fn a_token_that_is_wrong_anyway_costs_no_fetch() {
         (json!({"exp": NOW.as_secs() - 60}), Denial::TokenExpired),
         (json!({"nonce": "x", "client_id": null}), Denial::WrongTokenType),
         (json!({"iss": "https://evil.example"}), Denial::UnknownIssuer),
-        (json!({"cnf": {}}), Denial::ProofRequired),
+        (json!({"cnf": {}}), Denial::BindingNotSupported),
     ] {
         let header = json!({"alg": "ES256", "kid": "p256"});
         let token = keys().p256.sign_as(&header, &with(base.clone(), change));

@@ -58,7 +58,7 @@ pub(crate) fn every_denial() -> Vec<(Denial, bool)> {
         TokenExpired => false TokenExpired;
         TokenNotYetValid => true TokenNotYetValid;
         TokenLivesTooLong => true TokenLivesTooLong;
-        ProofRequired => true ProofRequired;
+        BindingNotSupported => true BindingNotSupported;
         BoundTokenAsBearer => true BoundTokenAsBearer;
         TokenNotBound => true TokenNotBound;
         BearerNotAllowed => false BearerNotAllowed;
