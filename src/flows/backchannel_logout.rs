@@ -43,7 +43,7 @@ const BESIDE: usize = 4 * 1024;
 
 /// Who has signed out, for the log.
 #[derive(Debug)]
-pub struct SignedOut {
+pub struct SignedOutByIssuer {
     /// The first client that was told.
     pub client: Option<ClientName>,
     pub subject: Option<String>,
@@ -65,7 +65,7 @@ pub async fn backchannel_logout(
     live: &Live,
     head: &RequestHead<'_>,
     body: &[u8],
-) -> Result<SignedOut, Denial> {
+) -> Result<SignedOutByIssuer, Denial> {
     if is_of_a_browser(head.headers) {
         return Err(Denial::InvalidRequest(
             "An issuer sends its logout tokens itself, not through a browser.",
@@ -87,7 +87,7 @@ pub async fn backchannel_logout(
     audit(head, "revoked", &revocation, value, revocation.reason.as_deref());
     let lifetime = token.expires_at().plus(rules.clock_skew).since(now);
     once.spend(gate, lifetime).await.map_err(|fault| unavailable(&fault))?;
-    Ok(SignedOut {
+    Ok(SignedOutByIssuer {
         client: client_of(live, &issuer, &token),
         subject: token.subject().map(ToOwned::to_owned),
     })

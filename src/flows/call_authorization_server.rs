@@ -46,12 +46,12 @@ const REVOCATION_PAUSES: [Duration; 4] =
 pub struct ClientAtServer<'a> {
     pub client_id: &'a str,
     pub issuer: &'a IssuerName,
-    pub proof: Proof<'a>,
+    pub proof: ClientProof<'a>,
 }
 
 /// What shows the AS that it is the client.
 #[derive(Clone, Copy, Debug)]
-pub enum Proof<'a> {
+pub enum ClientProof<'a> {
     /// The gateway's credential, in the way that the AS offers.
     Ours(&'a ClientCredential),
     /// What the caller brought, as it came.
@@ -63,8 +63,10 @@ impl ClientAtServer<'_> {
     /// to the caller.
     fn is_repeated_in(self, text: &str) -> bool {
         match self.proof {
-            Proof::Ours(credential) => Credential::from(credential).is_repeated_in(self.client_id, text),
-            Proof::Brought(_) => false,
+            ClientProof::Ours(credential) => {
+                Credential::from(credential).is_repeated_in(self.client_id, text)
+            }
+            ClientProof::Brought(_) => false,
         }
     }
 }
@@ -84,7 +86,11 @@ impl<'a> From<&'a ClientCredential> for Credential<'a> {
 
 impl<'a> From<&'a Client> for ClientAtServer<'a> {
     fn from(client: &'a Client) -> Self {
-        Self { client_id: &client.client_id, issuer: &client.issuer, proof: Proof::Ours(&client.credential) }
+        Self {
+            client_id: &client.client_id,
+            issuer: &client.issuer,
+            proof: ClientProof::Ours(&client.credential),
+        }
     }
 }
 
@@ -211,12 +217,12 @@ pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Cli
         let mut pauses = REVOCATION_PAUSES.iter();
         loop {
             match revoke(&gate, &live, &client, &form).await {
-                Revocation::Done => return,
-                Revocation::Impossible(why) => {
+                RevocationAttempt::Done => return,
+                RevocationAttempt::Impossible(why) => {
                     tracing::info!(client = %client.name, why, "a refresh token was not revoked at the AS");
                     return;
                 }
-                Revocation::Failed(why) => {
+                RevocationAttempt::Failed(why) => {
                     let Some(pause) = pauses.next() else {
                         tracing::warn!(client = %client.name, %why, "a refresh token could not be revoked at the AS");
                         gate.revoked_there.forget(fingerprint);
@@ -229,55 +235,55 @@ pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Cli
     });
 }
 
-enum Revocation {
+enum RevocationAttempt {
     Done,
     Impossible(&'static str),
     Failed(Cow<'static, str>),
 }
 
-async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) -> Revocation {
+async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) -> RevocationAttempt {
     let (issuer, endpoints) = match issuer_of(gate, live, &client.issuer).await {
         Ok(found) => found,
-        Err(why) => return Revocation::Failed(why.into()),
+        Err(why) => return RevocationAttempt::Failed(why.into()),
     };
     let Some(url) = &endpoints.revocation else {
-        return Revocation::Impossible("the AS publishes no revocation endpoint");
+        return RevocationAttempt::Impossible("the AS publishes no revocation endpoint");
     };
     let place = place(issuer, &endpoints, url, &endpoints.revocation_auth);
     let request = match post(&*gate.random, gate.clock.now(), place, client.into(), form) {
         Ok(request) => request,
-        Err(why) => return Revocation::Impossible(why),
+        Err(why) => return RevocationAttempt::Impossible(why),
     };
     let bounds = Bounds { deadline: REVOCATION_DEADLINE, answer_bytes: REVOCATION_ANSWER };
     match send(gate, issuer, ServerEndpoint::Revocation, request, bounds).await {
-        Ok(response) if response.status().is_success() => Revocation::Done,
+        Ok(response) if response.status().is_success() => RevocationAttempt::Done,
         Ok(response) => {
             let answer = answer::read(response.status(), response.headers(), response.body());
             let manner = Credential::from(&client.credential).manner(&endpoints.revocation_auth);
             not_revoked(unrepeated(answer, client.into(), form), &manner)
         }
-        Err(fault) => Revocation::Failed(said(fault).into()),
+        Err(fault) => RevocationAttempt::Failed(said(fault).into()),
     }
 }
 
 /// What an AS says that did not revoke a token. Of its errors one alone will be the same next time (RFC 7009
 /// section 2.2.1).
-fn not_revoked(answer: ServerAnswer, manner: &str) -> Revocation {
+fn not_revoked(answer: ServerAnswer, manner: &str) -> RevocationAttempt {
     match answer {
         ServerAnswer::Refused(said) if said.error == "unsupported_token_type" => {
-            Revocation::Impossible("the AS does not revoke this kind of token")
+            RevocationAttempt::Impossible("the AS does not revoke this kind of token")
         }
         ServerAnswer::InvalidClient(said) => {
             let said = said.description.map(|text| format!(": {text}")).unwrap_or_default();
-            Revocation::Failed(
+            RevocationAttempt::Failed(
                 format!(
                     "the AS answered invalid_client: the client's credential does not count there, or not by {manner}{said}"
                 )
                 .into(),
             )
         }
-        ServerAnswer::Unusable(outage) => Revocation::Failed(outage.why.into()),
-        _ => Revocation::Failed("the AS did not revoke it".into()),
+        ServerAnswer::Unusable(outage) => RevocationAttempt::Failed(outage.why.into()),
+        _ => RevocationAttempt::Failed("the AS did not revoke it".into()),
     }
 }
 
@@ -319,11 +325,11 @@ pub(in crate::flows) fn post(
     form: &ServerForm,
 ) -> Result<Request<Bytes>, &'static str> {
     let Authentication { authorization, fields } = match client.proof {
-        Proof::Ours(credential) => {
+        ClientProof::Ours(credential) => {
             authenticate(credential.into(), client.client_id, place, ports::random(random), now)
                 .map_err(Unproven::why)?
         }
-        Proof::Brought(authentication) => authentication.clone(),
+        ClientProof::Brought(authentication) => authentication.clone(),
     };
     let body = Bytes::copy_from_slice(form.encode(&fields).expose().as_bytes());
     let mut request = Request::post(place.url.as_str())

@@ -25,7 +25,7 @@ use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::oauth::answer::ServerAnswer;
-use crate::core::session::oauth::native::{NativeRequest, Proof, Registered};
+use crate::core::session::oauth::native::{ClientProver, NativeRequest, Registered};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::token::dpop::{self, DPOP};
 use crate::flows::call_authorization_server::{self, ClientAtServer, ask_token_endpoint};
@@ -116,9 +116,11 @@ async fn ask_server(
         tracing::error!(client = %client.name, "too many requests wait for the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
     };
-    let proof = match &request.proof {
-        Proof::Lent => call_authorization_server::Proof::Ours(&client.credential),
-        Proof::Brought { authentication, .. } => call_authorization_server::Proof::Brought(authentication),
+    let proof = match &request.prover {
+        ClientProver::Lent => call_authorization_server::ClientProof::Ours(&client.credential),
+        ClientProver::Brought { authentication, .. } => {
+            call_authorization_server::ClientProof::Brought(authentication)
+        }
     };
     let asked = ClientAtServer { client_id: &client.client_id, issuer: &client.issuer, proof };
     let asking = ask_token_endpoint(gate, live, asked, &request.form, head.headers.get(DPOP));
@@ -129,9 +131,9 @@ async fn ask_server(
             Ok((Bytes::copy_from_slice(answer.to_native_json().expose().as_bytes()), nonce))
         }
         ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => Err(Denial::of_unproven(said)),
-        ServerAnswer::InvalidClient(said) => match request.proof {
-            Proof::Brought { by_basic, .. } => Err(Denial::ClientCredentialRefused { said, by_basic }),
-            Proof::Lent => {
+        ServerAnswer::InvalidClient(said) => match request.prover {
+            ClientProver::Brought { by_basic, .. } => Err(Denial::ClientCredentialRefused { said, by_basic }),
+            ClientProver::Lent => {
                 call_authorization_server::log_invalid_client(
                     live,
                     &client.name,

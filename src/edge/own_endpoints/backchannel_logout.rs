@@ -15,7 +15,7 @@ use crate::edge::own_endpoints::receiving::{receive, reply_to_server};
 use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::request::body::{Bound, Unread};
 use crate::flows::Gate;
-use crate::flows::backchannel_logout::{SignedOut, backchannel_logout, body_limit};
+use crate::flows::backchannel_logout::{SignedOutByIssuer, backchannel_logout, body_limit};
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
 use crate::state::metrics::RequestOutcome;
@@ -37,7 +37,7 @@ pub(crate) async fn answer(
     reply_to_server(signed_out.map(done), Form::OAuth, who)
 }
 
-fn done(SignedOut { client, subject }: SignedOut) -> EndpointReply {
+fn done(SignedOutByIssuer { client, subject }: SignedOutByIssuer) -> EndpointReply {
     let answer = Answer::json(StatusCode::OK, Bytes::new()).no_store();
     EndpointReply { client, subject, ..EndpointReply::done(answer, RequestOutcome::BackchannelLogout) }
 }
@@ -47,7 +47,7 @@ async fn signed_out(
     live: &Arc<Live>,
     session: &mut Session,
     who: &Identification,
-) -> Result<SignedOut, Unread> {
+) -> Result<SignedOutByIssuer, Unread> {
     let bound = Bound { bytes: body_limit(live), why: TOO_LARGE };
     let received = receive(session, OwnEndpoint::BackchannelLogout, bound, who.client).await?;
     Ok(backchannel_logout(gate, live, &received.head()?, &received.body).await?)

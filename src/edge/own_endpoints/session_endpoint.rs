@@ -14,7 +14,7 @@ use crate::edge::request::request_head;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
 use crate::flows::own_endpoint::OwnEndpoint;
-use crate::flows::session::who::{NobodySignedIn, SignedIn, who};
+use crate::flows::session::who::{NobodySignedIn, WhoIsSignedIn, who};
 use crate::state::live::Live;
 use crate::state::metrics::RequestOutcome;
 
@@ -27,7 +27,7 @@ pub(crate) async fn answer(
     address: IpAddr,
 ) -> EndpointReply {
     match asked(gate, live, session, target, address).await {
-        Ok(SignedIn { body, client, side }) => {
+        Ok(WhoIsSignedIn { body, client, side }) => {
             let answer = Answer::json(StatusCode::OK, body).no_store();
             EndpointReply {
                 client: Some(client),
@@ -54,7 +54,7 @@ async fn asked(
     session: &Session,
     target: &Target,
     address: IpAddr,
-) -> Result<SignedIn, NobodySignedIn> {
+) -> Result<WhoIsSignedIn, NobodySignedIn> {
     let request = session.req_header();
     OwnEndpoint::Session.takes(&request.method)?;
     let host = request_head::host(request)?;

@@ -160,7 +160,7 @@ impl Prepared {
         self,
         request: ClientRequest<'_>,
         code: &Code,
-    ) -> Result<SignedIn, Denial> {
+    ) -> Result<MadeSignIn, Denial> {
         let Self { previous, family, held } = self;
         let (sender, receiver) = oneshot::channel();
         let (redirect_uri, resource) = (&request.client.redirect_uri, request.client.resource.as_deref());
@@ -208,8 +208,8 @@ async fn end_previous(request: ClientRequest<'_>, previous: &Grant, new: Option<
     }
 }
 
-/// What a code exchange made.
-pub(in crate::flows) struct SignedIn {
+/// What a code exchange made of a sign-in.
+pub(in crate::flows) struct MadeSignIn {
     page: PageTokens,
     /// `None`: the AS gave no refresh token.
     pub(in crate::flows) session: Option<Session>,
@@ -251,7 +251,7 @@ struct CodeExchange {
 }
 
 impl CodeExchange {
-    async fn run(self, waiting: oneshot::Sender<Result<SignedIn, Denial>>) {
+    async fn run(self, waiting: oneshot::Sender<Result<MadeSignIn, Denial>>) {
         let client = self.client.as_ref().into();
         let proof = self.by.page_key().map(|page_key| &page_key.proof);
         let result = match ask_token_endpoint(&self.gate, &self.live, client, &self.form, proof).await {
@@ -270,7 +270,7 @@ impl CodeExchange {
         let _ = waiting.send(result);
     }
 
-    async fn make_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
+    async fn make_session(&self, answer: TokenAnswer) -> Result<MadeSignIn, Denial> {
         let refresh_token = answer.refresh_token.clone();
         let made = self.judge_and_keep(answer).await;
         // After an outage nobody has it, and the person may be signed in already: an AS may hang all refresh
@@ -284,7 +284,7 @@ impl CodeExchange {
         made
     }
 
-    async fn judge_and_keep(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
+    async fn judge_and_keep(&self, answer: TokenAnswer) -> Result<MadeSignIn, Denial> {
         let exchanged = match &self.by {
             CodeBearer::Gateway(asked) => Exchanged::OwnCode(asked),
             CodeBearer::Page(page_key) => Exchanged::Code(page_key.as_ref().map(|page_key| page_key.key)),
@@ -337,7 +337,7 @@ impl CodeExchange {
             None => None,
         };
         let (subject, caller) = (judged.subject(), judged.verified.map(|found| found as Arc<Caller>));
-        Ok(SignedIn { page, session, subject, caller, at: now, ended_previous: false })
+        Ok(MadeSignIn { page, session, subject, caller, at: now, ended_previous: false })
     }
 
     fn cannot_be_judged(&self, denial: &Denial) -> Denial {

@@ -33,7 +33,7 @@ pub(in crate::flows) struct PageKey {
 }
 
 /// A proof that came along. Nothing but its form is known to be right.
-pub(super) struct Brought<'a> {
+pub(super) struct UnjudgedProof<'a> {
     proof: Proof<'a>,
     field: &'a HeaderValue,
 }
@@ -42,18 +42,18 @@ pub(super) struct Brought<'a> {
 ///
 /// # Errors
 /// `InvalidDpopProof`
-pub(super) fn read_proof(at: ClientRequest<'_>) -> Result<Option<Brought<'_>>, Denial> {
+pub(super) fn read_proof(at: ClientRequest<'_>) -> Result<Option<UnjudgedProof<'_>>, Denial> {
     let Some(text) = carried(at.head.headers).map_err(invalid)? else { return Ok(None) };
     let proof = Proof::parse(text).map_err(invalid)?;
     let field = at.head.headers.get(DPOP).ok_or(Denial::Internal)?;
-    Ok(Some(Brought { proof, field }))
+    Ok(Some(UnjudgedProof { proof, field }))
 }
 
 /// The key that a page proves which exchanges a code; `None` where it proves none, and gets tokens that are
 /// good for whoever has them.
 ///
 /// # Errors
-/// As [`read_proof`] and [`Brought::prove`].
+/// As [`read_proof`] and [`UnjudgedProof::prove`].
 pub(super) async fn prove_key(at: ClientRequest<'_>) -> Result<Option<PageKey>, Denial> {
     match read_proof(at)? {
         None => Ok(None),
@@ -61,7 +61,7 @@ pub(super) async fn prove_key(at: ClientRequest<'_>) -> Result<Option<PageKey>, 
     }
 }
 
-impl Brought<'_> {
+impl UnjudgedProof<'_> {
     /// The key that it names, whoever made it.
     pub(super) const fn claimed(&self) -> Thumbprint {
         self.proof.key()

@@ -28,7 +28,7 @@ use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::introspection::{IntrospectionAnswer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
-use crate::flows::call_authorization_server::{ClientAtServer, Proof, post};
+use crate::flows::call_authorization_server::{ClientAtServer, ClientProof, post};
 use crate::flows::claims_elsewhere::{read_of_access_tokens, warn_of_claims_elsewhere};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, Randomness};
@@ -243,7 +243,7 @@ impl Call {
         let client = ClientAtServer {
             client_id: &asked.client_id,
             issuer: &self.issuer.settings.name,
-            proof: Proof::Ours(&asked.credential),
+            proof: ClientProof::Ours(&asked.credential),
         };
         let place = AuthenticatedEndpoint {
             url: &url,

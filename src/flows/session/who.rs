@@ -29,7 +29,7 @@ const NOT_OF_A_PERSON: [&str; 15] = [
 
 /// Who is signed in.
 #[derive(Debug)]
-pub struct SignedIn {
+pub struct WhoIsSignedIn {
     /// JSON.
     pub body: Bytes,
     pub client: ClientName,
@@ -57,7 +57,7 @@ pub async fn who(
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     query: Option<&str>,
-) -> Result<SignedIn, NobodySignedIn> {
+) -> Result<WhoIsSignedIn, NobodySignedIn> {
     bearer::at_most_one(head.headers)?;
     let client = client_asked_for(live, query)?;
     let request = ClientRequest { gate, live, client, head };
@@ -86,7 +86,7 @@ fn client_asked_for<'l>(live: &'l Live, query: Option<&str>) -> Result<&'l Arc<C
     ))
 }
 
-fn said_of(request: ClientRequest<'_>, session: InSession) -> SignedIn {
+fn said_of(request: ClientRequest<'_>, session: InSession) -> WhoIsSignedIn {
     let InSession { held, grant, ends_at, ride, .. } = session;
     let now = request.gate.clock.now();
     let left = |end: Timestamp| end.since(now).as_secs();
@@ -101,7 +101,7 @@ fn said_of(request: ClientRequest<'_>, session: InSession) -> SignedIn {
     if let Some(claims) = told {
         body.insert("claims".to_owned(), json!(of_the_person(claims)));
     }
-    SignedIn {
+    WhoIsSignedIn {
         body: Value::Object(body).to_string().into(),
         client: request.client.name.clone(),
         side: SessionSide { brought_cookie: true, family: Some(grant.family), subject, let_in: None, ride },

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::*;
 use crate::core::revocation::{Kind, Rule};
 use crate::core::token::testing::new_p256;
-use crate::flows::backchannel_logout::{SignedOut, backchannel_logout};
+use crate::flows::backchannel_logout::{SignedOutByIssuer, backchannel_logout};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::revoke;
 
@@ -41,11 +41,11 @@ pub(super) fn from_a_server() -> HeaderMap {
 }
 
 impl Scene {
-    async fn is_told(&self, token: &str) -> Result<SignedOut, Denial> {
+    async fn is_told(&self, token: &str) -> Result<SignedOutByIssuer, Denial> {
         self.is_sent(&from_a_server(), &format!("logout_token={token}")).await
     }
 
-    async fn is_sent(&self, headers: &HeaderMap, body: &str) -> Result<SignedOut, Denial> {
+    async fn is_sent(&self, headers: &HeaderMap, body: &str) -> Result<SignedOutByIssuer, Denial> {
         let head = head(&Method::POST, headers);
         backchannel_logout(&self.gate, &self.live, &head, body.as_bytes()).await
     }

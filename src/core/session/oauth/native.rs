@@ -80,12 +80,12 @@ pub struct Registered<'a> {
 pub struct NativeRequest {
     pub grant: GrantType,
     pub form: ServerForm,
-    pub proof: Proof,
+    pub prover: ClientProver,
 }
 
 /// Who proves to the AS that it is the client.
 #[derive(Debug)]
-pub enum Proof {
+pub enum ClientProver {
     /// The gateway, with the credential that it has.
     Lent,
     /// The caller, with what it brought.
@@ -107,7 +107,7 @@ impl NativeRequest {
         client: Registered<'_>,
     ) -> Result<Self, Denial> {
         let grant = parameters.grant_type(client.grants)?;
-        let proof = if client.lends {
+        let prover = if client.lends {
             lent(headers, parameters, grant)
         } else {
             brought(headers, parameters, client)
@@ -115,16 +115,16 @@ impl NativeRequest {
         if grant == GrantType::AuthorizationCode {
             code_is_bound(parameters, client)?;
         }
-        Ok(Self { grant, form: form(parameters, grant, client)?, proof })
+        Ok(Self { grant, form: form(parameters, grant, client)?, prover })
     }
 }
 
-fn lent(headers: &HeaderMap, parameters: &Parameters, grant: GrantType) -> Result<Proof, Denial> {
+fn lent(headers: &HeaderMap, parameters: &Parameters, grant: GrantType) -> Result<ClientProver, Denial> {
     if !grant.may_borrow_the_secret() {
         return Err(Denial::UnauthorizedClient);
     }
     parameters.bring_no_credential(headers)?;
-    Ok(Proof::Lent)
+    Ok(ClientProver::Lent)
 }
 
 /// RFC 7636 section 4.6: whoever borrows the secret shows with the verifier that the code is its own.
@@ -191,7 +191,11 @@ fn form(parameters: &Parameters, grant: GrantType, client: Registered<'_>) -> Re
 }
 
 /// What the caller shows of itself, in one way or none.
-fn brought(headers: &HeaderMap, parameters: &Parameters, client: Registered<'_>) -> Result<Proof, Denial> {
+fn brought(
+    headers: &HeaderMap,
+    parameters: &Parameters,
+    client: Registered<'_>,
+) -> Result<ClientProver, Denial> {
     const SEVERAL: Denial = Denial::InvalidRequest(
         "Show the client's credentials in one way: Authorization: Basic, client_secret, or client_assertion (RFC 6749 section 2.3).",
     );
@@ -229,7 +233,7 @@ fn brought(headers: &HeaderMap, parameters: &Parameters, client: Registered<'_>)
         }
         _ => return Err(SEVERAL),
     };
-    Ok(Proof::Brought { authentication: Authentication { authorization, fields }, by_basic })
+    Ok(ClientProver::Brought { authentication: Authentication { authorization, fields }, by_basic })
 }
 
 /// Credentials in the `Authorization` header.

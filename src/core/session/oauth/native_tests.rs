@@ -42,9 +42,9 @@ fn read(client: Registered<'_>, headers: &HeaderMap, body: &str) -> Result<Nativ
 /// What reaches the server of a request without an `Authorization` header.
 fn sent(client: Registered<'_>, body: &str) -> Result<String, Denial> {
     let request = read(client, &HeaderMap::new(), body)?;
-    let fields = match request.proof {
-        Proof::Lent => Vec::new(),
-        Proof::Brought { authentication, .. } => authentication.fields,
+    let fields = match request.prover {
+        ClientProver::Lent => Vec::new(),
+        ClientProver::Brought { authentication, .. } => authentication.fields,
     };
     Ok(request.form.encode(&fields).expose().clone())
 }
@@ -145,7 +145,8 @@ fn the_caller_shows_itself_in_one_way_at_most() {
     }
     let headers = basic_of("cli+app:s%25");
     for (body, fields) in [(BODY, 1), ("grant_type=client_credentials", 0)] {
-        let Proof::Brought { authentication, by_basic: true } = read(CLI, &headers, body).unwrap().proof
+        let ClientProver::Brought { authentication, by_basic: true } =
+            read(CLI, &headers, body).unwrap().prover
         else {
             panic!("not by Basic")
         };
@@ -190,7 +191,7 @@ fn the_secret_is_lent_for_a_bound_code_or_a_refresh_token_and_to_nobody_with_one
     );
     let refresh = "grant_type=refresh_token&refresh_token=t";
     for body in [code.as_str(), refresh, &code.replace("127.0.0.1", "127.0.0.1:49152")] {
-        assert!(matches!(read(LENT, &HeaderMap::new(), body).unwrap().proof, Proof::Lent), "{body}");
+        assert!(matches!(read(LENT, &HeaderMap::new(), body).unwrap().prover, ClientProver::Lent), "{body}");
         assert!(matches!(read(LENT, &basic_of("cli+app:s"), body), Err(Denial::InvalidRequest(_))));
         for more in ["client_secret=s", "client_secret=", "client_assertion=j", "client_assertion_type=k"] {
             assert!(
@@ -230,7 +231,7 @@ fn any_request_is_read_without_harm_and_nothing_is_lent_beside_a_credential() {
         let Ok(parameters) = Parameters::from_form(body) else { return };
         let _ = named_client(&headers, &parameters);
         if let Ok(request) = NativeRequest::read(&headers, &parameters, LENT) {
-            assert!(matches!(request.proof, Proof::Lent) && headers.is_empty());
+            assert!(matches!(request.prover, ClientProver::Lent) && headers.is_empty());
         }
         let _ = NativeRequest::read(&headers, &parameters, CLI);
     });
