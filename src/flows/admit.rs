@@ -275,14 +275,13 @@ async fn authenticate_session(
             Authentication { caller: Ok(Some(caller)), session: Some(Box::new(side)) }
         }
         Err(not) => {
-            let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
+            let NotInSession { denial, mut side } = *not;
             let is_public = !matches!(route.access, Access::Protected(_));
             let counts_as_absent = is_public && denial != Denial::SeveralCredentials;
             // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by
             // then.
             let goes_on = counts_as_absent || route.report_only;
-            let ride = ride.filter(|ride| !goes_on || ride.generation.is_some());
-            let side = SessionSide { brought_cookie, family, subject, let_in: None, ride };
+            side.ride = side.ride.filter(|ride| !goes_on || ride.generation.is_some());
             let caller = if counts_as_absent { Ok(None) } else { Err(denial) };
             Authentication { caller, session: Some(Box::new(side)) }
         }

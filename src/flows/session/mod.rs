@@ -100,24 +100,26 @@ pub(in crate::flows) struct InSession {
 #[derive(Debug)]
 pub(in crate::flows) struct NotInSession {
     pub denial: Denial,
-    /// A cookie came, whatever became of it.
-    pub brought_cookie: bool,
-    pub family: Option<FamilyId>,
-    pub subject: Option<String>,
-    /// Takes the cookie away where the session is over; the next one where only its access token is of no
-    /// use.
-    pub ride: Option<Ride>,
+    /// Its ride takes the cookie away where the session is over; it is the next one where only its access
+    /// token is of no use.
+    pub side: SessionSide,
 }
 
 impl NotInSession {
     fn before_opening(denial: Denial, brought_cookie: bool) -> Self {
-        Self { denial, brought_cookie, family: None, subject: None, ride: None }
+        Self { denial, side: SessionSide { brought_cookie, ..SessionSide::default() } }
     }
 
     fn of(grant: &Grant, denial: Denial) -> Self {
         let subject = grant.subject.as_ref().map(|subject| subject.sub.clone());
         let family = Some(grant.family);
-        Self { family, subject, ..Self::before_opening(denial, true) }
+        let side = SessionSide { brought_cookie: true, family, subject, ..SessionSide::default() };
+        Self { denial, side }
+    }
+
+    /// The same with what goes out with the answer.
+    fn with_ride(self, ride: Option<Ride>) -> Self {
+        Self { side: SessionSide { ride, ..self.side }, ..self }
     }
 
     /// The session is over, for certain.
@@ -126,7 +128,7 @@ impl NotInSession {
         let clears = end.clears_cookie().then(|| session_cookie::clear(request.client)).flatten();
         let ride =
             clears.map(|set_cookie| Ride { set_cookie, family: grant.family, generation: None, until });
-        Self { ride, ..Self::of(grant, Denial::NotSignedIn { ended: Some(end) }) }
+        Self::of(grant, Denial::NotSignedIn { ended: Some(end) }).with_ride(ride)
     }
 }
 

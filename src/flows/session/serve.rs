@@ -82,7 +82,7 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, activity: Ac
             match verify(request, &held, request.gate.clock.now()).await {
                 Ok(found) => {
                     uses::note(request, &grant, &known, activity, now);
-                    Ok(InSession { ride: failed.ride, ..in_session(request, grant, &known, held, found) })
+                    Ok(InSession { ride: failed.side.ride, ..in_session(request, grant, &known, held, found) })
                 }
                 Err(_) => Err(failed),
             }
@@ -243,7 +243,7 @@ async fn exchanged(
     }
     match served {
         Ok(served) => Ok(InSession { ride, ..served }),
-        Err(denial) => Err(Box::new(NotInSession { ride, ..*refused(denial) })),
+        Err(denial) => Err(Box::new(refused(denial).with_ride(ride))),
     }
 }
 

@@ -66,11 +66,8 @@ pub async fn who(
     match of_request(request, Wants { signs_in: false, activity: Activity::Poll }).await {
         Ok(session) => Ok(said_of(request, session)),
         Err(not) => {
-            let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
-            Err(NobodySignedIn {
-                side: SessionSide { brought_cookie, family, subject, let_in: None, ride },
-                ..nobody(denial)
-            })
+            let NotInSession { denial, side } = *not;
+            Err(NobodySignedIn { side, ..nobody(denial) })
         }
     }
 }

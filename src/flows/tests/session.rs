@@ -159,7 +159,7 @@ impl Scene {
 
     async fn denied(&self, cookie: &str) -> (Denial, Option<HeaderValue>) {
         let not = self.ask(cookie).await.unwrap_err();
-        (not.denial, not.ride.map(|ride| ride.set_cookie))
+        (not.denial, not.side.ride.map(|ride| ride.set_cookie))
     }
 
     /// The session is over, and the browser is told to forget its cookie.
@@ -363,7 +363,7 @@ async fn an_older_cookie_never_replaces_a_newer_one_and_is_theft_once_the_newer_
     let third = scene.good(&second).await.unwrap();
     assert_eq!(scene.good(&third).await, None);
     let late = scene.ask(&first).await.unwrap_err();
-    assert!(late.ride.is_none(), "a later generation is known");
+    assert!(late.side.ride.is_none(), "a later generation is known");
     scene.pass(31);
     scene.is_over(&first, SessionEnd::ReuseDetected).await;
     scene.is_over(&third, SessionEnd::Revoked).await;
@@ -417,14 +417,14 @@ async fn what_is_not_of_our_pages_reaches_neither_store_nor_server() {
     foreign.insert(ORIGIN, HeaderValue::from_static("https://evil.example"));
     for headers in [headers(Some(&cookie)), foreign] {
         let not = scene.ask_with(&headers, PAGE).await.unwrap_err();
-        assert!(not.ride.is_none());
-        assert_eq!((not.denial, not.brought_cookie), (Denial::CrossSiteRequest, true));
+        assert!(not.side.ride.is_none());
+        assert_eq!((not.denial, not.side.brought_cookie), (Denial::CrossSiteRequest, true));
     }
     let not = scene.ask_with(&HeaderMap::new(), PAGE).await.unwrap_err();
-    assert_eq!((not.denial, not.brought_cookie), (Denial::NotSignedIn { ended: None }, false));
+    assert_eq!((not.denial, not.side.brought_cookie), (Denial::NotSignedIn { ended: None }, false));
     let not = scene.ask_with(&asks("not-one-of-ours"), PAGE).await.unwrap_err();
-    assert_eq!((not.denial, not.brought_cookie), (Denial::NotSignedIn { ended: None }, true));
-    assert!(not.ride.is_none(), "it may open with a key that comes back");
+    assert_eq!((not.denial, not.side.brought_cookie), (Denial::NotSignedIn { ended: None }, true));
+    assert!(not.side.ride.is_none(), "it may open with a key that comes back");
     let mut two = asks(&cookie);
     two.append(COOKIE, HeaderValue::try_from(format!("{COOKIE_NAME}={cookie}")).unwrap());
     assert_eq!(scene.ask_with(&two, PAGE).await.unwrap_err().denial, Denial::SeveralCredentials);

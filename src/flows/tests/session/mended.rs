@@ -79,7 +79,7 @@ async fn a_token_whose_key_was_published_just_now_is_kept_until_that_is_known() 
             }
             Err(not) => {
                 assert_eq!((&not.denial, life), (&Denial::KeysUnavailable, 8));
-                not.ride.unwrap()
+                not.side.ride.unwrap()
             }
         };
         let next = cookie_in(&next.set_cookie);

@@ -49,11 +49,11 @@ async fn who_is_wanted_by_the_authorization_server_is_asked_to_sign_in_and_keeps
         let lines = Lines::listen();
         let not = scene.ask(&cookie).await.unwrap_err();
         assert_eq!(
-            (&not.denial, not.brought_cookie),
+            (&not.denial, not.side.brought_cookie),
             (&Denial::NotSignedIn { ended: None }, true),
             "{error}"
         );
-        assert!(not.ride.is_none(), "{error}: nothing is cleared");
+        assert!(not.side.ride.is_none(), "{error}: nothing is cleared");
         assert!(lines.text().contains(error), "{}", lines.text());
         let login = format!("{OWN}/oauth/login?client_id=web-app");
         let to_page = format!("{login}&return_to=%2Fapp");

@@ -126,7 +126,7 @@ async fn answers_that_come_late_are_there_for_whoever_comes_next_at_any_replica(
         scene.server.answers.forget_permits(PLENTY);
         let refused = scene.ask_and_leave(&asks(&cookie), PAGE).await.unwrap_err();
         assert_eq!(
-            (&refused.denial, refused.ride.is_none()),
+            (&refused.denial, refused.side.ride.is_none()),
             (&Denial::AuthorizationServerUnavailable, true)
         );
         scene.pass(8);

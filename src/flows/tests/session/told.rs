@@ -167,7 +167,7 @@ async fn whose_id_token_is_gone_is_asked_to_sign_in_and_keeps_the_session() {
     for cookie in [&next, &next, &cookie] {
         let not = scene.ask(cookie).await.unwrap_err();
         assert_eq!(not.denial, Denial::NotSignedIn { ended: None });
-        assert!(not.ride.is_none_or(|ride| ride.generation == Some(1)), "nothing is cleared");
+        assert!(not.side.ride.is_none_or(|ride| ride.generation == Some(1)), "nothing is cleared");
         let login = format!("{OWN}/oauth/login?client_id=web-app&return_to=%2Fapp");
         assert_eq!(where_to(&not.denial, &page_load()), Some(WayIn::SignIn(login)));
     }
