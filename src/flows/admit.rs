@@ -228,19 +228,23 @@ async fn authenticate_caller(
     now: Timestamp,
 ) -> Authentication {
     let route = matched.route();
+    let brought = |by| {
+        let tally = Tally::of(route, head.headers);
+        Brought::ByRequest { to: &route.access, from: head.client_address, tally, by }
+    };
     let token = match carried(head.headers, query) {
         Err(denial) => Err(denial),
         Ok(None) => return authenticate_session(gate, live, head, route).await,
         Ok(Some(Carried::Authorization(scheme, token))) => {
             let by = Presentation::scheme(scheme, head, matched.path());
-            authenticate_bearer(gate, live, head, route, token, by, now).await
+            authenticate_bearer(gate, live, token, brought(by), now).await
         }
         Ok(Some(Carried::Subprotocol(offered))) => {
             match may_bring_subprotocol(live, head, route).and_then(|()| offered.token()) {
                 // No proof can come along.
                 Ok(token) => {
                     let (token, by) = (token.expose().into(), Presentation::Having);
-                    authenticate_bearer(gate, live, head, route, token, by, now).await
+                    authenticate_bearer(gate, live, token, brought(by), now).await
                 }
                 Err(denial) => Err(denial),
             }
@@ -292,14 +296,10 @@ async fn authenticate_session(
 async fn authenticate_bearer(
     gate: &Gate,
     live: &Live,
-    head: &RequestHead<'_>,
-    route: &Route,
     token: Spelled<'_>,
-    by: Presentation<'_>,
+    brought: Brought<'_>,
     now: Timestamp,
 ) -> Result<Arc<KnownCaller>, Denial> {
-    let tally = Tally::of(route, head.headers);
-    let brought = Brought::ByRequest { to: &route.access, from: head.client_address, tally, by };
     let found = authenticate(gate, live, token, brought, now).await?;
     receipts::note_use(gate, live, &found, now);
     Ok(found)

@@ -27,6 +27,16 @@ use crate::io::revocations::file::{Mark, Position};
 /// When it is tried to open a file that failed.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// What a whole list is read from, and how.
+#[derive(Clone, Copy)]
+struct ReadFrom<'a> {
+    how: Resync,
+    /// How often Redis had been reached when that was decided.
+    reached: u64,
+    server: Option<&'a str>,
+    hearing: &'a Hearing,
+}
+
 impl Follower {
     /// `reached`: how often Redis had been reached when `how` was decided.
     pub(super) async fn resync(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
@@ -46,8 +56,9 @@ impl Follower {
         }
         let gap = self.cursor.map(|cursor| self.gap_before(begin, cursor));
         let hearing = Hearing::new(&self.shared, &self.tables, begin, gap);
+        let from = ReadFrom { how, reached, server: server.as_deref(), hearing: &hearing };
         let whole = tokio::select! {
-            whole = self.take_in_all(how, reached, server.as_deref(), &hearing, begin) => whole,
+            whole = self.take_in_all(from, begin) => whole,
             fault = hearing.go_on() => Err(fault),
         };
         if whole.is_ok() {
@@ -75,18 +86,12 @@ impl Follower {
     }
 
     /// All up to `begin`, into the tables and the file.
-    async fn take_in_all(
-        &mut self,
-        how: Resync,
-        reached: u64,
-        server: Option<&str>,
-        hearing: &Hearing,
-        begin: Position,
-    ) -> Result<(), StoreFault> {
+    async fn take_in_all(&mut self, from: ReadFrom<'_>, begin: Position) -> Result<(), StoreFault> {
+        let ReadFrom { reached, server, hearing, .. } = from;
         let Shared { link, names, .. } = &*self.shared.clone();
         self.finish_writing().await;
         // What Redis forgot must not come over what is known here.
-        self.compare(how, reached, server, hearing).await?;
+        self.compare(from).await?;
         let mut at = 0;
         loop {
             let scan = async |line: &_| scripts::scan(line, names, at, server).await;
@@ -126,13 +131,7 @@ impl Follower {
     }
 
     /// Looks for all that only this replica has.
-    async fn compare(
-        &mut self,
-        how: Resync,
-        reached: u64,
-        server: Option<&str>,
-        hearing: &Hearing,
-    ) -> Result<(), StoreFault> {
+    async fn compare(&mut self, from: ReadFrom<'_>) -> Result<(), StoreFault> {
         let (local, mut after, mut told) = (self.shared.local.clone(), None, LogView::default());
         if matches!(self.file, File::Open) {
             // Else what the file still has and was lifted since would be given back.
@@ -144,7 +143,7 @@ impl Follower {
         // its room.
         let standing: Vec<_> = self.unwritten.standing().into_iter().map(Change::Add).collect();
         for piece in standing.chunks(PIECE) {
-            self.compare_these(piece, how, reached, server, hearing, &mut told).await?;
+            self.compare_these(piece, from, &mut told).await?;
         }
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else {
@@ -153,7 +152,7 @@ impl Follower {
                 break;
             };
             debug_assert!(piece.changes.len() <= PIECE);
-            self.compare_these(&piece.changes, how, reached, server, hearing, &mut told).await?;
+            self.compare_these(&piece.changes, from, &mut told).await?;
             after = piece.next;
             if after.is_none() {
                 break;
@@ -165,12 +164,10 @@ impl Follower {
     async fn compare_these(
         &mut self,
         changes: &[Change],
-        how: Resync,
-        reached: u64,
-        server: Option<&str>,
-        hearing: &Hearing,
+        from: ReadFrom<'_>,
         told: &mut LogView,
     ) -> Result<(), StoreFault> {
+        let ReadFrom { how, reached, server, hearing } = from;
         let Shared { link, names, .. } = &*self.shared.clone();
         let behind = async |line: &_| scripts::behind(line, names, changes, server).await;
         let behind = link.ask(behind).await?;
