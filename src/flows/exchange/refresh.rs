@@ -56,7 +56,7 @@ pub(super) async fn refresh(
                 Err(found) => found,
             },
             Ok(false) => refuse_revoked(request, &grant).await,
-            Err(denial) => ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused),
+            Err(denial) => ExchangeEnd::refused(denial),
         };
     found.count(request);
     found.into_response(request, &grant)
@@ -73,16 +73,15 @@ async fn read_request(
     scope: Option<Scope>,
     activity: Activity,
 ) -> Result<ExchangeRequest, ExchangeEnd> {
-    let refused = |denial| ExchangeEnd::new(Err(denial), ExchangeOutcome::Refused);
     let resource = request.client.resource.clone();
-    let Some(brought) = page_key::read_proof(request).map_err(refused)? else {
+    let Some(brought) = page_key::read_proof(request).map_err(ExchangeEnd::refused)? else {
         return Ok(ExchangeRequest { shape: Shape { scope, resource, key: None }, proof: None, activity });
     };
     let shape = Shape { scope, resource, key: Some(brought.claimed()) };
     if let Some(found) = refuse_if_over(request, grant, &shape, activity).await {
         return Err(found);
     }
-    let proof = brought.prove(request, page_key::holder_of(grant)).await.map_err(refused)?.proof;
+    let proof = brought.prove(request, page_key::holder_of(grant)).await.map_err(ExchangeEnd::refused)?.proof;
     Ok(ExchangeRequest { shape, proof: Some(proof), activity })
 }
 
@@ -228,8 +227,13 @@ impl ExchangeEnd {
         Self { result, outcome, age: Duration::ZERO, given_ago: None, with_cookie: true }
     }
 
+    /// The end of a request that came to no exchange.
+    fn refused(denial: Denial) -> Self {
+        Self::new(Err(denial), ExchangeOutcome::Refused)
+    }
+
     fn too_many() -> Self {
-        Self::new(Err(Denial::TooManyExchanges), ExchangeOutcome::Refused)
+        Self::refused(Denial::TooManyExchanges)
     }
 
     fn too_late() -> Self {
@@ -313,7 +317,7 @@ impl Attempt<'_> {
     async fn present(self) -> Result<(Presented, Option<OwnFlight>), ExchangeEnd> {
         let Self { request, grant, asked, windows, until } = self;
         let Ok(airborne) = timeout_at(until, request.gate.exchanges.take_off()).await else {
-            return Err(ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused));
+            return Err(ExchangeEnd::refused(Denial::StoreUnavailable));
         };
         // Watched before anybody can see it in the store.
         let id = FlightId(u64::from_be_bytes(random(&*request.gate.random)));
@@ -387,7 +391,7 @@ impl Attempt<'_> {
             Presented::Over { end, revoke } => Some(end_session(request, end, revoke)),
             Presented::Unreadable => {
                 tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
-                Some(ExchangeEnd::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused))
+                Some(ExchangeEnd::refused(Denial::StoreUnavailable))
             }
         }
     }
@@ -421,16 +425,16 @@ fn refuse_unconfirmed(
     new: FlightId,
     presented: Option<Presented>,
 ) -> ExchangeEnd {
-    let result = Err(Denial::StoreUnavailable);
     match presented {
         Some(Presented::Replay { revoke, issued }) => {
+            let result = Err(Denial::StoreUnavailable);
             return ExchangeEnd { result, ..end_for_replay(request, grant, revoke, &issued) };
         }
         Some(Presented::Over { revoke, .. }) => revoke_all(request, revoke),
         Some(Presented::Begin { .. }) => forget_flight(request.gate, grant, timeouts, new),
         _ => {}
     }
-    ExchangeEnd::new(result, ExchangeOutcome::Refused)
+    ExchangeEnd::refused(Denial::StoreUnavailable)
 }
 
 /// Ends a session that the list of revocations names, here also while the store is away, and revokes its

@@ -82,7 +82,10 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, activity: Ac
             match verify(request, &held, request.gate.clock.now()).await {
                 Ok(found) => {
                     uses::note(request, &grant, &known, activity, now);
-                    Ok(InSession { ride: failed.side.ride, ..in_session(request, grant, &known, held, found) })
+                    Ok(InSession {
+                        ride: failed.side.ride,
+                        ..in_session(request, grant, &known, held, found)
+                    })
                 }
                 Err(_) => Err(failed),
             }
