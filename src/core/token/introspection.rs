@@ -122,8 +122,8 @@ impl IntrospectionAnswer {
     /// Makes the token, whose claims are the members of the answer, `iss` filled in where it is absent.
     ///
     /// # Errors
-    /// The first thing that is wrong: `TokenInactive`, `UnknownIssuer`, `BindingNotSupported`, `WrongTokenType`,
-    /// what is wrong with its times, `WrongAudience`, `TokenMalformed`.
+    /// The first thing that is wrong: `TokenInactive`, `UnknownIssuer`, `BindingNotSupported`,
+    /// `WrongTokenType`, what is wrong with its times, `WrongAudience`, `TokenMalformed`.
     pub fn judge(self, rules: &TokenRules, now: Timestamp) -> Result<VerifiedToken, Denial> {
         if !self.is_active() {
             return Err(Denial::TokenInactive { was_good: false });

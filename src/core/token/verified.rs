@@ -42,8 +42,8 @@ impl VerifiedToken {
     /// uses, read by their names.
     ///
     /// # Errors
-    /// `TokenMalformed` for an identifier that would escape comparison; `BindingNotSupported` for a binding that
-    /// cannot be checked.
+    /// `TokenMalformed` for an identifier that would escape comparison; `BindingNotSupported` for a binding
+    /// that cannot be checked.
     pub(super) fn of_claims(
         claims: Map<String, Value>,
         kid: Option<String>,
