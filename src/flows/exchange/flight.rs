@@ -43,7 +43,7 @@ use crate::flows::family::record::change;
 use crate::flows::family::tokens;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_tokens_in_background;
-use crate::flows::revoke::reach::note_again;
+use crate::flows::revoke::reach::{FoundBy, note_again};
 use crate::state::exchanges::{Airborne, FlightEnd, Watch};
 use crate::state::live::Live;
 use crate::state::sessions::HeldTokens;
@@ -84,8 +84,9 @@ struct InStore {
     /// For those who wait here.
     answer: Option<ExchangeAnswer>,
     issued: Option<Issued>,
-    /// Whether the store knew less of the session than its cookie.
-    has_gap: bool,
+    /// Whether the session is in the indices of all that its person is called: not where the store knew less
+    /// of it than its cookie, nor where an ID token says a name for the first time.
+    is_found: bool,
 }
 
 impl Flight {
@@ -228,18 +229,20 @@ impl UnderWay {
         let exchanged = Exchanged::RefreshToken(self.flight.shape.key);
         let judged = judge_tokens(&self.gate, &self.live, &self.client, answer, exchanged).await?;
         check_subject_of_tokens(&self.client, &self.flight.grant, &judged)?;
-        self.check_not_taken_back()?;
+        self.check_not_taken_back(&judged)?;
         Ok(judged)
     }
 
     /// Checks that the session was not taken back while the AS was asked. A list that went out of date
     /// meanwhile costs nobody what came.
-    fn check_not_taken_back(&self) -> Result<(), Denial> {
-        let (grant, now) = (GrantIdentity::of(&self.flight.grant), self.gate.clock.now());
-        match self.gate.revocations.admits_grant(&grant, now) {
-            Ok(false) => Err(Denial::SessionEnded(SessionEnd::Revoked)),
-            Ok(true) | Err(_) => Ok(()),
+    fn check_not_taken_back(&self, judged: &JudgedTokens) -> Result<(), Denial> {
+        let (facts, now) = (GrantIdentity::of(&self.flight.grant), self.gate.clock.now());
+        for sub in [facts.sub, judged.other_name().or(facts.sub)] {
+            if self.gate.revocations.admits_grant(&GrantIdentity { sub, ..facts }, now) == Ok(false) {
+                return Err(Denial::SessionEnded(SessionEnd::Revoked));
+            }
         }
+        Ok(())
     }
 
     /// Changes what the store knows of the family, through an outage of this length.
@@ -279,12 +282,17 @@ impl UnderWay {
             Err(_) => None,
         };
         let put = self.change_within(FLIGHT, |family, now| {
-            let has_gap = family.has_gap_by(&self.flight.grant);
+            let name = new.judged.other_name();
+            let is_named_anew = name.is_some() && family.other_name() != name;
+            if is_named_anew {
+                family.call_its_person(name);
+            }
+            let is_found = !is_named_anew && !family.has_gap_by(&self.flight.grant);
             let used = activity.is_use() || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.make_arrival(&grant, new, used)?;
             let (issued, answer) = (arrival.issued, arrival.is_awaited.then_some(answer));
-            Ok(InStore { landed: family.land(arrival, now), answer, issued, has_gap })
+            Ok(InStore { landed: family.land(arrival, now), answer, issued, is_found })
         });
         match put.await {
             Ok(Ok(in_store)) => Ok(self.conclude(new, tokens, in_store).await),
@@ -302,14 +310,15 @@ impl UnderWay {
 
     /// Does what follows from what the store has now. `tokens`: those that this process is to have at hand.
     async fn conclude(&self, new: &NewTokens, tokens: Option<SessionTokens>, in_store: InStore) -> FlightEnd {
-        let (family, InStore { landed, answer, issued, has_gap }) = (self.flight.grant.family, in_store);
+        let (family, InStore { landed, answer, issued, is_found }) = (self.flight.grant.family, in_store);
         if let Landed::Kept { pushed_out: Some(token) } = &landed {
             name_tokens_in_background(&self.gate, family, &[*token]);
         }
-        if has_gap && matches!(landed, Landed::Kept { .. } | Landed::Before) {
+        if !is_found && matches!(landed, Landed::Kept { .. } | Landed::Before) {
             let token = new.judged.verified.as_deref().map(|found| found.token());
             let grant = &self.flight.grant;
-            if note_again(&self.gate, &self.live, grant, token, self.timeouts, FLIGHT).await.is_err() {
+            let found_by = FoundBy { token, other_name: new.judged.other_name() };
+            if note_again(&self.gate, &self.live, grant, found_by, self.timeouts, FLIGHT).await.is_err() {
                 return FlightEnd::Failed(Denial::StoreUnavailable);
             }
         }

@@ -116,8 +116,16 @@ fn until(live: &Live, grant: &Grant, timeouts: Timeouts) -> Timestamp {
     grant.signed_in_at.plus(timeouts.absolute).plus(longest.unwrap_or_default()).plus(SLACK)
 }
 
-/// As [`note`], of one whose record the store had lost, so that its index may be lost too; through an outage
-/// of this length.
+/// What a session is found by beside what its grant says.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flows) struct FoundBy<'a> {
+    pub(in crate::flows) token: Option<&'a VerifiedToken>,
+    /// See [`note_other_name`].
+    pub(in crate::flows) other_name: Option<&'a str>,
+}
+
+/// As [`note`] and [`note_other_name`], of one whose record the store had lost, so that its index may be lost
+/// too, or whose person was not called so before; through an outage of this length.
 ///
 /// # Errors
 /// As [`note`].
@@ -125,14 +133,21 @@ pub(in crate::flows) async fn note_again(
     gate: &Gate,
     live: &Live,
     grant: &Grant,
-    token: Option<&VerifiedToken>,
+    FoundBy { token, other_name }: FoundBy<'_>,
     timeouts: Timeouts,
     outage: Duration,
 ) -> Result<(), StoreFault> {
     let until = Instant::now() + outage;
     let (mut pause, longest) = RETRY;
     loop {
-        match note(gate, live, grant, token, timeouts, MOST_SESSIONS).await {
+        let noted = async {
+            note(gate, live, grant, token, timeouts, MOST_SESSIONS).await?;
+            match other_name {
+                Some(name) => note_other_name(gate, live, grant, name, timeouts).await,
+                None => Ok(()),
+            }
+        };
+        match noted.await {
             Err(_) if Instant::now() < until => {}
             noted => return noted,
         }

@@ -105,3 +105,26 @@ async fn a_person_is_found_by_what_either_token_calls_them_and_blocked_by_it() {
         assert_eq!(refusal.denial, Denial::SignInRevoked, "{name}");
     }
 }
+
+/// As of a session of a release that did not note the name of the ID token, or whose index a store lost.
+#[tokio::test]
+async fn a_person_is_found_by_the_name_that_the_id_token_of_an_exchange_says_first() {
+    let scene = Scene::strict();
+    let (cookie, _) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
+    let exchange = async |jti: &str, cookie: &str| {
+        let Instead::With(tokens) = access_token(&scene, json!({ "jti": jti })) else { unreachable!() };
+        scene.next(Instead::With(with(tokens, json!({ "id_token": id_token_of("00u1") }))));
+        scene.pass(100);
+        scene.refresh(cookie).await
+    };
+    let answer = exchange("u", &cookie).await.unwrap();
+    let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+    scene.pass(1);
+    scene.revoke(json!({ "kind": "sub", "value": "00u1", "block": true })).await.unwrap();
+    assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "it is found");
+
+    // It was blocked before anybody knew that the session is theirs.
+    let (cookie, _) = scene.signed_in_with(json!({ "jti": "v", "sub": "alice" }), None).await;
+    let refusal = exchange("w", &cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "it is heard of");
+}
