@@ -24,7 +24,7 @@ pub const LONGEST: usize = 4096;
 /// `PP2_TYPE_CRC32C`
 const CHECKSUM: u8 = 0x03;
 
-/// Whose connection it is, by its header.
+/// The one whose connection it is, by its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announced {
     /// That of a client at this address. An IPv4-mapped address is the IPv4 address.

@@ -70,11 +70,11 @@ pub(crate) struct MostOfOne {
     pub(crate) but_for: Vec<IpNet>,
 }
 
-/// Whose a connection is.
+/// The one whose a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
     Client(IpAddr),
-    /// Of a load balancer, which has yet to say for whom.
+    /// A load balancer, which has yet to say for whom.
     Unintroduced(IpAddr),
     /// That of a load balancer itself, or of somebody without an address.
     Nobody,

@@ -47,7 +47,7 @@ impl Balancers {
         Self { networks, patience, metrics, told_at: Mutex::new(None) }
     }
 
-    /// Whose a connection from this address is.
+    /// Returns whose a connection from this address is.
     pub(crate) fn whose(&self, peer: Option<IpAddr>) -> Whose {
         match peer {
             Some(peer) if is_trusted(peer, &self.networks) => Whose::Unintroduced(peer),

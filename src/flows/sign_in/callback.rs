@@ -135,7 +135,7 @@ fn is_strict_here(client: &Client) -> bool {
     client.cookie.same_site == SameSite::Strict && !client.cookie.path.starts_with("/oauth/token")
 }
 
-/// Of what this browser did not begin: whoever began it elsewhere has what its code needs.
+/// The refusal of what this browser did not begin: whoever began it elsewhere has what its code needs.
 fn strangers(refusal: SignInRefusal) -> SignInRefusal {
     SignInRefusal { may_be_strangers: true, ..refusal }
 }
