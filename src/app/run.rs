@@ -360,7 +360,7 @@ async fn read_again(app: &App, reading: &mut Reading, files: &mut Files) -> Relo
                     for key in &after_restart {
                         tracing::warn!(key, "changed, and counts only after a restart");
                     }
-                    return Reloaded::TakenOver { after_restart };
+                    return noted(app, Reloaded::TakenOver { after_restart });
                 }
                 Err(error) => vec![error.to_string()],
             }
@@ -372,7 +372,13 @@ async fn read_again(app: &App, reading: &mut Reading, files: &mut Files) -> Relo
         tracing::error!("{mistake}");
     }
     tracing::error!(mistakes = mistakes.len(), "the configuration is not good; the one before stays");
-    Reloaded::Refused { mistakes }
+    noted(app, Reloaded::Refused { mistakes })
+}
+
+/// Remembers for `/status` what became of it.
+fn noted(app: &App, outcome: Reloaded) -> Reloaded {
+    app.gate.operators.reloads.note(&outcome, app.gate.clock.now());
+    outcome
 }
 
 /// `has_ended`: in the midst of it, by a panic.

@@ -17,6 +17,11 @@ test('SIGHUP and a changed file make it read its configuration again; a bad one 
   const status = async (path) => (await request('GET', `${gateway.url}${path}`)).status;
   assert.deepEqual([await status('/one'), await status('/two')], [200, 404]);
 
+  const token = (await readFile(gateway.file('data/admin.token'), 'utf8')).trim();
+  const Authorization = `Basic ${Buffer.from(`olga:${token}`).toString('base64')}`;
+  const operator = (path) => request('GET', `${gateway.admin}${path}`, { headers: { Authorization } });
+  assert.deepEqual((await operator('/status')).json.config, { taken_over_at: null, after_restart: [] });
+
   const file = gateway.file('config.yaml');
   const before = JSON.parse(await readFile(file, 'utf8'));
   const write = async (change) => {
@@ -44,10 +49,16 @@ test('SIGHUP and a changed file make it read its configuration again; a bad one 
     await until('the refusal', async () => (await gateway.metric('tollgate_config_reloads_total', { result: 'failed' })) > failed);
     await gateway.says(told);
     assert.deepEqual([await status('/three'), await status('/four')], [200, 404]);
+    const { config } = (await operator('/status')).json;
+    assert.deepEqual(config.after_restart, ['log'], 'of the one that counts');
+    assert.equal(config.refused.mistakes.length, 1);
+    assert.ok(config.refused.mistakes[0].includes(told), config.refused.mistakes[0]);
+    assert.ok(config.taken_over_at <= config.refused.at, JSON.stringify(config));
+    const page = (await operator('/')).text;
+    assert.match(page, /is refused, and does not count:/);
+    assert.match(page, /counts only after a restart: log</);
   }
   // Operators hear what became of it.
-  const token = (await readFile(gateway.file('data/admin.token'), 'utf8')).trim();
-  const Authorization = `Basic ${Buffer.from(`olga:${token}`).toString('base64')}`;
   const reload = () => request('POST', `${gateway.admin}/reload`, { headers: { Authorization } });
   const audited = (outcome) => gateway.says(new RegExp(`"event":"audit"[^\n]*"who":"127\\.0\\.0\\.1"[^\n]*"name":"olga"[^\n]*"outcome":"${outcome}"`));
   const refused = await reload();
@@ -55,6 +66,8 @@ test('SIGHUP and a changed file make it read its configuration again; a bad one 
   await audited('refused');
   await write({ routes: routes('/five'), log: { format: 'text' } });
   assert.deepEqual((await reload()).json, { reloaded: true, after_restart: ['log'] });
+  const { refused: over, after_restart: waits } = (await operator('/status')).json.config;
+  assert.deepEqual([over, waits], [undefined, ['log']]);
   await audited('taken_over');
   assert.equal(await status('/five'), 200);
 });

@@ -11,6 +11,7 @@ use crate::core::revocation::Kind;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::StoreHealth;
+use crate::flows::reload::ReloadsSoFar;
 use crate::state::live::Live;
 use crate::state::revocations::{self as state, Currency};
 use crate::state::transmitters::Transmitter;
@@ -22,6 +23,7 @@ pub(super) struct Status<'a> {
     public_url: &'a str,
     #[serde(flatten)]
     readiness: &'a Readiness,
+    config: Config,
     issuers: Vec<Issuer<'a>>,
     /// Transmitters of shared signals.
     signals: Vec<Signal<'a>>,
@@ -32,6 +34,33 @@ pub(super) struct Status<'a> {
     store: Store,
     revocations: Revocations,
     refusals: Vec<Refusal>,
+}
+
+/// Which configuration counts, and what of the file does not.
+#[derive(Debug, Serialize)]
+struct Config {
+    /// None: that of the start.
+    taken_over_at: Option<String>,
+    /// The keys that changed, and count only after a restart.
+    after_restart: Vec<&'static str>,
+    /// One that was read later, and does not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<RefusedConfig>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedConfig {
+    at: String,
+    /// As the log has them.
+    mistakes: Vec<String>,
+}
+
+impl Config {
+    fn of(reloads: &ReloadsSoFar) -> Self {
+        let ReloadsSoFar { taken_over_at, after_restart, refused } = reloads.clone();
+        let refused = refused.map(|(at, mistakes)| RefusedConfig { at: at.to_rfc3339(), mistakes });
+        Self { taken_over_at: taken_over_at.map(Timestamp::to_rfc3339), after_restart, refused }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -245,6 +274,7 @@ impl<'a> Status<'a> {
             version: env!("CARGO_PKG_VERSION"),
             public_url: live.settings.public_url.as_str(),
             readiness,
+            config: Config::of(&gate.operators.reloads.so_far()),
             issuers: issuers.collect(),
             signals: live.transmitters.iter().map(|transmitter| Signal::of(transmitter, now)).collect(),
             routes: routes.collect(),
