@@ -48,8 +48,7 @@ impl EndpointRequest<'_> {
 
     /// Where the address of a page has no code.
     fn away(&self, client: Option<&ClientName>) -> String {
-        let mut clients = self.live.settings.clients.iter();
-        let client = client.and_then(|name| clients.find(|client| client.name == *name));
+        let client = client.and_then(|name| self.live.settings.client(name));
         again_path(client.map(|client| client.client_id.as_str()))
     }
 
