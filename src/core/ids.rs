@@ -75,6 +75,9 @@ impl RequestId {
     }
 }
 
+/// How long a `traceparent` of version 00 is, and what every later one begins with.
+const KNOWN: usize = 55;
+
 /// `traceparent` (W3C Trace Context, section 3.2): which trace a request belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceParent(String);
@@ -85,7 +88,7 @@ impl TraceParent {
     pub fn from_random(trace: [u8; 16], parent: [u8; 8], sampled: bool) -> Self {
         let trace = u128::from_be_bytes(trace).max(1).to_be_bytes();
         let parent = u64::from_be_bytes(parent).max(1).to_be_bytes();
-        let mut text = String::with_capacity(55);
+        let mut text = String::with_capacity(KNOWN);
         text.push_str("00-");
         // Writing to a String cannot fail.
         let _ = hex::write(&mut text, &trace);
@@ -95,22 +98,33 @@ impl TraceParent {
         Self(text)
     }
 
-    /// A `traceparent` that a trusted proxy sent, version 00, with ids that are not all zero.
+    /// A `traceparent` that a trusted proxy sent, with ids that are not all zero. Of a later version only
+    /// what version 00 has is read, and written on as that, with the one flag that it knows (W3C Trace
+    /// Context sections 3.2.2.5 and 3.2.4).
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
+        let (known, rest) = text.split_at_checked(KNOWN)?;
+        let mut parts = known.split('-');
         let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let hex = |s: &str, len: usize| {
             s.len() == len && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
         let zero = |s: &str| s.bytes().all(|b| b == b'0');
-        let fits = parts.next().is_none()
-            && version == "00"
+        let fits = hex(version, 2)
+            && version != "ff"
+            && (rest.is_empty() || (version != "00" && rest.starts_with('-')))
             && hex(trace, 32)
             && hex(parent, 16)
             && hex(flags, 2)
             && !zero(trace)
             && !zero(parent);
-        fits.then(|| Self(text.to_owned()))
+        if !fits {
+            return None;
+        }
+        if version == "00" {
+            return Some(Self(known.to_owned()));
+        }
+        let sampled = u8::from_str_radix(flags, 16).ok()? & 1;
+        Some(Self(format!("00-{trace}-{parent}-{sampled:02x}")))
     }
 
     pub fn as_str(&self) -> &str {
@@ -166,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn of_a_later_traceparent_what_is_known_goes_on_as_version_00() {
+        let ids = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
+        for (sent, goes_on) in [
+            (format!("01-{ids}-01"), format!("00-{ids}-01")),
+            (format!("fe-{ids}-00-what-comes"), format!("00-{ids}-00")),
+            (format!("cc-{ids}-01-"), format!("00-{ids}-01")),
+            (format!("01-{ids}-fe"), format!("00-{ids}-00")),
+            (format!("01-{ids}-03"), format!("00-{ids}-01")),
+            (format!("00-{ids}-03"), format!("00-{ids}-03")),
+        ] {
+            let read = TraceParent::parse(&sent);
+            assert_eq!(read.as_ref().map(TraceParent::as_str), Some(&*goes_on), "{sent}");
+        }
+    }
+
+    #[test]
     fn traceparent_is_the_w3c_form_or_nothing() {
         assert!(TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_some());
         for bad in [
@@ -173,7 +203,15 @@ mod tests {
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
             "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-",
             "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+            "01-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "0A-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "1-00af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0é",
         ] {
             assert!(TraceParent::parse(bad).is_none(), "{bad}");
         }

@@ -324,6 +324,22 @@ async fn a_new_trace_is_sampled_where_the_operator_says_so_and_a_proxys_is_as_it
 }
 
 #[tokio::test]
+async fn a_later_version_of_traceparent_goes_on_as_the_one_that_is_known() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "trusted_proxies: 127.0.0.1\nroutes: [{{ path: /*, to: \"{to}\", public: true }}]"
+    ))
+    .await;
+    let theirs = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let fields = [("traceparent", &*format!("01-{theirs}-what-comes")), ("tracestate", "a=b")];
+    assert_eq!(gateway.connect().await.get("/", &fields).await.status, 200);
+    let seen = upstream.only();
+    assert_eq!(seen.header("traceparent"), Some(&*format!("00-{theirs}")));
+    assert_eq!(seen.header("tracestate"), Some("a=b"));
+}
+
+#[tokio::test]
 async fn the_log_says_who_and_what_and_holds_no_token() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
