@@ -73,6 +73,7 @@ routes: [{{ path: /*, to: \"{}\", public: true }}]",
         .await;
         let answer = client.answer().await;
         assert_eq!(answer.status, 408, "{path}: {}", answer.head);
+        assert_eq!(answer.header("connection"), Some("close"), "{path}: {framing:?}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
         // A small rest of it is waited for, and not for long.
         within(path, client.rest()).await;

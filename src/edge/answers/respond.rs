@@ -203,7 +203,7 @@ pub(crate) async fn send(session: &mut Session, answer: Answer, request_id: &str
         head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
     }
     let empty = answer.body.is_empty() || session.req_header().method == Method::HEAD;
-    body::before_answer(session);
+    body::before_answer(session, answer.status);
     // It is the client's doing that nothing can be written to it; pingora does not say whose.
     session.write_response_header(Box::new(head), empty).await.map_err(|error| error.into_down())?;
     if !empty {

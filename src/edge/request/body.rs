@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Version, header};
+use http::{StatusCode, Version, header};
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -105,8 +105,12 @@ async fn send_continue(session: &mut Session) -> pingora::Result<()> {
 }
 
 /// Before an answer that does not wait for the body, because it says whether the connection lives on:
-/// pingora discards a small rest then. A connection that ends anyway is none that it would read.
-pub(crate) fn before_answer(session: &mut Session) {
+/// pingora discards a small rest then. A connection that ends anyway is none that it would read; and it ends
+/// where the body was waited for in vain, which is said (RFC 9110 section 15.5.9, RFC 9112 section 9.6).
+pub(crate) fn before_answer(session: &mut Session, status: StatusCode) {
+    if status == StatusCode::REQUEST_TIMEOUT {
+        session.set_keepalive(None);
+    }
     let is_discarded = !session.is_body_done()
         && is_small(session)
         && !expects_continue(session.req_header())
