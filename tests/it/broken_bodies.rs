@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::unbounded_channel;
 use tollgate::config::settings::Settings;
 
+use crate::http2_upstreams::{body_of, playing};
 use crate::streams::HANDSHAKE;
 use crate::support::client::{Client, HOST, request};
 use crate::support::frames::{DATA, END_HEADERS, End, HEADERS, RST_STREAM, RawHttp2, block, frame};
@@ -320,6 +322,59 @@ async fn expect_100_continue_is_between_client_and_upstream() {
     let seen = Stage::all_of(&mut peer).await;
     assert!(seen.is_empty(), "{seen}");
     stage.serves_another().await;
+}
+
+/// pingora passes on no interim answer of an upstream of HTTP/2, and none to a client of HTTP/2: whoever hears
+/// of no 100 must not make the other side wait for a body.
+#[tokio::test]
+async fn whoever_waits_for_100_continue_gets_it_here_where_the_upstream_speaks_http_2() {
+    let (asked, mut heads) = unbounded_channel();
+    let to = playing(None, move |_, (request, mut respond)| {
+        let asked = asked.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            asked.send(head.headers).unwrap();
+            let body = body_of(body).await;
+            let head = Response::builder().header("content-length", body.len()).body(()).unwrap();
+            respond.send_response(head, false).unwrap().send_data(body.into(), true).unwrap();
+        }
+    })
+    .await;
+    let gateway = Gateway::with(&format!("routes: [{{ path: /*, to: \"h2c://{to}\", public: true }}]")).await;
+    let expecting = [("Expect", "100-continue"), ("Content-Length", "4")];
+    let mut client = gateway.connect().await;
+    for _ in 0..2 {
+        client.send(request("POST", "/x", &expecting, b"")).await;
+        assert_eq!(client.interim().await, 100);
+        client.send("body").await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, &answer.body[..], answer.keeps_alive()), (200, &b"body"[..], true));
+        assert_eq!(heads.recv().await.unwrap().get("expect"), None);
+    }
+    let post =
+        || Request::post(format!("http://{HOST}/x")).header("expect", "100-continue").body(()).unwrap();
+    let answer = Http2::clear_text(gateway.public).await.ask(post(), &[b"body"]).await.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"body"[..]));
+    assert_eq!(heads.recv().await.unwrap().get("expect"), None);
+
+    // The body of a client of HTTP/1.0 comes unasked (RFC 9110 section 10.1.1).
+    let stage = Stage::set().await;
+    let mut old = stage.gateway.connect().await;
+    old.send(format!(
+        "POST /x HTTP/1.0\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody"
+    ))
+    .await;
+    let mut new = Http2::clear_text(stage.gateway.public).await;
+    let asked = tokio::spawn(async move { new.ask(post(), &[b"body"]).await });
+    for _ in 0..2 {
+        let mut peer = stage.accept().await;
+        let head = peer.take_head().await.unwrap().to_ascii_lowercase();
+        assert!(!head.contains("expect:"), "{head}");
+        peer.until(b"body").await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+    }
+    assert_eq!(asked.await.unwrap().unwrap().status, 200);
+    assert_eq!(old.answer().await.status, 200);
 }
 
 /// Resets the connection where `drop` would end it.

@@ -380,6 +380,14 @@ async fn a_server_that_asks_for_http_1_1_once_is_asked_over_http_2_again() {
     let versions: Vec<_> = noted.iter().map(|one| (one.line.as_str(), one.version)).collect();
     let (new, old) = (("GET /x", Version::HTTP_2), ("GET /only-http-1", Version::HTTP_11));
     assert_eq!(versions, [new, old, new, old, new]);
+    // Nor does it matter that its client was told to go on.
+    let mut client = gateway.connect().await;
+    client
+        .send(request("POST", "/only-http-1", &[("Expect", "100-continue"), ("Content-Length", "4")], b""))
+        .await;
+    assert_eq!(client.interim().await, 100);
+    client.send("body").await;
+    assert_eq!(client.answer().await.status, 200);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use http::Version;
+use http::{StatusCode, Version};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
@@ -168,7 +168,7 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
         error.set_retry(false);
         return;
     }
-    let is_whole = !session.as_ref().retry_buffer_truncated() && session.response_written().is_none();
+    let is_whole = !session.as_ref().retry_buffer_truncated() && !has_heard(session);
     let decided = error.retry == RetryType::Decided(true);
     if *error.etype() == ErrorType::H2Downgrade && decided && !context.sending.wanted_http1 {
         // It did nothing with it (RFC 9113 section 7), and is asked once more, as it wants to be.
@@ -184,6 +184,12 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     let in_time = denial_of_upstream(error.etype()) != Denial::UpstreamTimeout;
     error.set_retry(safe && in_time && context.sending.may_try_again());
     note(session, context, error, result(error), metrics);
+}
+
+/// Whether the client has heard anything of an answer. That it may send its body is nothing of one, and may
+/// have been said here.
+fn has_heard(session: &Session) -> bool {
+    session.response_written().is_some_and(|answer| answer.status != StatusCode::CONTINUE)
 }
 
 /// Whether it is an upstream that was asked to switch protocols, and had said nothing of that for
@@ -235,7 +241,7 @@ fn result(error: &Error) -> UpstreamResult {
 fn note(session: &Session, context: &mut Context, error: &Error, result: UpstreamResult, metrics: &Metrics) {
     let Some(server) = &context.sending.server else { return };
     let cause = cause(error).map(ToString::to_string);
-    let broken_off = session.response_written().is_some();
+    let broken_off = has_heard(session);
     tracing::warn!(
         request_id = %context.downstream.request_id(), upstream = %server.upstream, server = server.authority,
         kind = error.etype().as_str(), cause, broken_off, tried_again = error.retry(), "an upstream failed"

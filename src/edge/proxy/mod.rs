@@ -53,12 +53,9 @@ use crate::core::path::own;
 use crate::core::request::RequestHead;
 use crate::edge::answers::answer::Answer;
 use crate::edge::answers::request_headers::{self, Identification, Outgoing};
-use crate::edge::answers::respond;
-use crate::edge::answers::response_headers;
-use crate::edge::answers::trailers;
+use crate::edge::answers::{respond, response_headers, trailers};
 use crate::edge::connection::connections::Connection;
-use crate::edge::connection::lingering;
-use crate::edge::connection::pipelining;
+use crate::edge::connection::{lingering, pipelining};
 use crate::edge::drain::Drain;
 use crate::edge::proxy::context::Context;
 use crate::edge::proxy::finish::Finish;
@@ -276,6 +273,7 @@ impl ProxyHttp for Proxy {
         else {
             return Err(context.fail(Denial::Internal));
         };
+        body::answer_expectation(session, request).await?;
         let asked_for = request_head::host(session.req_header()).unwrap_or_default();
         let as_asked = match upstream.settings.host {
             SentHost::Client if !asked_for.is_empty() => HeaderValue::from_str(&asked_for).ok(),

@@ -90,9 +90,36 @@ pub(crate) fn announced(session: &Session) -> Option<u64> {
 
 /// Whether the client waits to be told that its body is wanted (RFC 9110 section 10.1.1).
 pub(crate) fn expects_continue(request: &RequestHeader) -> bool {
+    request.version == Version::HTTP_11 && says_expect_continue(request)
+}
+
+/// Whether it says that, in whatever version: clients of HTTP/1.1 alone are told to go on.
+fn says_expect_continue(request: &RequestHeader) -> bool {
     let expected = request.headers.get(header::EXPECT);
-    request.version == Version::HTTP_11
-        && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Asks for a body on its way to an upstream where that cannot: pingora passes on no interim answer of
+/// HTTP/2, and none to a client of HTTP/2. `Expect` goes no further then (RFC 9110 sections 10.1.1 and
+/// 15.2), in this try and those after it. From HTTP/1.1 to HTTP/1.1 it is left to the upstream.
+///
+/// # Errors
+/// When the client is gone.
+pub(crate) async fn answer_expectation(
+    session: &mut Session,
+    to_upstream: &mut RequestHeader,
+) -> pingora::Result<()> {
+    let received = session.req_header();
+    let passes_on = received.version == Version::HTTP_11 && to_upstream.version == Version::HTTP_11;
+    if passes_on || !says_expect_continue(received) {
+        return Ok(());
+    }
+    if expects_continue(received) && !session.is_body_done() {
+        send_continue(session).await.map_err(|error| error.into_down())?;
+    }
+    session.req_header_mut().remove_header(&header::EXPECT);
+    to_upstream.remove_header(&header::EXPECT);
+    Ok(())
 }
 
 /// pingora ends the keep-alive when anything is written before the body was read: not for this.
