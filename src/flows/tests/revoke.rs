@@ -341,9 +341,7 @@ async fn a_stolen_session_takes_its_access_tokens_along() {
     scene.pass(31);
     let refusal = scene.refresh(&stolen).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
-    while scene.families().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(scene.gate.errands.finished(std::time::Duration::from_secs(60)).await, 0);
     for token in [first, second] {
         assert_eq!(scene.replica().takes(&token).await, Err(Denial::Revoked));
     }

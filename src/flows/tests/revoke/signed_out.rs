@@ -65,9 +65,7 @@ async fn a_cookie_whose_session_is_over_signs_nobody_out_elsewhere() {
         // What showed the theft is gone from the browser: so the family has ended for the thief, too.
         if over == Over::Spent {
             scene.counted("exchanges_total", "outcome=\"reuse_detected\"", 1);
-            while scene.families().is_empty() {
-                tokio::task::yield_now().await;
-            }
+            assert_eq!(scene.gate.errands.finished(std::time::Duration::from_secs(60)).await, 0);
         }
         assert!(scene.takes(&first).await.is_err(), "{over:?}");
         let refusal = scene.refresh(&newest).await.unwrap_err();
