@@ -24,14 +24,18 @@ impl Drop for Started {
 
 /// A gateway whose configuration has the members of `config`, and addresses of its own. `jwks.json` in its
 /// folder has the keys.
-pub(crate) fn start_gateway(folder: &Path, jwks: &str, mut config: Value) -> Result<Started, Failure> {
+pub(crate) fn start_gateway(folder: &Path, jwks: &str, config: Value) -> Result<Started, Failure> {
     let [address, admin] = free_addresses()?;
-    config["public_url"] = json!(format!("http://localhost:{}", address.port()));
-    config["listen"] = json!(address.to_string());
-    config["admin"] = json!(admin.to_string());
-    config["store"] = json!("data");
+    let Value::Object(mut config) = config else { return Err("a configuration has members".into()) };
+    let of_its_own = [
+        ("public_url", format!("http://localhost:{}", address.port())),
+        ("listen", address.to_string()),
+        ("admin", admin.to_string()),
+        ("store", "data".to_owned()),
+    ];
+    config.extend(of_its_own.map(|(key, value)| (key.to_owned(), json!(value))));
     std::fs::write(folder.join("jwks.json"), jwks)?;
-    std::fs::write(folder.join("config.yaml"), config.to_string())?;
+    std::fs::write(folder.join("config.yaml"), Value::Object(config).to_string())?;
     // The access log is written, as in production, to nowhere.
     let process = Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(["run", "config.yaml"])
