@@ -51,7 +51,7 @@ pub(super) fn read(root: &Keys<'_>) -> Option<Store> {
 /// Replicas that each have a folder, where one Redis is meant, would know nothing of each other.
 fn folder(value: &Value<'_>) -> Option<PathBuf> {
     let text = value.text()?;
-    let first = text.split('/').next().unwrap_or_default();
+    let first = text.split(['/', '?', '#']).next().unwrap_or_default();
     let port = first.rsplit_once(':').map(|(_, port)| port);
     let has_port =
         port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -73,7 +73,7 @@ fn is_url(text: &str) -> bool {
 /// What one replica made for itself the others would not know.
 fn needs_what_replicas_share(value: &Value<'_>, root: &Keys<'_>) {
     if !root.section("sessions").has("keys") {
-        value.wrong("with Redis `sessions.keys` must be given, the same on every replica, or none opens the cookies of another; `tollgate keys cookie` makes one");
+        value.wrong("with Redis `sessions.keys` must be given, the same on every replica; otherwise none can open the cookies of another; `tollgate keys cookie` makes one");
     }
     let asserts = root.section("identity").has("assertion") || identity::is_asserted_on_a_route(root);
     if asserts && !root.section("identity").section("assertion").has("keys") {

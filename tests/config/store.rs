@@ -164,7 +164,9 @@ fn with_redis_what_replicas_share_must_be_given() {
 
 #[test]
 fn a_host_is_no_folder() {
-    for host in ["cache:6379", "10.0.0.5:6379", "cache.internal:6379/0", "redis//cache:6379"] {
+    for host in
+        ["cache:6379", "10.0.0.5:6379", "cache.internal:6379/0", "cache:6379?db=1", "redis//cache:6379"]
+    {
         only_error(&stored(host), "store", "`redis://cache:6379`");
         only_error(&stored(&format!("{{ path: \"{host}\" }}")), "store.path", "`redis://cache:6379`");
     }

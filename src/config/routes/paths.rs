@@ -43,10 +43,10 @@ fn path(value: &Value<'_>, slash: EncodedSlash) -> Option<PathPattern> {
 
 /// The name of a parameter as Express, Rails and Gin spell it.
 fn parameter_of_others(segment: &str) -> Option<&str> {
-    let name = segment.strip_prefix(':')?;
-    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_name.then_some(name)
+    // Behind it an extension may follow, or another one.
+    let rest = segment.strip_prefix(':')?;
+    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    rest.get(..end).filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 pub(in crate::config) fn host(value: &Value<'_>) -> Option<HostPattern> {

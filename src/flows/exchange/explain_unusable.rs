@@ -67,6 +67,9 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial, said: Option<&Said>
         );
         return;
     }
+    if *denial == Denial::AccessTokenUnusable {
+        return; // It was told of with its type.
+    }
     let mark = said.and_then(|said| said.mark);
     tracing::error!(
         client = %client.name,

@@ -168,6 +168,11 @@ pub(in crate::flows) async fn judge_tokens(
     if answer.is_bound() && exchanged.key().is_none() {
         judged.unusable = Some(Denial::BoundTokenAsBearer);
     }
+    if !answer.is_understood() && !client.accept_any_access_token {
+        let token_type = &answer.token_type;
+        tracing::error!(client = %client.name, issuer = %client.issuer, token_type, "the AS gave an access token of a type that Tollgate does not know (RFC 6749 section 7.1): it is to be `Bearer` or `DPoP`");
+        judged.unusable = Some(Denial::AccessTokenUnusable);
+    }
     Ok(judged)
 }
 

@@ -179,6 +179,19 @@ async fn a_refresh_token_too_large_for_a_cookie_is_said_so() {
 }
 
 #[tokio::test]
+async fn an_access_token_of_a_type_that_nobody_knows_makes_no_session() {
+    let scene = Scene::strict();
+    for token_type in ["mac", "PoP", "N_A"] {
+        let Instead::With(mut members) = access_token(&scene, json!({})) else { unreachable!() };
+        members["token_type"] = token_type.into();
+        scene.next(Instead::With(members));
+        let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::AccessTokenUnusable, "{token_type}");
+        assert!(refusal.set_cookie.is_none(), "{token_type}");
+    }
+}
+
+#[tokio::test]
 async fn made_up_codes_cannot_pile_up_at_a_slow_server() {
     let scene = Scene::with(client(), Duration::from_millis(50));
     scene.server.answers.forget_permits(PLENTY);

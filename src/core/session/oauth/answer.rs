@@ -70,6 +70,11 @@ impl TokenAnswer {
         self.token_type.eq_ignore_ascii_case("DPoP")
     }
 
+    /// Whether the type of the access token is one that Tollgate knows how to use (RFC 6749 section 7.1).
+    pub fn is_understood(&self) -> bool {
+        self.is_bound() || self.token_type.eq_ignore_ascii_case("Bearer")
+    }
+
     /// The JSON for a native client: its refresh token is its own.
     pub fn to_native_json(&self) -> SecretString {
         let body = Body {
