@@ -151,7 +151,8 @@ impl Story<'_> {
         let matched = self.routed(target.path)?;
         let route = matched.route().clone();
         self.required_address(&route);
-        self.say("cors", Outcome::NotAsked, "pages of other origins", shared::with_whom(&route));
+        let readers = shared::with_whom(&route, &self.live.settings.public_url);
+        self.say("cors", Outcome::NotAsked, "pages of other origins", readers);
         let query = target.query;
         let brought = self.authenticated(means, &route, query.as_deref()).await;
         self.required(&route, matched.path(), brought.as_ref().ok().map(Option::as_ref));

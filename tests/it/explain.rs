@@ -384,6 +384,9 @@ routes:
         let (code, text) = explain(gateway.folder(), &["GET", path]).await;
         assert_eq!(code, 1, "{text}");
         assert!(text.contains(windows) && text.contains(&format!("; else {others}")), "{path}: {text}");
+        let (_, readers) = text.split_once("pages of other origins  ").unwrap();
+        let told = if path == "/raw/x" { "none" } else { "http://app.gate.localhost:3000" };
+        assert!(readers.starts_with(&format!("{told} may read")), "its own pages ask nobody: {text}");
     }
 }
 

@@ -305,7 +305,7 @@ mod tests {
             let revocations = Revocations::of(&list, health, now);
             let store = json!({ "up": true, "at": "data" });
             let (html, _) = Pages::new(false)
-                .status(&json!({ "ready": true, "revocations": revocations, "store": store }));
+                .status(&json!({ "ready": true, "config": {}, "revocations": revocations, "store": store }));
             (serde_json::to_value(&revocations).unwrap()["trouble"].clone(), html)
         };
         let away = |alone| StoreHealth::Away { since: now, why: "the disk is full".to_owned(), alone };
