@@ -237,6 +237,9 @@ fn two_routes_that_could_match_one_request_are_both_told() {
             && told[1].contains("routes[3].path: could match the same request as routes[2]"),
         "{told:?}"
     );
+    let unknown = "  - { path: /a, to: nowhere }\n  - { path: /a, to: \"http://u\" }\n";
+    let unknown = errors(&Parts { routes: unknown.to_owned(), ..good() }.text());
+    assert_eq!(unknown.len(), 3, "an upstream that is not there hides no conflict: {unknown:?}");
     let apart = "  - { path: /a, to: \"http://u\", methods: GET }\n  - { path: /a, to: \"http://u\", methods: POST }\n  - { path: /a, to: \"http://u\", host: a.example.com }\n";
     assert!(parse(&Parts { routes: apart.to_owned(), ..good() }.text()).is_ok());
 }

@@ -168,7 +168,8 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
         report_only,
         dpop,
         resource: resource?,
-        upstream: Some(upstream?),
+        // One that cannot be used was told, and must not hide what else is wrong with this route.
+        upstream,
         cors,
         sharing,
         forwarding,
