@@ -246,6 +246,55 @@ routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, t
 }
 
 #[tokio::test]
+async fn the_status_tells_routes_apart_by_what_the_file_says_of_them() {
+    let upstream = Upstream::start().await;
+    let rest = format!(
+        "routes:
+  - {{ path: /x/*, to: \"{0}\", host: a.example.com, methods: [GET, POST], require: {{ scope: [read, write] }} }}
+  - {{ path: /x/*, to: \"{0}\", host: b.example.com, from: [127.0.0.0/8], issuers: test }}
+  - {{ path: /*, to: \"{0}\", public: true }}
+",
+        upstream.url()
+    );
+    let gateway = Gateway::with(&rest).await;
+    let bearer = Operator::of(&gateway).bearer;
+    let status = ask(&gateway, "GET", "/status", &[("Authorization", &bearer)]).await.json();
+    let told = |at: usize| {
+        let route = &status["routes"][at];
+        ["host", "methods", "from", "issuers", "require"]
+            .map(|key| route.get(key).cloned().unwrap_or_default())
+    };
+    let none = Value::Null;
+    assert_eq!(
+        told(0),
+        [
+            json!("a.example.com"),
+            json!(["GET", "POST"]),
+            none.clone(),
+            none.clone(),
+            json!({ "scope": ["read", "write"] })
+        ]
+    );
+    assert_eq!(
+        told(1),
+        [json!("b.example.com"), none.clone(), json!(["127.0.0.0/8"]), json!(["test"]), none.clone()]
+    );
+    assert_eq!(told(2), [const { Value::Null }; 5]);
+    let page = ask(&gateway, "GET", "/", &[("Authorization", &bearer)]).await;
+    let html = String::from_utf8(page.body).unwrap().replace("&#x2f;", "/");
+    let required = r#"token<br>require: <code>{"scope": ["read", "write"]}</code>"#;
+    for told in [
+        "<td>GET, POST a.example.com/x/*</td>",
+        required,
+        "<br>issuers: test",
+        "<br>from: 127.0.0.0/8",
+        "public</td>",
+    ] {
+        assert!(html.contains(told), "{told}\n{html}");
+    }
+}
+
+#[tokio::test]
 async fn the_status_tells_how_it_goes_with_asking_about_opaque_tokens_as_json_and_on_the_page() {
     let (upstream, silent) = (Upstream::start().await, Address::reserve());
     let server = Upstream::answering(Arc::new(|_: &Received| {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::readiness::{Readiness, list_trouble};
 use crate::config::settings::{self, OnOutage};
 use crate::core::ids::UpstreamName;
 use crate::core::revocation::Kind;
+use crate::core::route;
+use crate::core::route::policy::Access;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::StoreHealth;
@@ -123,6 +126,31 @@ struct Route<'a> {
     public: bool,
     report_only: bool,
     dpop: &'static str,
+    /// What else tells routes apart, where the file has it, as `/config` shows it.
+    #[serde(flatten)]
+    as_written: BTreeMap<&'static str, Value>,
+}
+
+impl<'a> Route<'a> {
+    /// `written`: what the file has of it.
+    fn of(route: &'a route::Route, written: Option<&Value>) -> Self {
+        let as_it_is = ["host", "sign_in", "require"].into_iter();
+        let as_it_is = as_it_is.filter_map(|key| Some((key, written?.get(key)?.clone())));
+        // One of a list may be written without the list.
+        let as_list = ["methods", "from", "issuers", "clients"].into_iter().filter_map(|key| {
+            let value = written?.get(key)?.clone();
+            Some((key, if value.is_array() { value } else { Value::from(vec![value]) }))
+        });
+        Self {
+            name: route.name.as_str(),
+            path: route.path.as_str(),
+            upstream: route.upstream.as_ref().map_or("none", UpstreamName::as_str),
+            public: !matches!(route.access, Access::Protected(_)),
+            report_only: route.report_only,
+            dpop: route.dpop.name(),
+            as_written: as_it_is.chain(as_list).collect(),
+        }
+    }
 }
 
 /// A server of an upstream: whether it answers its health checks and can be reached.
@@ -254,14 +282,10 @@ impl<'a> Status<'a> {
                 last_error: introspections.trouble().map(|why| why.to_string()),
             }),
         });
-        let routes = live.settings.routes.iter().map(|route| Route {
-            name: route.name.as_str(),
-            path: route.path.as_str(),
-            upstream: route.upstream.as_ref().map_or("none", UpstreamName::as_str),
-            public: !matches!(route.access, crate::core::route::policy::Access::Protected(_)),
-            report_only: route.report_only,
-            dpop: route.dpop.name(),
-        });
+        // In the order of the file.
+        let written = live.settings.shown.get("routes");
+        let routes = live.settings.routes.iter().enumerate();
+        let routes = routes.map(|(at, route)| Route::of(route, written.and_then(|all| all.get(at))));
         let servers = gate.metrics.servers().into_iter();
         let servers = servers.map(|(upstream, server, healthy)| Server { upstream, server, healthy });
         let refusals = gate.operators.refusals.all().into_iter().map(|(reason, latest)| Refusal {
