@@ -131,6 +131,7 @@ describe('a native client', () => {
     const verifier = 'v'.repeat(43);
     for (const [fields, headers, error] of [
       [{ grant_type: 'client_credentials', client_id: 'lent' }, {}, 'unauthorized_client'],
+      [{ ...refresh, client_id: 'other' }, {}, 'invalid_client'],
       [{ grant_type: DEVICE, client_id: 'lent', device_code: 'any' }, {}, 'unauthorized_client'],
       [{ grant_type: 'password', client_id: 'lent', username: 'a', password: 'b' }, {}, 'unsupported_grant_type'],
       [code, {}, 'invalid_request'],

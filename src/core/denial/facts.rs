@@ -225,7 +225,7 @@ impl Denial {
             Self::InvalidRequest(why) => bad("invalid_request", why),
             Self::UnknownClient => refused(
                 "unknown_client",
-                "invalid_request",
+                "invalid_client",
                 "Unknown client",
                 "client_id names no client of this gateway.",
             ),
