@@ -53,8 +53,8 @@ pub const ROOT: &[Key] = &[
     key(
         "clients",
         Named { name: "name", keys: CLIENT },
-        Otherwise("no client: `/oauth/token` serves nobody"),
-        "The applications that may use `/oauth/token`.",
+        Otherwise("no client: nobody signs in, and `/oauth/*` serves nobody"),
+        "The applications that people sign in to: who may use `/oauth/*`.",
         "",
     ),
     key(
