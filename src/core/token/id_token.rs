@@ -18,9 +18,11 @@ use crate::core::time::Timestamp;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::kind::mark_of_id_token;
-use crate::core::token::to_client::{Proven, ToClient, Wrong};
+use crate::core::token::to_client::{Kind, Proven, ToClient, Wrong};
 use crate::core::token::verified::date;
 use crate::core::token::{Algorithm, TokenRules};
+
+const KIND: Kind = Kind { typ: None, life_without_exp: None };
 
 /// What it must fit.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +60,7 @@ impl<'t, 'r> Plausible<'t, 'r> {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(token: Unverified<'t>, rules: &'r TokenRules, now: Timestamp) -> Result<Self, Wrong> {
-        let token = ToClient::check(token, None, rules, now)?;
+        let token = ToClient::check(token, KIND, rules, now)?;
         if token.claims().contains_key("events") {
             return Err(Wrong("The token tells of events; it is no ID token."));
         }

@@ -12,8 +12,13 @@
 //! gateway does not trust: all of them must be clients of this issuer here. An issuer sends each client a
 //! token of its own.
 //!
+//! An issuer that wrote by a draft of the standard gives it no `exp`. Such a token counts for the two minutes
+//! from its `iat` on that section 2.4 recommends: what refuses it would leave the person signed in here.
+//!
 //! How long it may live is bounded as for an access token (`max_token_lifetime`), although the standard
-//! bounds it nowhere: its `jti` is remembered for as long. Two minutes are recommended.
+//! bounds it nowhere: its `jti` is remembered for as long.
+
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -23,10 +28,12 @@ use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::Unverified;
-use crate::core::token::to_client::{Proven, ToClient, Wrong};
+use crate::core::token::to_client::{Kind, Proven, ToClient, Wrong};
 
 /// The member of `events` that makes it one.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+const KIND: Kind = Kind { typ: Some("logout+jwt"), life_without_exp: Some(Duration::from_secs(2 * 60)) };
 
 /// A logout token that would be good if its signature held. Still not to be believed.
 #[derive(Debug)]
@@ -60,7 +67,7 @@ impl<'t, 'r> Plausible<'t, 'r> {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(token: Unverified<'t>, rules: &'r TokenRules, now: Timestamp) -> Result<Self, Wrong> {
-        let token = ToClient::check(token, Some("logout+jwt"), rules, now)?;
+        let token = ToClient::check(token, KIND, rules, now)?;
         if token.lives_longer_than_allowed() {
             return Err(Denial::TokenLivesTooLong.into());
         }

@@ -7,6 +7,8 @@
 //!
 //! As there, whom a token is meant for is told to nobody whose signature does not hold.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
@@ -68,14 +70,21 @@ pub(super) struct Proven {
     pub(super) kid: Option<String>,
 }
 
+/// What one kind of such tokens has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// Its `typ`, where it has one.
+    pub(super) typ: Option<&'static str>,
+    /// How long one counts from its `iat` on that has no `exp`; `None`: it must have one.
+    pub(super) life_without_exp: Option<Duration>,
+}
+
 impl<'t, 'r> ToClient<'t, 'r> {
-    /// `own_type`: the `typ` of this kind, where it has one.
-    ///
     /// # Errors
     /// The first thing that is wrong.
     pub(super) fn check(
         token: Unverified<'t>,
-        own_type: Option<&str>,
+        kind: Kind,
         rules: &'r TokenRules,
         now: Timestamp,
     ) -> Result<Self, Wrong> {
@@ -86,11 +95,11 @@ impl<'t, 'r> ToClient<'t, 'r> {
         if !rules.algorithms.contains(&says.algorithm) {
             return Err(Denial::AlgorithmNotAllowed.into());
         }
-        let is_own = says.typ.zip(own_type).is_some_and(|(typ, own)| is_type(typ, own));
+        let is_own = says.typ.zip(kind.typ).is_some_and(|(typ, own)| is_type(typ, own));
         if !is_own && !is_unspecific(says.typ) {
             return Err(Wrong("The token's typ says that it is of another kind."));
         }
-        let times = times(says.claims, rules, now)?;
+        let times = times(says.claims, kind, rules, now)?;
         Ok(Self { token, rules, times })
     }
 
@@ -116,10 +125,17 @@ impl<'t, 'r> ToClient<'t, 'r> {
     }
 }
 
-/// `exp` and `iat` must be there (OpenID Connect Core section 2; Back-Channel Logout section 2.4).
-fn times(claims: &Map<String, Value>, rules: &TokenRules, now: Timestamp) -> Result<Times, Wrong> {
-    let expires_at = date(claims, "exp")?.ok_or(Wrong("The token has no exp."))?;
+/// `iat` must be there, and `exp` unless its kind can do without (OpenID Connect Core section 2; Back-Channel
+/// Logout section 2.4).
+fn times(
+    claims: &Map<String, Value>,
+    kind: Kind,
+    rules: &TokenRules,
+    now: Timestamp,
+) -> Result<Times, Wrong> {
     let issued_at = date(claims, "iat")?.ok_or(Wrong("The token has no iat."))?;
+    let without = || kind.life_without_exp.map(|life| issued_at.plus(life.min(rules.max_token_lifetime)));
+    let expires_at = date(claims, "exp")?.or_else(without).ok_or(Wrong("The token has no exp."))?;
     if now >= expires_at.plus(rules.clock_skew) {
         return Err(Wrong::EXPIRED);
     }

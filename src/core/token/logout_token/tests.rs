@@ -48,6 +48,22 @@ fn a_good_logout_token_says_what_is_over() {
     assert_eq!(*changed(json!({"sid": null})).unwrap().over(), Over::EverySessionOf("alice".into()));
 }
 
+/// Keycloak before 23.0.4, Authentik before 2025.8.2, Ory Hydra 2.2, Glewlwyd 2.7 and LemonLDAP::NG write
+/// none.
+#[test]
+fn one_that_does_not_say_when_it_ends_is_good_for_the_two_minutes_that_the_standard_recommends() {
+    let now = NOW.as_secs();
+    for issued_at in [now - 149, now, now + 30] {
+        let token = changed(json!({"exp": null, "iat": issued_at})).unwrap();
+        assert_eq!(token.expires_at(), Timestamp::from_secs(issued_at + 120));
+    }
+    // Nor is one refused for a life that it does not ask for.
+    let strict = TokenRules { max_token_lifetime: Duration::from_secs(60), ..rules() };
+    let token = keys().p256.sign_as(&header(), &with(good(), json!({"exp": null, "iat": now})));
+    let judged = VerifiedLogoutToken::verify(&token, 8192, &all_keys(), &strict, NOW).unwrap();
+    assert_eq!(judged.expires_at(), Timestamp::from_secs(now + 60));
+}
+
 /// What an operator took back of an issuer's keys is told by the key, not by what a token says of it.
 #[test]
 fn a_word_that_names_no_key_is_known_by_the_one_that_signed_it() {
@@ -96,7 +112,9 @@ fn each_claim_that_does_not_fit_is_refused_for_what_it_is() {
         (json!({"iat": now + 31}), "not valid yet"),
         (json!({"iat": "now"}), "must be seconds"),
         (json!({"nbf": now + 31}), "not valid yet"),
-        (json!({"exp": null}), "no exp"),
+        (json!({"exp": null, "iat": now - 150}), "expired"),
+        (json!({"exp": null, "iat": null}), "no iat"),
+        (json!({"exp": null, "iat": now - 24 * 3600}), "expired"),
         (json!({"exp": now - 30}), "expired"),
         (json!({"exp": [now]}), "must be seconds"),
         (json!({"exp": now + 24 * 3600}), "lives longer"),
