@@ -179,6 +179,13 @@ fn without(mut said: Box<ServerError>, is_repeated_in: impl Fn(&str) -> bool) ->
     said
 }
 
+const SECRET_IS_ENCODED: &str = "client_secret_basic form-encodes some characters of this secret (RFC 6749 section 2.3.1), which not \
+     every AS undoes: where it is right otherwise, take one of letters, digits, `-`, `.` and `_`";
+
+fn changes_in_basic(secret: &str) -> bool {
+    !secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*'))
+}
+
 /// Says in the log what an AS answered to the gateway's own credential, and how that was shown: it may be
 /// over, or the client may be registered there with another method.
 pub(in crate::flows) fn log_invalid_client(
@@ -190,14 +197,19 @@ pub(in crate::flows) fn log_invalid_client(
 ) {
     let endpoints = live.issuers.by_name(issuer).and_then(|issuer| issuer.endpoints());
     let takes = endpoints.as_ref().map(|endpoints| &endpoints.token_auth);
+    let is_changed =
+        matches!(credential, ClientCredential::Secret(secret) if changes_in_basic(secret.expose()));
     let credential = Credential::from(credential);
+    let method = takes.map(|takes| credential.method(takes));
+    let is_encoded = is_changed && method == Some("client_secret_basic");
     tracing::error!(
         client = %name,
         %issuer,
-        method = takes.map(|takes| credential.method(takes)),
+        method,
         assertion_alg = takes.and_then(|takes| credential.algorithm(takes)).map(Algorithm::name),
         assertion_audience = credential.audience().map(Audience::name),
         error_description = said.description,
+        note = is_encoded.then_some(SECRET_IS_ENCODED),
         "the AS answered invalid_client: the client's credential in the configuration does not count there, or not by this \
          method, or signature, with which the client must be registered"
     );
@@ -282,7 +294,10 @@ fn not_revoked(answer: ServerAnswer, manner: &str) -> RevocationAttempt {
                 .into(),
             )
         }
-        ServerAnswer::Unusable(outage) => RevocationAttempt::Failed(outage.why.into()),
+        ServerAnswer::Unusable(outage) => {
+            let status = outage.status.map(|status| format!(" (it answered {status})")).unwrap_or_default();
+            RevocationAttempt::Failed(format!("{}{status}", outage.why).into())
+        }
         _ => RevocationAttempt::Failed("the AS did not revoke it".into()),
     }
 }

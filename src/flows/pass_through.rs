@@ -145,7 +145,7 @@ async fn ask_server(
             }
         },
         ServerAnswer::Unusable(outage) => {
-            tracing::error!(client = %client.name, issuer = %client.issuer, why = outage.why, "a native client's request brought no answer");
+            tracing::error!(client = %client.name, issuer = %client.issuer, why = outage.why, status = outage.status, "a native client's request brought no answer");
             Err(outage.denial())
         }
     }

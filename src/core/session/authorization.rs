@@ -216,7 +216,9 @@ impl AuthorizationResponse {
             Denial::InvalidRequest("The authorization server's answer has both a code and an error.");
         const CODE: Denial = Denial::InvalidRequest("code has a character that no code can have.");
         const ERROR: Denial = Denial::InvalidRequest("error has a character that no error can have.");
-        const CREDENTIAL: Denial = Denial::InvalidRequest("A credential does not belong here.");
+        const CREDENTIAL: Denial = Denial::InvalidRequest(
+            "The authorization server's answer has a credential, which no answer to a browser may have.",
+        );
         let parameters = Parameters::from_form(query.as_bytes())?;
         parameters.bring_no_credential(&HeaderMap::new()).map_err(|_| CREDENTIAL)?;
         let state = parameters.get("state").ok_or(Denial::InvalidRequest("state is missing."))?;

@@ -17,7 +17,7 @@ use super::judge::{Exchanged, JudgedTokens, is_our_outage, judge_tokens};
 use super::page_key::{self, PageKey};
 use super::receipts;
 use super::unfilled_headers::warn_of_unfilled;
-use super::{log_invalid_client, nonce_header, warn_of_long_life};
+use super::{log_invalid_client, log_refused, nonce_header, warn_of_long_life};
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
@@ -256,13 +256,19 @@ impl CodeExchange {
         let proof = self.by.page_key().map(|page_key| &page_key.proof);
         let result = match ask_token_endpoint(&self.gate, &self.live, client, &self.form, proof).await {
             ServerAnswer::Tokens(answer) => self.make_session(*answer).await,
-            ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => Err(Denial::of_unproven(said)),
+            ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => {
+                // A page that brought its code is told itself.
+                if matches!(self.by, CodeBearer::Gateway(_)) {
+                    log_refused(&self.client, &said, "to exchange the code of a sign-in");
+                }
+                Err(Denial::of_unproven(said))
+            }
             ServerAnswer::InvalidClient(said) => {
                 log_invalid_client(&self.live, &self.client, &said);
                 Err(Denial::AuthorizationServerUnavailable)
             }
             ServerAnswer::Unusable(outage) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, "a code exchange brought no answer");
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, status = outage.status, "a code exchange brought no answer");
                 Err(outage.denial())
             }
         };

@@ -21,11 +21,12 @@ use super::judge::{
     Exchanged, JudgedTokens, check_subject_of_id_token, check_subject_of_tokens, is_our_outage, judge_tokens,
 };
 use super::receipts;
-use super::{log_invalid_client, warn_of_long_life};
+use super::{log_invalid_client, log_refused, warn_of_long_life};
 use crate::config::settings::{Client, IdentityFrom};
 use crate::core::denial::Denial;
 use crate::core::revocation::GrantIdentity;
 use crate::core::secret::SecretString;
+use crate::core::server_error::ServerError;
 use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::ExchangeAnswer;
 use crate::core::session::exchange::lease::FLIGHT;
@@ -145,16 +146,28 @@ impl UnderWay {
             ServerAnswer::InvalidGrant(_) => {
                 self.end(SessionEnd::InvalidGrant, Denial::SessionEnded(SessionEnd::InvalidGrant)).await.0
             }
-            ServerAnswer::Refused(said) => self.fail(Denial::FromAuthorizationServer(said)).await,
+            ServerAnswer::Refused(said) => self.refused(said).await,
             ServerAnswer::InvalidClient(said) => {
                 log_invalid_client(&self.live, &self.client, &said);
                 self.fail(Denial::AuthorizationServerUnavailable).await
             }
             ServerAnswer::Unusable(outage) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, "an exchange brought no answer; the session is kept");
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, status = outage.status, "an exchange brought no answer; the session is kept");
                 self.fail(outage.denial()).await
             }
         }
+    }
+
+    async fn refused(&self, said: Box<ServerError>) -> FlightEnd {
+        // In `session` mode the requests tell of it that wait for the exchange.
+        if self.client.session.is_none() {
+            log_refused(
+                &self.client,
+                &said,
+                "to exchange a refresh token: the session is kept, and the page is told",
+            );
+        }
+        self.fail(Denial::FromAuthorizationServer(said)).await
     }
 
     /// What is asked for where the page asks for nothing: the configured scope, if all of it was granted;

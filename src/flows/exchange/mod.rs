@@ -118,6 +118,22 @@ fn log_invalid_client(live: &Live, client: &Client, said: &ServerError) {
     );
 }
 
+/// Says what nobody else tells an operator: why the AS exchanged nothing. It is asked again with what it
+/// wants in a proof.
+fn log_refused(client: &Client, said: &ServerError, what: &'static str) {
+    if matches!(said.error.as_str(), "use_dpop_nonce" | "invalid_dpop_proof") {
+        return;
+    }
+    tracing::warn!(
+        client = %client.name,
+        issuer = %client.issuer,
+        error = said.error,
+        error_description = said.description,
+        "the AS refused {what}; where it says unauthorized_client, the client may not use this grant there, or, at some servers, \
+         its credential does not count"
+    );
+}
+
 /// What the AS wants in the page's next proof.
 fn nonce_header(page: &PageTokens) -> Option<HeaderValue> {
     page.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok())

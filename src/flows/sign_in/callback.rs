@@ -68,8 +68,14 @@ pub async fn callback(
     if !goes_there(head.headers) {
         return Err(Denial::NotANavigation.into());
     }
-    let answer = AuthorizationResponse::read(query.unwrap_or_default())
-        .map_err(|denial| SignInRefusal { again: only_way_in(live), ..strangers(denial.into()) })?;
+    let answer = AuthorizationResponse::read(query.unwrap_or_default()).map_err(|denial| {
+        // The person is shown nothing of what came, not even that it was unreadable.
+        tracing::warn!(
+            why = denial.facts().detail,
+            "a browser came back from a sign-in with an answer that is none"
+        );
+        SignInRefusal { again: only_way_in(live), ..strangers(denial.into()) }
+    })?;
     let named = client_named_by(answer.state.expose());
     let Some((client, login)) = clients(live).find(|(client, _)| Some(client.name.as_str()) == named) else {
         let refusal = strangers(Denial::SignInNotUnderWay.into());

@@ -69,7 +69,7 @@ pub(super) async fn push(
             Err(Denial::AuthorizationServerUnavailable)
         }
         PushAnswer::Unusable(outage) => {
-            tracing::error!(client = %client.name, issuer = %client.issuer, why = outage.why, "an authorization request could not be pushed");
+            tracing::error!(client = %client.name, issuer = %client.issuer, why = outage.why, status = outage.status, "an authorization request could not be pushed");
             Err(outage.denial())
         }
     }

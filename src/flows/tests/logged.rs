@@ -146,3 +146,59 @@ async fn for_whom_a_token_should_have_been_and_is_stands_in_one_line_with_the_re
         assert!(!text.contains(&"a".repeat(200)), "{text}");
     }
 }
+
+/// LemonLDAP::NG and Glewlwyd compare what came with the secret as it is.
+#[tokio::test]
+async fn a_secret_that_is_form_encoded_on_its_way_is_told_to_be_and_another_is_not() {
+    let (basic, post) = ("client_secret_basic", "client_secret_post");
+    for (secret, method, is_encoded) in [
+        ("s3cret:a%b +c", basic, true),
+        ("s3cr\u{e9}t", basic, true),
+        ("A-z.0_9*", basic, false),
+        ("s3cret:a%b +c", post, false),
+    ] {
+        let client = Client { credential: ClientCredential::Secret(secret.into()), ..client() };
+        let scene = Scene::with(client, Duration::from_secs(5));
+        *scene.server.metadata.lock().unwrap() = json!({ "token_endpoint_auth_methods_supported": [method] });
+        let lines = Lines::listen();
+        scene.next(invalid_client("no"));
+        assert!(scene.post(None, &code_exchange()).await.is_err());
+        let text = lines.text();
+        assert_eq!(text.contains("RFC 6749 section 2.3.1"), is_encoded, "{secret} {method}: {text}");
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+/// Glewlwyd answers so to a secret that is wrong, which may have come by an upgrade or a rotation there.
+#[tokio::test]
+async fn what_the_server_says_instead_of_new_tokens_is_told_once_with_the_client() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let lines = Lines::listen();
+    let said = json!({ "error": "unauthorized_client", "error_description": "not for this client" });
+    scene.next(Instead::Answer(400, "application/json", said.to_string()));
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert!(matches!(refusal.denial, Denial::FromAuthorizationServer(_)) && refusal.set_cookie.is_none());
+    let text = lines.text();
+    assert_eq!(lines.count("error=\"unauthorized_client\""), 1, "{text}");
+    assert!(text.contains("not for this client") && text.contains("client=web"), "{text}");
+    // What the server wants in a proof is an answer like any other, and nobody's fault.
+    let said = json!({ "error": "use_dpop_nonce" });
+    scene.next(Instead::Answer(400, "application/json", said.to_string()));
+    assert!(scene.refresh(&cookie).await.is_err());
+    assert_eq!(lines.count("use_dpop_nonce"), 0, "{}", lines.text());
+}
+
+/// Glewlwyd again, to an assertion that it does not take.
+#[tokio::test]
+async fn an_answer_that_is_no_json_is_told_with_its_status_and_what_it_may_mean() {
+    let scene = Scene::new();
+    let lines = Lines::listen();
+    for (status, may_be_the_credential) in [(401, true), (403, true), (404, false), (200, false)] {
+        scene.next(Instead::Answer(status, "text/plain", String::new()));
+        assert!(scene.post(None, &code_exchange()).await.is_err());
+        let text = lines.text();
+        let line = text.lines().find(|line| line.contains(&format!("status={status}"))).expect(&text);
+        assert_eq!(line.contains("credential does not count"), may_be_the_credential, "{line}");
+    }
+}

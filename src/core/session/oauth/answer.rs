@@ -140,7 +140,15 @@ pub(super) fn members(
         return Err(Outage::said("the AS asks to come back later", headers));
     }
     if !is_json(headers) {
-        return Err("the AS answered with something that is not JSON".into());
+        return Err(match status {
+            // Section 5.2 of RFC 6749 wants `invalid_client`.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                "the AS answered with something that is not JSON, as some do where the client's credential does not count, or not \
+                 by the method with which it is shown"
+            }
+            _ => "the AS answered with something that is not JSON",
+        }
+        .into());
     }
     object(body)
         .map_err(|_| "the AS answered with JSON that cannot be read, or that has a member twice".into())
@@ -148,6 +156,13 @@ pub(super) fn members(
 
 /// Sorts an answer of the token endpoint.
 pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswer {
+    match sort(status, headers, body) {
+        ServerAnswer::Unusable(outage) => ServerAnswer::Unusable(outage.answered(status)),
+        other => other,
+    }
+}
+
+fn sort(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswer {
     let unusable = |why: &'static str| ServerAnswer::Unusable(why.into());
     let members = match members(status, headers, body) {
         Ok(members) => members,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 
 use crate::core::denial::Denial;
 
@@ -17,20 +17,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub struct Outage {
     /// For the log.
     pub why: &'static str,
+    /// What it answered with, for the log; `None` where nothing came.
+    pub status: Option<u16>,
     /// When it wants to be asked again, where it says so (RFC 9110 section 10.2.3).
     retry_after: Option<Duration>,
 }
 
 impl From<&'static str> for Outage {
     fn from(why: &'static str) -> Self {
-        Self { why, retry_after: None }
+        Self { why, status: None, retry_after: None }
     }
 }
 
 impl Outage {
     /// One that the AS tells of itself, with these headers.
     pub fn said(why: &'static str, headers: &HeaderMap) -> Self {
-        Self { why, retry_after: retry_after(headers) }
+        Self { retry_after: retry_after(headers), ..why.into() }
+    }
+
+    #[must_use]
+    pub fn answered(self, status: StatusCode) -> Self {
+        Self { status: Some(status.as_u16()), ..self }
     }
 
     /// What whoever asked for something is told.

@@ -48,6 +48,13 @@ impl RequestUri {
 
 /// Sorts an answer of the pushed authorization request endpoint.
 pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> PushAnswer {
+    match sort(status, headers, body) {
+        PushAnswer::Unusable(outage) => PushAnswer::Unusable(outage.answered(status)),
+        other => other,
+    }
+}
+
+fn sort(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> PushAnswer {
     let unusable = |why: &'static str| PushAnswer::Unusable(why.into());
     let members = match members(status, headers, body) {
         Ok(members) => members,

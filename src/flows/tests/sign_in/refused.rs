@@ -114,6 +114,19 @@ async fn an_answer_of_another_server_or_of_none_is_not_used() {
     }
 }
 
+/// Glewlwyd sends the assertion of a pushed request on to the browser.
+#[tokio::test]
+async fn why_an_answer_that_came_back_is_none_is_told_to_operators_alone() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let lines = Lines::listen();
+    let query = "code=code-1&state=s.web&client_assertion=e30.hidden.AAAA";
+    let refusal = scene.arrive(&Browser::default().goes("cross-site"), query).await.unwrap_err();
+    assert!(matches!(refusal.denial, Denial::InvalidRequest(_)), "{:?}", refusal.denial);
+    let text = lines.text();
+    assert!(text.contains("answer has a credential") && !text.contains("hidden"), "{text}");
+    assert_eq!(scene.asked(), 0);
+}
+
 #[tokio::test]
 async fn what_the_server_says_instead_of_a_code_ends_the_sign_in_and_touches_no_session() {
     let scene = Scene::with(by_gateway(), Duration::from_secs(5));
@@ -138,7 +151,9 @@ async fn a_code_that_is_refused_and_an_answer_without_a_refresh_token_make_no_se
     let scene = Scene::with(by_gateway(), Duration::from_secs(5));
     let mut browser = Browser::default();
     let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let lines = Lines::listen();
     let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("spent")).await;
+    assert_eq!(lines.count("error=\"invalid_grant\""), 1, "{}", lines.text());
     let refusal = refused.unwrap_err();
     assert!(
         matches!(&refusal.denial, Denial::FromAuthorizationServer(said) if said.error == "invalid_grant")
