@@ -24,6 +24,18 @@ const OF_PERSONS: [&str; 6] = [
 ];
 
 impl ServerError {
+    /// What is made of a refusal of a refresh token that says nothing. It may be over, and may be none of the
+    /// AS's words: the session stays, and whoever signs in again has a new one.
+    pub fn wordless() -> Self {
+        let description = "The authorization server refused the session's refresh token without saying why.";
+        Self {
+            error: "login_required".to_owned(),
+            description: Some(description.to_owned()),
+            uri: None,
+            dpop_nonce: None,
+        }
+    }
+
     /// Whether the AS wants the person, at its authorization endpoint.
     pub fn wants_the_person(&self) -> bool {
         OF_PERSONS.contains(&self.error.as_str())

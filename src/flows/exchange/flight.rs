@@ -147,6 +147,9 @@ impl UnderWay {
                 self.end(SessionEnd::InvalidGrant, Denial::SessionEnded(SessionEnd::InvalidGrant)).await.0
             }
             ServerAnswer::Refused(said) => self.refused(said).await,
+            ServerAnswer::Unusable(outage) if outage.is_wordless_refusal() => {
+                self.refused(Box::new(ServerError::wordless())).await
+            }
             ServerAnswer::InvalidClient(said) => {
                 log_invalid_client(&self.live, &self.client, &said);
                 self.fail(Denial::AuthorizationServerUnavailable).await

@@ -40,6 +40,18 @@ async fn no_outage_of_the_server_costs_the_session() {
 }
 
 #[tokio::test]
+async fn a_refusal_without_a_word_wants_the_person_and_costs_no_session() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.next(Instead::Answer(400, "text/plain", String::new()));
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    let expected = Denial::FromAuthorizationServer(Box::new(ServerError::wordless()));
+    assert_eq!((refusal.denial, refusal.set_cookie), (expected, None));
+    assert!(ServerError::wordless().wants_the_person());
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome.label(), "rotated");
+}
+
+#[tokio::test]
 async fn whoever_asks_is_told_when_the_server_wants_to_be_asked_again() {
     let busy = Denial::AuthorizationServerBusy { retry_after: Duration::from_secs(30) };
     let scene = Scene::new();

@@ -157,7 +157,7 @@ pub(super) fn members(
 /// Sorts an answer of the token endpoint.
 pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswer {
     match sort(status, headers, body) {
-        ServerAnswer::Unusable(outage) => ServerAnswer::Unusable(outage.answered(status)),
+        ServerAnswer::Unusable(outage) => ServerAnswer::Unusable(outage.answered(status, body)),
         other => other,
     }
 }

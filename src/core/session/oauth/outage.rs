@@ -19,13 +19,15 @@ pub struct Outage {
     pub why: &'static str,
     /// What it answered with, for the log; `None` where nothing came.
     pub status: Option<u16>,
+    /// Nothing came with the status.
+    is_wordless: bool,
     /// When it wants to be asked again, where it says so (RFC 9110 section 10.2.3).
     retry_after: Option<Duration>,
 }
 
 impl From<&'static str> for Outage {
     fn from(why: &'static str) -> Self {
-        Self { why, status: None, retry_after: None }
+        Self { why, status: None, is_wordless: false, retry_after: None }
     }
 }
 
@@ -35,9 +37,15 @@ impl Outage {
         Self { retry_after: retry_after(headers), ..why.into() }
     }
 
+    /// Whether it was a refusal without a word: 400 and nothing else, where section 5.2 of RFC 6749 wants to
+    /// be told what is wrong. Glewlwyd says so of a refresh token that is over.
+    pub fn is_wordless_refusal(&self) -> bool {
+        self.status == Some(StatusCode::BAD_REQUEST.as_u16()) && self.is_wordless
+    }
+
     #[must_use]
-    pub fn answered(self, status: StatusCode) -> Self {
-        Self { status: Some(status.as_u16()), ..self }
+    pub fn answered(self, status: StatusCode, body: &[u8]) -> Self {
+        Self { status: Some(status.as_u16()), is_wordless: body.trim_ascii().is_empty(), ..self }
     }
 
     /// What whoever asked for something is told.

@@ -49,7 +49,7 @@ impl RequestUri {
 /// Sorts an answer of the pushed authorization request endpoint.
 pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> PushAnswer {
     match sort(status, headers, body) {
-        PushAnswer::Unusable(outage) => PushAnswer::Unusable(outage.answered(status)),
+        PushAnswer::Unusable(outage) => PushAnswer::Unusable(outage.answered(status, body)),
         other => other,
     }
 }

@@ -75,6 +75,32 @@ async fn who_is_wanted_by_the_authorization_server_is_asked_to_sign_in_and_keeps
     }
 }
 
+/// Glewlwyd says nothing else of a refresh token that is over: for as long as that passed for an outage,
+/// nobody came to sign-in.
+#[tokio::test]
+async fn who_is_refused_without_a_word_is_asked_to_sign_in_and_keeps_the_session() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.pass(301);
+    scene.next(Instead::Answer(400, "text/plain", String::new()));
+    let lines = Lines::listen();
+    let not = scene.ask(&cookie).await.unwrap_err();
+    assert_eq!(not.denial, Denial::NotSignedIn { ended: None });
+    assert!(not.side.ride.is_none() && lines.text().contains("without saying why"), "{}", lines.text());
+    scene.pass(10);
+    scene.next_token("token-1");
+    assert!(scene.good(&cookie).await.is_some());
+    // Anything that is said may be of whoever stands between.
+    for (status, body) in [(400, "<html>Bad Request</html>"), (401, ""), (403, ""), (404, ""), (500, "")] {
+        let scene = Scene::in_session();
+        let cookie = scene.session(300).await;
+        scene.pass(301);
+        scene.next(Instead::Answer(status, "text/html", body.to_owned()));
+        let away = (Denial::AuthorizationServerUnavailable, None);
+        assert_eq!(scene.denied(&cookie).await, away, "{status} {body}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_that_is_still_good_is_used_while_the_server_wants_its_person() {
     let scene = Scene::in_session();
