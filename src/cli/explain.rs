@@ -158,6 +158,9 @@ impl Asked {
     fn verdict(&self, verdict: &Verdict, out: &mut String) {
         match verdict {
             Verdict::Own => line(out, "verdict", "Tollgate answers it itself"),
+            Verdict::Refused { denial: Denial::IntrospectionUnavailable, .. } => {
+                line(out, "verdict", "nobody can tell here: the answer of the token's issuer decides");
+            }
             Verdict::Refused { denial, challenges } => {
                 line(out, "verdict", &format!("refused: {}", status(denial)));
                 for challenge in challenges.iter().filter_map(|value| value.to_str().ok()) {

@@ -545,6 +545,7 @@ async fn it_says_what_only_a_running_gateway_does() {
     let arguments = ["GET", "/x", "--token", "opaque", "--config", "asks.yaml"];
     let (code, text) = explain(gateway.folder(), &arguments).await;
     assert!(code == 2 && text.contains("?   introspection   only test knows what this token is"), "{text}");
+    assert!(text.contains("verdict   nobody can tell here") && !text.contains("refused"), "{text}");
 }
 
 #[tokio::test]

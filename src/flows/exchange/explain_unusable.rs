@@ -3,11 +3,11 @@
 //!
 //! It must never repeat a token, and of what one says no more than its `iss` and `aud`.
 
-use crate::config::settings::Client;
+use crate::config::settings::{Client, Issuer};
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::claims_from_token_endpoint;
-use crate::core::token::TokenRules;
+use crate::core::token::introspection::is_opaque;
 use crate::core::token::jwt::Unverified;
 
 /// What a token should have said of its issuer or audience and what it says instead, in words for the log,
@@ -18,6 +18,8 @@ pub(super) struct Said {
     iss: Option<String>,
     aud: Option<String>,
     mark: Option<&'static str>,
+    /// It is opaque, and what counts is what its issuer answered about it.
+    by_introspection: bool,
 }
 
 impl Said {
@@ -25,7 +27,12 @@ impl Said {
     const SHOWN: usize = 200;
 
     /// What there is to say where this is why it is refused.
-    pub(super) fn of(denial: &Denial, rules: &TokenRules, token: &SecretString) -> Option<Self> {
+    pub(super) fn of(denial: &Denial, issuer: &Issuer, token: &SecretString) -> Option<Self> {
+        let rules = &issuer.rules;
+        if issuer.introspection.is_some() && is_opaque(token.expose()) {
+            let wanted = rules.audiences.join(" ");
+            return Some(Self { wanted, by_introspection: true, ..Self::default() });
+        }
         let claims = claims_from_token_endpoint(token);
         let said = |name| match claims.as_ref().map(|claims| claims.get(name)) {
             Some(Some(value)) => value.to_string().chars().take(Self::SHOWN).collect(),
@@ -41,7 +48,12 @@ impl Said {
                 let text = token.expose();
                 let read = Unverified::parse(text, text.len()).ok();
                 let mark = read.and_then(|read| read.says().mark_of_another_kind(rules));
-                Some(Self { wanted: rules.audiences.join(" "), iss: None, aud: Some(said("aud")), mark })
+                Some(Self {
+                    wanted: rules.audiences.join(" "),
+                    aud: Some(said("aud")),
+                    mark,
+                    ..Self::default()
+                })
             }
             _ => None,
         }
@@ -71,6 +83,8 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial, said: Option<&Said>
         return; // It was told of with its type.
     }
     let mark = said.and_then(|said| said.mark);
+    let by_introspection = said.is_some_and(|said| said.by_introspection);
+    let asked_for = by_introspection.then(|| advice_on_introspection(client, denial)).flatten();
     tracing::error!(
         client = %client.name,
         issuer = %client.issuer,
@@ -82,9 +96,27 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial, said: Option<&Said>
         mark,
         "the access token from the AS would be refused by this gateway: {}, or set clients.{}.accept_any_access_token: true if \
          its APIs are not behind this gateway",
-        advice(client, denial, mark),
+        asked_for.unwrap_or_else(|| advice(client, denial, mark)),
         client.name,
     );
+}
+
+/// What to change where an issuer was asked about an opaque token and said too little, or no.
+fn advice_on_introspection(client: &Client, denial: &Denial) -> Option<String> {
+    let issuer = &client.issuer;
+    match denial {
+        Denial::WrongAudience | Denial::WrongTokenType | Denial::TokenMalformed(_) => Some(
+            "it is opaque, and what the AS answers about it when it is asked (RFC 7662) lacks what must be there: `aud`, one of which is \
+             `wanted`; `exp` and `iat`; and `token_type: Bearer`, since refresh tokens are active too. Make the AS say so, or issue \
+             JWTs; see docs/configuration.md, «Opaque tokens»"
+                .to_owned(),
+        ),
+        Denial::TokenInactive { .. } => Some(format!(
+            "the AS gave it and calls it inactive when it is asked (RFC 7662): the client that asks, \
+             issuers.{issuer}.introspection.client_id, may not be one there that is told of tokens of this client or for this API"
+        )),
+        _ => None,
+    }
 }
 
 /// What to change there or here.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::explain_unusable::Said;
-use crate::config::settings::Client;
+use crate::config::settings::{Client, Issuer};
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::Issued;
@@ -157,7 +157,7 @@ pub(in crate::flows) async fn judge_tokens(
         }
         Err(denial) => {
             let is_taken_back = denial == Denial::Revoked && !matches!(exchanged, Exchanged::RefreshToken(_));
-            judged.add_refused(client, rules, &answer.access_token, denial)?;
+            judged.add_refused(client, &issuer.settings, &answer.access_token, denial)?;
             if is_taken_back {
                 // Whatever else the client takes.
                 judged.unusable = Some(Denial::Revoked);
@@ -264,10 +264,11 @@ impl JudgedTokens {
     fn add_refused(
         &mut self,
         client: &Client,
-        rules: &TokenRules,
+        issuer: &Issuer,
         token: &SecretString,
         denial: Denial,
     ) -> Result<(), Denial> {
+        let rules = &issuer.rules;
         // One that is opaque is known by its text, whatever it looks like.
         let claims = claims_from_token_endpoint(token).filter(|_| !is_opaque(token.expose()));
         if let Some(claims) = claims {
@@ -285,7 +286,7 @@ impl JudgedTokens {
                 self.id = TokenId::of(&rules.iss, jti, token.expose());
             }
         }
-        self.said = Said::of(&denial, rules, token);
+        self.said = Said::of(&denial, issuer, token);
         self.unusable = (!client.accept_any_access_token || is_bound_to_others(&denial)).then_some(denial);
         Ok(())
     }

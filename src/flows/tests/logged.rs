@@ -202,3 +202,24 @@ async fn an_answer_that_is_no_json_is_told_with_its_status_and_what_it_may_mean(
         assert_eq!(line.contains("credential does not count"), may_be_the_credential, "{line}");
     }
 }
+
+#[tokio::test]
+async fn what_the_answer_about_an_opaque_token_lacks_is_told_and_not_what_a_jwt_would() {
+    for (changes, reason, told) in [
+        (json!({ "token_type": null }), "wrong_token_type", "`token_type: Bearer`"), // LemonLDAP::NG
+        (json!({ "aud": null }), "wrong_audience", "`aud`"),
+        (json!({ "iat": null }), "token_malformed", "`exp` and `iat`"),
+        (json!({ "active": false }), "token_inactive", "issuers.demo.introspection.client_id"),
+    ] {
+        let scene = Scene::of(strict(), introspecting_issuer());
+        let good = json!({ "active": true, "token_type": "Bearer", "iss": null, "aud": AUDIENCE });
+        let said = with(with(claims_at(scene.clock.now()), good), changes);
+        *scene.server.introspection.lock().unwrap() = Some(said);
+        let lines = Lines::listen();
+        let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
+        let text = lines.text();
+        assert!(text.contains(&format!("reason=\"{reason}\"")) && text.contains(told), "{reason}: {text}");
+        assert!(text.contains("RFC 7662") && !text.contains("looks like an ID token"), "{text}");
+    }
+}
