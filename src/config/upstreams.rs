@@ -20,6 +20,7 @@ use crate::config::settings::{
     Balance, HealthCheck, Identity, SentHost, Server, Timeouts, Upstream, UpstreamTls, identity_names,
 };
 use crate::config::text::read::{Keys, Value};
+use crate::core::identity_headers::says_mount_point;
 use crate::core::ids::UpstreamName;
 use crate::core::path::CanonicalPath;
 use crate::core::route::Route;
@@ -239,8 +240,8 @@ fn tls(upstream: &Keys<'_>, servers: &[Server]) -> UpstreamTls {
     UpstreamTls { authorities, server_name, identity }
 }
 
-/// The headers by which Tollgate proves itself. Of those that mean something to others `Authorization` alone
-/// is for that (RFC 9110 section 11.6.2).
+/// The headers by which Tollgate proves itself. Of those that mean something to others `Authorization` is for
+/// that (RFC 9110 section 11.6.2), and where an application is mounted nobody else can say.
 fn headers(upstream: &Keys<'_>) -> Vec<(HeaderName, Secret<Vec<u8>>)> {
     let mut headers: Vec<(HeaderName, Secret<Vec<u8>>)> = Vec::new();
     for (written, value) in own_headers(upstream) {
@@ -249,7 +250,7 @@ fn headers(upstream: &Keys<'_>) -> Vec<(HeaderName, Secret<Vec<u8>>)> {
             continue;
         };
         let folded = fold(name.as_str());
-        if is_taken(&folded) && name != AUTHORIZATION {
+        if is_taken(&folded) && name != AUTHORIZATION && !says_mount_point(&folded) {
             value.wrong("this header has another meaning; write `Authorization`, or a name of its own, like `X-Api-Key`");
             continue;
         }

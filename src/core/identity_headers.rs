@@ -186,9 +186,11 @@ fn write_text(text: &str, out: &mut String) {
 
 /// Reserved whatever is configured. `Authorization` is among them: the caller keeps it only where the permit
 /// says that the access token is forwarded. `traceparent` is set by Tollgate on every request. What would
-/// make another method of the one that was judged is among them in its three spellings, and `Proxy`, which
-/// CGI turns into the variable that names an HTTP proxy.
-const RESERVED: [&str; 12] = [
+/// make another method of the one that was judged is among them in its three spellings, and what would make
+/// another path: servers take off the path what one of these says that it is mounted at, and serve the rest
+/// (gunicorn, daphne, mod_wsgi). So is `X-Scheme`, which some believe before `X-Forwarded-Proto` (Tornado),
+/// and `Proxy`, which CGI turns into the variable that names an HTTP proxy.
+const RESERVED: [&str; 17] = [
     "authorization",
     "forwarded",
     "client-cert",
@@ -198,10 +200,23 @@ const RESERVED: [&str; 12] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "script-name",
+    "path-info",
+    "x-script-name",
+    "daphne-root-path",
+    "x-scheme",
     "proxy",
     "x-request-id",
     "traceparent",
 ];
+
+/// What says where an application is mounted. Whoever runs it may want it said of every request.
+const MOUNT_POINTS: [&str; 3] = ["script-name", "x-script-name", "daphne-root-path"];
+
+/// Whether a header says where an application is mounted. `folded`: its name, as reserved names are compared.
+pub fn says_mount_point(folded: &str) -> bool {
+    MOUNT_POINTS.contains(&folded)
+}
 
 /// Reserved with whatever follows.
 const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded-", "x-original-"];
@@ -556,6 +571,8 @@ mod tests {
             "X-Real-IP",
             "X-Rewrite-URL",
             "X-HTTP-Method-Override",
+            "Script-Name",
+            "Daphne-Root-Path",
             "X-Request-Id",
             "X-Forwarded-For",
             "X-Forwarded-Anything",

@@ -277,6 +277,10 @@ fn a_header_that_means_something_else_is_no_credential_of_tollgates() {
     ] {
         only_error(&with(&format!("{name}: hunter2")), &at(name), "another meaning");
     }
+    only_error(&with("Path-Info: /x"), &at("Path-Info"), "another meaning");
+    for mount in ["SCRIPT_NAME", "X-Script-Name", "Daphne-Root-Path"] {
+        assert!(parse(&with(&format!("{mount}: /app"))).is_ok(), "{mount}");
+    }
     only_error(&with("X-Auth-Subject: hunter2"), &at("X-Auth-Subject"), "tells upstreams who calls");
     only_error(&with("x_auth_subject: hunter2"), &at("x_auth_subject"), "tells upstreams who calls");
     only_error(&with("X-Key: a, x_key: b"), &at("x_key"), "keep one of the two");

@@ -268,7 +268,7 @@ async fn no_path_reaches(upstream: &Upstream, gateway: &Gateway) -> usize {
 
 // Names.
 
-const RESERVED: [&str; 18] = [
+const RESERVED: [&str; 20] = [
     "x-auth-subject",
     "x-auth-subject",
     "x-auth-client",
@@ -284,6 +284,8 @@ const RESERVED: [&str; 18] = [
     "x-real-ip",
     "x-original-url",
     "x-rewrite-url",
+    "script-name",
+    "daphne-root-path",
     "x-http-method-override",
     "x-request-id",
     "proxy",
