@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::streams::HANDSHAKE;
 use crate::support::client::{HOST, request};
-use crate::support::frames::{ACK, frame};
+use crate::support::frames::{ACK, END_HEADERS, END_STREAM, HEADERS, RawHttp2, SETTINGS, frame};
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Http2Upstream, Tls, server_config};
 use crate::support::tls::{Authority, Http2, Identity};
@@ -113,6 +113,90 @@ async fn what_is_meant_for_one_hop_stays_here_from_http_2_to_http_2() {
         assert!(!seen.contains_key(gone), "{gone}: {seen:?}");
     }
     assert_eq!(seen["te"], "trailers", "gRPC asks for it");
+}
+
+/// A server that has lost its place in the table of a connection reads another caller's fields there:
+/// lighttpd 1.4.69 does after a URL that is too long for it.
+#[tokio::test]
+async fn who_calls_never_stands_in_the_table_that_requests_share() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let gateway = Gateway::with(&format!("routes: [{{ path: /*, to: \"h2c://{upstream}\" }}]\n")).await;
+    let bearer = gateway.bearer("alice", "api:read");
+    let client = tokio::spawn({
+        let mut client = gateway.connect().await;
+        async move { client.get("/x", &[("Authorization", &bearer)]).await }
+    });
+    let (read, mut write) = within("a connection", listener.accept()).await.unwrap().0.into_split();
+    let mut read = tokio::io::BufReader::new(read);
+    read.read_exact(&mut [0; 24]).await.unwrap();
+    write.write_all(&[frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, ACK, 0, &[])].concat()).await.unwrap();
+    let head = loop {
+        let frame = RawHttp2::next_of(&mut read).await.unwrap();
+        if frame.kind == HEADERS {
+            break frame;
+        }
+    };
+    let (kept, passing) = names_in(&head.payload);
+    assert_eq!(kept, 0, "names that the table takes up");
+    assert!(passing >= 10, "{passing} are identity headers, and what is told of the client");
+    // 200, and the end.
+    write.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, head.stream, &[0x88])).await.unwrap();
+    assert_eq!(client.await.unwrap().status, 200);
+}
+
+/// How many fields of a block are spelled with their names: those that the table takes up, and those that it
+/// never does (RFC 7541 section 6.2).
+fn names_in(mut block: &[u8]) -> (usize, usize) {
+    let (mut kept, mut passing) = (0, 0);
+    while let Some(first) = block.first().copied() {
+        let bits = match first {
+            0x80.. => 7,
+            0x40..0x80 => 6,
+            0x20..0x40 => 5,
+            _ => 4,
+        };
+        let index = integer(&mut block, bits);
+        let texts = match (first, index) {
+            (0x20..0x40 | 0x80.., _) => 0,
+            (0x40..0x80, 0) => {
+                kept += 1;
+                2
+            }
+            (0x10..0x20, 0) => {
+                passing += 1;
+                2
+            }
+            (_, 0) => 2,
+            _ => 1,
+        };
+        for _ in 0..texts {
+            let length = integer(&mut block, 7);
+            block = &block[length..];
+        }
+    }
+    (kept, passing)
+}
+
+/// RFC 7541 section 5.1.
+fn integer(block: &mut &[u8], bits: u32) -> usize {
+    let mut next = || {
+        let (first, rest) = block.split_first().unwrap();
+        *block = rest;
+        usize::from(*first)
+    };
+    let most = (1 << bits) - 1;
+    let mut number = next() & most;
+    let mut shift = 0;
+    while number >= most {
+        let byte = next();
+        number += (byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    number
 }
 
 fn routed(to: &str, more: &str) -> String {

@@ -108,9 +108,17 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
         headers.insert(X_FORWARDED_PREFIX, value(prefix)?);
     }
     for (name, value) in plan.forwarded.iter().chain(identity).chain(plan.own) {
-        headers.insert(name.clone(), value.clone());
+        headers.insert(name.clone(), of_one_caller(value));
     }
     Ok(())
+}
+
+/// What tells of one caller stays out of the table that all requests of a connection of HTTP/2 share (RFC
+/// 7541 sections 6.2.3 and 7.1.3): a server that has lost its place there would read it as another caller's.
+fn of_one_caller(value: &HeaderValue) -> HeaderValue {
+    let mut value = value.clone();
+    value.set_sensitive(true);
+    value
 }
 
 pub(super) fn value(text: impl TryInto<HeaderValue>) -> pingora::Result<HeaderValue> {

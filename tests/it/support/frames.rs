@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -144,7 +144,7 @@ impl RawHttp2 {
     }
 
     /// The next frame. `None` at the end.
-    pub async fn next_of(read: &mut OwnedReadHalf) -> Option<Frame> {
+    pub async fn next_of(read: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
         let mut head = [0; 9];
         within("a frame", read.read_exact(&mut head)).await.ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
