@@ -2,6 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use serde_json::Value;
 
@@ -123,6 +127,60 @@ fn the_image_is_built_by_the_rust_that_is_needed() {
     let needed = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next());
     let from = format!("FROM rust:{}-", needed.expect("rust-version"));
     assert!(read("deploy/Dockerfile").contains(&from), "{from}");
+}
+
+/// What the unit says under a key, in order.
+fn of_the_unit(key: &str) -> Vec<String> {
+    let unit = read("deploy/tollgate.service");
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned)).collect()
+}
+
+/// systemd waits by itself only for processes that it started, and the process that serves after SIGQUIT is
+/// none of these.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stop_of_the_unit_waits_for_the_end_of_a_process_that_systemd_did_not_start() {
+    let stop = of_the_unit("ExecStop").concat().replace("$$", "$");
+    let script = stop.strip_prefix("/bin/sh -c '").and_then(|rest| rest.strip_suffix('\''));
+    let script = script.expect("one script").to_owned();
+    let run = |process: &str| {
+        Command::new("sh").args(["-c", &script]).env("MAINPID", process).stderr(Stdio::piped()).spawn()
+    };
+
+    // It drains once it is told to end, until it reads that it has.
+    let mut serves = Command::new("sh")
+        .args(["-c", "trap 'echo drains' TERM; echo runs; read never; read done; exit 0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sh");
+    let mut words = BufReader::new(serves.stdout.take().expect("its words")).lines();
+    assert_eq!(words.next().expect("a line").expect("text"), "runs");
+    let mut stop = run(&serves.id().to_string()).expect("sh");
+    assert_eq!(words.next().expect("a line").expect("text"), "drains");
+    let requests = serves.stdin.take().expect("its requests");
+    let (ended, of_serving) = mpsc::channel();
+    thread::spawn(move || ended.send(serves.wait()));
+    let does = format!("/proc/{}/comm", stop.id());
+    while fs::read_to_string(&does).expect("what it does") != "tail\n" {
+        assert!(stop.try_wait().expect("its state").is_none(), "it does not wait");
+        thread::yield_now();
+    }
+    drop(requests);
+    assert!(stop.wait().expect("its end").success());
+    assert!(of_serving.recv().expect("its end").expect("its status").success(), "it was killed");
+
+    // After a crash there is nobody to wait for.
+    let crashed = run("").and_then(std::process::Child::wait_with_output).expect("sh");
+    assert!(crashed.status.success() && crashed.stderr.is_empty(), "{crashed:?}");
+}
+
+#[test]
+fn a_reload_of_the_unit_fails_before_the_process_is_told_where_the_configuration_has_a_mistake() {
+    let [checks, tells] = <[String; 2]>::try_from(of_the_unit("ExecReload")).expect("two steps");
+    let [runs] = <[String; 1]>::try_from(of_the_unit("ExecStart")).expect("one");
+    assert_eq!(checks, runs.replace(" run ", " check "));
+    assert_eq!(tells, "/bin/kill -HUP $MAINPID");
 }
 
 #[test]
