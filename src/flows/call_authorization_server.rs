@@ -375,7 +375,10 @@ async fn send(
 
 const fn said(fault: HttpFault) -> &'static str {
     match fault {
+        HttpFault::Dns => "the AS's name has no address: the look-up (DNS) failed",
         HttpFault::Connect => "no connection to the AS could be made",
+        HttpFault::Tls => "no TLS could be agreed on with the AS",
+        HttpFault::Certificate => "the AS's certificate is not trusted, has ended, or is for another name",
         HttpFault::Proxy => "the proxy on the way to the AS opened no tunnel",
         HttpFault::Deadline => "the AS did not answer within the deadline",
         HttpFault::Broken => "the connection to the AS broke before its answer was complete",

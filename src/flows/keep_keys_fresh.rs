@@ -393,10 +393,8 @@ impl Fetch {
                 }
                 Err(fault) => {
                     errors.push(format!("{url}: {fault}"));
-                    if matches!(
-                        fault,
-                        Fault::Http(HttpFault::Connect | HttpFault::Proxy | HttpFault::Deadline)
-                    ) {
+                    let Fault::Http(fault) = fault else { continue };
+                    if fault.is_before_the_call() || fault == HttpFault::Deadline {
                         break; // the next place is on the same server
                     }
                 }

@@ -67,8 +67,14 @@ pub struct Bounds {
 /// Why a call brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpFault {
+    #[error("its name has no address: the look-up (DNS) failed")]
+    Dns,
     #[error("no connection could be made")]
     Connect,
+    #[error("no TLS could be agreed on")]
+    Tls,
+    #[error("its certificate is not trusted, has ended, or is for another name")]
+    Certificate,
     #[error("the proxy on the way there opened no tunnel")]
     Proxy,
     #[error("no complete answer within the deadline")]
@@ -83,7 +89,10 @@ impl HttpFault {
     /// The label `reason` of `as_call_failures_total`.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Dns => "dns",
             Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Certificate => "certificate",
             Self::Proxy => "proxy",
             Self::Deadline => "deadline",
             Self::Broken => "broken",
@@ -93,7 +102,7 @@ impl HttpFault {
 
     /// Whether nothing of the call can have reached the server.
     pub const fn is_before_the_call(self) -> bool {
-        matches!(self, Self::Connect | Self::Proxy)
+        matches!(self, Self::Dns | Self::Connect | Self::Tls | Self::Certificate | Self::Proxy)
     }
 }
 

@@ -10,6 +10,7 @@
 //! issuer replaces it.
 
 mod connector;
+mod fault;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -37,6 +38,7 @@ use crate::config::settings::{Issuer, IssuerConnection};
 use crate::core::ids::IssuerName;
 use crate::flows::ports::{Bounds, HttpClient, HttpFault};
 use connector::{Connector, NoTunnel};
+use fault::Resolver;
 
 /// An idle connection is given up after this long: before the 5 s at which many servers close it, so
 /// that a POST, which is never repeated, does not meet a closing connection.
@@ -118,7 +120,7 @@ impl IssuerClients {
         Box::pin(async move {
             let client = client.map_err(|error| {
                 tracing::error!(%error, "no client can be made for this issuer");
-                HttpFault::Connect
+                HttpFault::Tls
             })?;
             let call = client.call(request, bounds.answer_bytes);
             tokio::time::timeout(bounds.deadline, call).await.unwrap_or(Err(HttpFault::Deadline))
@@ -216,7 +218,7 @@ fn pooled(
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(Resolver::new());
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECTING));
@@ -274,13 +276,7 @@ impl IssuerClient {
         let http = self.http().await?;
         let answer = http.request(request.map(Full::new)).await.map_err(|error| {
             self.log_cause(&error);
-            if is_of_the_proxy(&error) {
-                HttpFault::Proxy
-            } else if error.is_connect() {
-                HttpFault::Connect
-            } else {
-                HttpFault::Broken
-            }
+            if is_of_the_proxy(&error) { HttpFault::Proxy } else { fault::of(&error) }
         })?;
         let (head, body) = answer.into_parts();
         if body.size_hint().lower() > answer_bytes as u64 {
@@ -299,7 +295,7 @@ impl IssuerClient {
         });
         made.await.map_err(|error| {
             tracing::error!(issuer = %self.called.issuer, error, "no client can be made for this issuer");
-            HttpFault::Connect
+            HttpFault::Tls
         })
     }
 
@@ -329,14 +325,7 @@ impl IssuerClient {
 
 /// Whether it failed before the issuer could have anything to do with it.
 fn is_of_the_proxy(error: &hyper_util::client::legacy::Error) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if inner.is::<NoTunnel>() {
-            return true;
-        }
-        source = inner.source();
-    }
-    false
+    fault::causes(error).any(|cause| cause.is::<NoTunnel>())
 }
 
 impl fmt::Debug for IssuerClients {
@@ -494,8 +483,36 @@ mod tests {
                 .map(|a| a.status().as_u16())
         };
         assert_eq!(ask(&trusting, "localhost").await, Ok(204));
-        assert_eq!(ask(&trusting, "127.0.0.1").await, Err(HttpFault::Connect));
-        assert_eq!(ask(&client(), "localhost").await, Err(HttpFault::Connect));
+        assert_eq!(ask(&trusting, "127.0.0.1").await, Err(HttpFault::Certificate));
+        assert_eq!(ask(&client(), "localhost").await, Err(HttpFault::Certificate));
+    }
+
+    #[tokio::test]
+    async fn no_address_no_connection_and_no_tls_are_told_apart() {
+        use tokio::io::AsyncWriteExt as _;
+
+        let says = async |text: &'static [u8]| {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("https://{}/", listener.local_addr().unwrap());
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let _ = stream.write_all(text).await;
+                }
+            });
+            url
+        };
+        // Longer than a label may be (RFC 1035 section 2.3.4), so that nobody has to be asked.
+        let no_name = format!("http://{}.invalid/", "x".repeat(64));
+        for (url, fault) in [
+            (no_name, HttpFault::Dns),
+            (nobody(), HttpFault::Connect),
+            (says(b"HTTP/1.1 400 x\r\n\r\n").await, HttpFault::Tls),
+            (says(b"").await, HttpFault::Tls),
+        ] {
+            let told = send(&client(), "GET", url.clone(), 30_000, 1000).await.unwrap_err();
+            assert_eq!(told, fault, "{url}");
+            assert!(told.is_before_the_call(), "{url}");
+        }
     }
 
     #[tokio::test]

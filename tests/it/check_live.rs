@@ -307,6 +307,7 @@ async fn of_whoever_is_not_there_it_is_said_why_and_what_to_do() {
         ("issuer one", "no connection could be made", "`issuers.one`"),
         ("issuer bare", "no introspection_endpoint", "`issuers.bare.introspection.endpoint`"),
         ("issuer bare", "no token_endpoint", "no authorization_endpoint"),
+        ("issuer foreign", "its certificate is not trusted", "invalid peer certificate"),
         ("issuer foreign", "invalid peer certificate", "`issuers.foreign`"),
         ("upstream dead", "refused", "see that it runs there"),
         ("upstream unknown", "does not resolve", "resolver"),

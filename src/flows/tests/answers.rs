@@ -9,7 +9,10 @@ use crate::core::token::testing::new_p256;
 async fn no_outage_of_the_server_costs_the_session() {
     let html = || "<html>oops</html>".to_owned();
     let outages = [
+        Instead::Fault(HttpFault::Dns),
         Instead::Fault(HttpFault::Connect),
+        Instead::Fault(HttpFault::Tls),
+        Instead::Fault(HttpFault::Certificate),
         Instead::Fault(HttpFault::Proxy),
         Instead::Fault(HttpFault::Deadline),
         Instead::Fault(HttpFault::Broken),

@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::fault::{NoConnection, Resolver};
 use crate::config::settings::{HostPort, IssuerConnection, Proxy, ProxyCredentials};
 use crate::core::secret::SecretString;
 
@@ -30,10 +31,12 @@ use crate::core::secret::SecretString;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEAD_FIELDS: usize = 64;
 
+type Tcp = HttpConnector<Resolver>;
+
 /// Connects as [`IssuerConnection`] says.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    tcp: HttpConnector,
+    tcp: Tcp,
     connection: IssuerConnection,
     /// How long a proxy may take for its tunnel in all.
     patience: Duration,
@@ -69,7 +72,7 @@ pub(super) enum NoTunnel {
 }
 
 impl Connector {
-    pub(super) const fn new(tcp: HttpConnector, connection: IssuerConnection, patience: Duration) -> Self {
+    pub(super) const fn new(tcp: Tcp, connection: IssuerConnection, patience: Duration) -> Self {
         Self { tcp, connection, patience }
     }
 
@@ -106,7 +109,7 @@ impl Service<Uri> for Connector {
         let proxy = self.connection.proxy.clone();
         Box::pin(async move {
             let place = place.ok_or("the URL names no host")?;
-            let Some(proxy) = proxy else { return connect(tcp, &place).await };
+            let Some(proxy) = proxy else { return Ok(connect(tcp, &place).await.map_err(NoConnection)?) };
             let to = place.to_string();
             if !is_https(&called) {
                 return Err(NoTunnel::ClearText { to }.into());
@@ -118,13 +121,13 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn connect(mut tcp: HttpConnector, place: &HostPort) -> Result<Connection, Fault> {
+async fn connect(mut tcp: Tcp, place: &HostPort) -> Result<Connection, Fault> {
     let at = Uri::builder().scheme("http").authority(place.to_string()).path_and_query("/").build()?;
     Ok(tcp.call(at).await?)
 }
 
 /// The connection at whose other end, by the proxy's word, `to` is.
-async fn through(tcp: HttpConnector, proxy: &Proxy, to: &str) -> Result<Connection, NoTunnel> {
+async fn through(tcp: Tcp, proxy: &Proxy, to: &str) -> Result<Connection, NoTunnel> {
     let at = || proxy.to_string();
     let straight = connect(tcp, &proxy.at).await;
     let connection = straight.map_err(|source| NoTunnel::NotReached { proxy: at(), source })?;

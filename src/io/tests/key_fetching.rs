@@ -330,6 +330,26 @@ async fn good_keys_outlive_every_bad_answer() {
 }
 
 #[tokio::test]
+async fn operators_see_whether_the_name_the_connection_or_the_tls_fails() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let no_tls = format!("https://{}", silent.local_addr().unwrap());
+    tokio::spawn(async move { while silent.accept().await.is_ok() {} });
+    // Longer than a label may be (RFC 1035 section 2.3.4), so that nobody has to be asked.
+    let no_name = format!("http://{}.invalid", "x".repeat(64));
+    for (iss, why) in [
+        (no_name, "its name has no address"),
+        (nobody(), "no connection could be made"),
+        (no_tls, "no TLS could be agreed on"),
+    ] {
+        let world = World::discovering(&iss);
+        assert_eq!(world.judge_of(&keys().p256).await, Err(Denial::KeysUnavailable));
+        let error = world.issuer().last_error().unwrap();
+        assert!(error.contains(why), "{error}");
+        assert_eq!(error.matches("http").count(), 1, "its second place is on the same server: {error}");
+    }
+}
+
+#[tokio::test]
 async fn an_authorization_server_that_is_down_at_the_start_is_asked_again() {
     let world = World::discovering(&nobody());
     assert_eq!(world.judge_of(&keys().p256).await, Err(Denial::KeysUnavailable));

@@ -7,7 +7,10 @@ async fn whatever_is_no_answer_is_an_outage_and_says_nothing_of_the_token() {
     let good = with(claims_at(NOW), json!({"active": true, "token_type": "Bearer", "iss": null})).to_string();
     let raw = |status, media_type, body: &str| Says::Raw(status, media_type, body.to_owned());
     for bad in [
+        Says::Fault(HttpFault::Dns),
         Says::Fault(HttpFault::Connect),
+        Says::Fault(HttpFault::Tls),
+        Says::Fault(HttpFault::Certificate),
         Says::Fault(HttpFault::Proxy),
         Says::Fault(HttpFault::Deadline),
         Says::Fault(HttpFault::Broken),
@@ -39,7 +42,7 @@ async fn whatever_is_no_answer_is_an_outage_and_says_nothing_of_the_token() {
         assert_eq!(denial.facts().status, 503);
         assert!(denial.retry_after().is_some());
         let of_the_server = match &bad {
-            Says::Fault(fault) => matches!(fault, HttpFault::Connect | HttpFault::Proxy),
+            Says::Fault(fault) => fault.is_before_the_call(),
             Says::Raw(status, ..) => *status == 401,
             _ => false,
         };
