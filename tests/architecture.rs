@@ -11,6 +11,8 @@ mod deploy;
 mod figures;
 #[path = "architecture/links.rs"]
 mod links;
+#[path = "architecture/messages.rs"]
+mod messages;
 #[path = "architecture/rules.rs"]
 mod rules;
 #[path = "architecture/source.rs"]

@@ -203,7 +203,7 @@ fn sources(root: &Path) -> Vec<FileOfSource> {
     sources
 }
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("readable folder") {
         let path = entry.expect("readable entry").path();
         if path.is_dir() {
