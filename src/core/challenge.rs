@@ -1,9 +1,10 @@
 //! `WWW-Authenticate`: what a refused caller is told to bring (RFC 6750 section 3, RFC 9449 section 7.1, RFC
 //! 9470 section 3, RFC 9728 section 5.1, RFC 9110 section 11.6.1). Without a token there is no `error`: the
-//! caller did nothing wrong yet. It learns which scope to ask for instead, and, as every caller, where the
-//! metadata of the resource is. A refusal that no other token would mend gets no challenge. Neither do those
-//! of `/oauth/*`, except the 401 of `/oauth/session`: a 401 must carry a challenge (RFC 9110 section 15.5.2),
-//! cookies have no HTTP scheme, so it names the routes' schemes, for which no browser prompts.
+//! caller did nothing wrong yet. Whoever needs a token, the first or another, learns which scope to ask for,
+//! and every caller where the metadata of the resource is. A refusal that no other token would mend gets no
+//! challenge. Neither do those of `/oauth/*`, except the 401 of `/oauth/session`: a 401 must carry a
+//! challenge (RFC 9110 section 15.5.2), cookies have no HTTP scheme, so it names the routes' schemes, for
+//! which no browser prompts.
 //!
 //! What is wrong is said in the scheme that the caller used. Whoever used `Bearer`, or nothing, is told that
 //! `DPoP` would do as well; whoever used `DPoP` is not sent back to tokens that anybody can use.
@@ -68,12 +69,6 @@ fn challenge(denial: &Denial, refused_by: Option<(&Route, &Origin)>, scheme: Sch
         parameter("error_description", facts.detail, &mut text);
     }
     match (denial, refused_by) {
-        (Denial::NoCredential | Denial::SchemeNotTaken | Denial::NotSignedIn { .. }, Some((route, _))) => {
-            let scope = route.access.sufficient_scope();
-            if !scope.is_empty() {
-                parameter("scope", &scope.join(" "), &mut text);
-            }
-        }
         (Denial::InsufficientScope { needed }, _) => parameter("scope", &needed.join(" "), &mut text),
         (Denial::StepUp { acr_values, max_age }, _) => {
             if !acr_values.is_empty() {
@@ -81,6 +76,13 @@ fn challenge(denial: &Denial, refused_by: Option<(&Route, &Origin)>, scheme: Sch
             }
             if let Some(max_age) = max_age {
                 parameter("max_age", &max_age.as_secs().to_string(), &mut text);
+            }
+        }
+        // Whoever has to get a token, the first or another.
+        (_, Some((route, _))) if matches!(facts.oauth_error, None | Some("invalid_token")) => {
+            let scope = route.access.sufficient_scope();
+            if !scope.is_empty() {
+                parameter("scope", &scope.join(" "), &mut text);
             }
         }
         _ => {}
@@ -159,7 +161,9 @@ mod tests {
             )),
             "{expired}"
         );
-        assert!(!expired.contains("scope="), "{expired}");
+        assert!(expired.ends_with(", scope=\"read\""), "{expired}");
+        let proof = of_route(&Denial::ProofOutOfTime, &["read"], &[], None);
+        assert!(!proof.contains("scope="), "another token mends nothing: {proof}");
         let lacking = Denial::InsufficientScope { needed: vec!["read".to_owned(), "write".to_owned()] };
         let lacking = of_route(&lacking, &["read", "write"], &[], None);
         assert!(

@@ -195,6 +195,10 @@ async fn a_challenge_says_what_a_token_must_have() {
             .starts_with(&format!("Bearer realm=\"api\", {metadata}/api\", error=\"insufficient_scope\", "))
     );
     assert!(challenge.ends_with(", scope=\"api:read b\""), "{challenge}");
+    let opaque = client.get("/api/x/y", &[("Authorization", "Bearer opaque")]).await;
+    let challenge = opaque.challenge().unwrap();
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    assert!(challenge.ends_with(", scope=\"api:read a\""), "{challenge}");
     let step_up = client.get("/api/admin/y", &[("Authorization", &other)]).await;
     assert_eq!(step_up.status, 401);
     let challenge = step_up.challenge().unwrap();
