@@ -76,7 +76,7 @@ pub enum Verdict {
     Own,
     Refused {
         denial: Denial,
-        challenges: Vec<HeaderValue>,
+        challenges: Option<HeaderValue>,
     },
 }
 

@@ -684,8 +684,7 @@ async fn a_page_asks_who_is_signed_in_before_it_shows_anything() {
     assert_eq!((nobody.status, nobody.json()["error"].as_str()), (401, Some("login_required")));
     assert_eq!(nobody.json()["login_url"], format!("{OWN}/oauth/login?client_id=web-app"));
     // RFC 9110 section 15.5.2; for no scheme of these does a browser ask its person.
-    let schemes: Vec<_> = nobody.all("www-authenticate").iter().map(|one| one.split(' ').next()).collect();
-    assert_eq!(schemes, [Some("Bearer"), Some("DPoP")], "{}", nobody.head);
+    assert_eq!(nobody.schemes(), ["Bearer", "DPoP"], "{}", nobody.head);
     assert_eq!(world.ask("POST", path, &FETCH, &[]).await.status, 405);
     assert_eq!(world.ask("GET", "/oauth/session?client_id=x", &FETCH, &[]).await.status, 400);
     let asks = [("Origin", LISTED), ("Access-Control-Request-Method", "GET")];

@@ -37,8 +37,8 @@ impl Answer {
         refused_by: Option<(&Route, &Origin)>,
         used: Option<Scheme>,
     ) {
-        for challenge in challenge::www_authenticate(denial, refused_by, used) {
-            self.set(header::WWW_AUTHENTICATE, challenge);
+        if let Some(challenges) = challenge::www_authenticate(denial, refused_by, used) {
+            self.set(header::WWW_AUTHENTICATE, challenges);
         }
     }
 

@@ -33,7 +33,21 @@ impl Answer {
 
     /// The first of what would help; a scheme that would do as well may follow (RFC 9449 section 7.1).
     pub fn challenge(&self) -> Option<&str> {
-        self.all("www-authenticate").first().copied()
+        self.challenges().first().copied()
+    }
+
+    /// The schemes that would do.
+    pub fn schemes(&self) -> Vec<&str> {
+        self.challenges().into_iter().filter_map(|one| one.split([' ', ',']).next()).collect()
+    }
+
+    /// One line; what follows `Bearer` begins with `DPoP`.
+    fn challenges(&self) -> Vec<&str> {
+        let Some(line) = self.header("www-authenticate") else { return Vec::new() };
+        match line.find(", DPoP ") {
+            Some(end) => vec![&line[..end], &line[end + 2..]],
+            None => vec![line],
+        }
     }
 
     pub fn json(&self) -> Value {
