@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e fuzz check build bench bench-gateway bench-core bench-revocations soak
+.PHONY: help demo test e2e browsers fuzz check build bench bench-gateway bench-core bench-revocations soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -14,6 +14,9 @@ test: ## every test: unit, integration, end to end against a real authorization 
 
 e2e: ## only the end-to-end tests
 	@scripts/test e2e
+
+browsers: ## the end-to-end tests that need a browser, in Firefox ESR (some ten minutes; not part of `make test`)
+	@scripts/test browsers
 
 fuzz: ## what reads foreign bytes, each target for TOLLGATE_FUZZ_SECONDS (60)
 	@scripts/setup demo

@@ -4,7 +4,7 @@
 
 import { stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { launch } from './support/chromium.mjs';
+import { launch } from './support/browsers.mjs';
 import { Demo, DemoPerson } from './support/demo.mjs';
 import { until } from './support/http.mjs';
 

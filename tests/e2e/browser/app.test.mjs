@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { IS_FIREFOX } from '../support/browsers.mjs';
 import { Browser, until } from '../support/http.mjs';
 import { call, Scene } from '../support/scene.mjs';
 import { CLIENT, COOKIE } from '../support/world.mjs';
@@ -219,7 +220,7 @@ for (const atThirdOrigin of [false, true]) {
       const deletes = (url) => url.pathname === '/oauth/token' && url.search !== '';
       await scene.context.route(deletes, (route) => (route.request().method() === 'DELETE' ? route.abort() : route.continue()));
       const { message } = await later(tab.evaluate(() => gate.signOut()));
-      assert.match(message, /Failed to fetch/);
+      assert.match(message, /Failed to fetch|NetworkError/);
       await until('the other tab to be told', () => timesSignedOut(other));
       assert.equal(await timesSignedOut(tab), 1);
       assert.equal((await scene.ownCookies()).length, 1, 'so whoever reloads is signed in again');
@@ -262,7 +263,7 @@ for (const atThirdOrigin of [false, true]) {
       });
 
     for (const [where, held] of Object.entries({ heldAtTheServer, heldOnItsWay })) {
-      once(`an answer that comes after a sign-out brings nothing back: ${where}`, async () => {
+      once(`an answer that comes after a sign-out brings nothing back: ${where}`, { skip: IS_FIREFOX && where === 'heldOnItsWay' && 'Playwright fetches it without the browser there' }, async () => {
         const tab = await scene.signedIn();
         const other = await scene.open();
         await token(other);
@@ -314,7 +315,7 @@ for (const atThirdOrigin of [false, true]) {
       assert.deepEqual([subjectOf(await call(tab)), subjectOf(await call(other))], ['bob', 'bob']);
     });
 
-    once('a poll does not count as use, and the next use does', async () => {
+    once('a poll does not count as use, and the next use does', { skip: IS_FIREFOX && 'WebDriver BiDi tells no body' }, async () => {
       const tab = await scene.signedIn();
       const backgrounds = () => posts().map(({ body }) => new URLSearchParams(body).get('background'));
       await turn(DUE);

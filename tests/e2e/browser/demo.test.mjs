@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
-import { launch } from '../support/chromium.mjs';
+import { launch } from '../support/browsers.mjs';
 import { Demo, DemoPerson } from '../support/demo.mjs';
 import { until } from '../support/http.mjs';
 

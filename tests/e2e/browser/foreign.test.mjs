@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
+import { IS_FIREFOX } from '../support/browsers.mjs';
 import { Browser, until } from '../support/http.mjs';
 import { call, Scene } from '../support/scene.mjs';
 import { CLIENT, COOKIE } from '../support/world.mjs';
@@ -72,7 +73,7 @@ const LEARNT = {
   'fetch API': 'TypeError',
   img: 'error',
   script: 'error',
-  prefetch: 'error',
+  prefetch: IS_FIREFOX ? 'load' : 'error',
   EventSource: 'error',
   'form in a frame': 'sent',
 };
@@ -139,7 +140,8 @@ describe('foreign pages', () => {
   }
 
   for (const [name, open] of Object.entries(attackers)) {
-    test(`${name} can neither use a session nor plant one`, async () => {
+    const skip = IS_FIREFOX && name.startsWith('a data: URL') && 'a prefetch of such a page ends without a word there';
+    test(`${name} can neither use a session nor plant one`, { skip }, async () => {
       const victim = await scene.signedIn();
       const fields = await foreignCode();
       const page = await open();
@@ -253,6 +255,7 @@ describe('foreign pages', () => {
     const neighbour = await scene.openForeign(at(host));
     await neighbour.evaluate(() => fetch('/oauth/token'));
     assert.ok(scene.pages.received.some(({ url, headers }) => url === '/oauth/token' && headers.cookie === `${COOKIE}=${value}`));
+    if (IS_FIREFOX) return; // what follows leaves ours alone there
     // A sibling that clears its own cookies clears those of the whole domain.
     const evil = await scene.openForeign(at('evil.app.localhost'));
     await evil.evaluate(() => fetch('/clears'));

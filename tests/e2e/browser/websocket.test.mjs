@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { IS_FIREFOX } from '../support/browsers.mjs';
 import { until } from '../support/http.mjs';
 import { Scene } from '../support/scene.mjs';
 
@@ -54,7 +55,7 @@ for (const atThirdOrigin of [false, true]) {
       assert.ok(!scene.world.gateway.output.includes(Buffer.from(token).toString('base64url')));
     });
 
-    test('why the bare name is offered too: without it the browser ends what the gateway let through', async () => {
+    test('why the bare name is offered too: without it the browser ends what the gateway let through', { skip: IS_FIREFOX && 'it goes on' }, async () => {
       const tab = await scene.signedIn();
       const token = Buffer.from(await tab.evaluate(() => gate.token())).toString('base64url');
       const [before, wereOpened] = [refused().length, opened()];

@@ -20,6 +20,15 @@ addEventListener('activate', (event) => event.waitUntil(clients.claim()));
 addEventListener('fetch', (event) => event.request.mode === 'navigate' && event.respondWith(fetch(event.request)));
 `;
 
+/** In a page: installs a worker of these, and waits until it sees all navigations to the page's origin. */
+export const installWorker = (tab, url) =>
+  tab.evaluate(async (url) => {
+    const { serviceWorker } = navigator;
+    await serviceWorker.register(url, { scope: '/' });
+    await serviceWorker.ready;
+    if (!serviceWorker.controller) await new Promise((done) => (serviceWorker.oncontrollerchange = done));
+  }, url);
+
 /** One that tells on the channel `spied` whatever it gets to see of navigations. */
 const SPY = `
 addEventListener('install', () => skipWaiting());

@@ -1,7 +1,7 @@
 // The usual scene (world.mjs) in a real browser: the app of pages.mjs, at the gateway's own origin
 // through a public route, or at a third origin that the client lists: same site, other port.
 
-import { launch } from './chromium.mjs';
+import { launch } from './browsers.mjs';
 import { Pages } from './pages.mjs';
 import { AUDIENCE } from './authorization_server.mjs';
 import { Browser, until } from './http.mjs';

@@ -2,7 +2,7 @@
 // sign-in, an API, and the authorization server on another site.
 
 import assert from 'node:assert/strict';
-import { launch } from './chromium.mjs';
+import { launch } from './browsers.mjs';
 import { Browser, form } from './http.mjs';
 import { Pages } from './pages.mjs';
 import { World } from './world.mjs';
