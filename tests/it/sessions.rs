@@ -631,14 +631,21 @@ async fn where_the_browsers_word_counts_an_answer_to_anybody_depends_on_it() {
     let upstream = Upstream::start().await;
     let world = World::configured("5s", ", csrf: fetch_metadata", &upstream.url(), "").await;
     let cookie = world.session();
-    let loads =
-        |mode, dest| [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)];
-    for (fields, subject) in
-        [(loads("navigate", "document"), None), (loads("no-cors", "script"), Some("alice"))]
-    {
+    let loads = |mode, dest, accept| {
+        let site = ("Sec-Fetch-Site", "same-origin");
+        [site, ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest), ("Accept", accept)]
+    };
+    for (fields, subject) in [
+        (loads("navigate", "document", "text/html"), None),
+        (loads("no-cors", "script", "*/*"), Some("alice")),
+        (loads("same-origin", "empty", "*/*"), Some("alice")),
+        // A service worker asks for it in the place of a page that opens, which may be anybody's doing.
+        (loads("same-origin", "empty", "text/html,*/*;q=0.8"), None),
+    ] {
         let answer = world.get("/public/x", &fields, &cookie).await;
-        let varies = ["Cookie", "x-csrf", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "Origin"];
-        assert_eq!((answer.status, answer.all("vary")), (200, varies.to_vec()), "{fields:?}");
+        let told = ["sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "accept"];
+        let varies = [&["Cookie", "x-csrf"], &told[..], &["Origin"]].concat();
+        assert_eq!((answer.status, answer.all("vary")), (200, varies), "{fields:?}");
         assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), subject);
     }
 }

@@ -13,7 +13,7 @@
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::fetch_metadata::{DEST, MODE, SITE, TwoReadings, only};
-use super::navigation::goes_there;
+use super::navigation::{goes_there, hides_where_it_began};
 use super::origin::is_same_origin;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
@@ -47,7 +47,8 @@ impl Csrf {
     pub fn decides_by(self, csrf_header: &HeaderName, signs_in: bool) -> impl Iterator<Item = &HeaderName> {
         let told: &[HeaderName] = match self {
             Self::Header if !signs_in => &[],
-            Self::Header | Self::FetchMetadata => &TOLD,
+            Self::Header => &TOLD,
+            Self::FetchMetadata => &TOLD_AND_ASKED_FOR,
         };
         std::iter::once(csrf_header).chain(told)
     }
@@ -55,6 +56,8 @@ impl Csrf {
 
 /// What browsers say of their requests.
 static TOLD: [HeaderName; 3] = [SITE, MODE, DEST];
+/// The same, with what tells a navigation that a worker asks for.
+static TOLD_AND_ASKED_FOR: [HeaderName; 4] = [SITE, MODE, DEST, header::ACCEPT];
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +80,8 @@ pub fn may_use_session(asked: SessionUse<'_>, pages: Pages<'_>) -> Result<(), De
     if passes(asked, pages).unwrap_or(false) {
         return Ok(());
     }
-    let is_window = reads(asked.method) && goes_there(asked.headers);
+    let by_worker = hides_where_it_began(asked.headers).unwrap_or(false);
+    let is_window = reads(asked.method) && (goes_there(asked.headers) || by_worker);
     Err(match (is_window, asked.signs_in) {
         (true, true) => Denial::PageLoadNotShown,
         (true, false) => Denial::WindowWithoutSignIn,
@@ -123,6 +127,7 @@ fn passes(asked: SessionUse<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> 
 ///
 /// Not where a window goes there by itself: a sign-in leads wherever a foreign link says, and from a page of
 /// ours, so that nobody could tell the two apart. Where a route signs in, any link may lead there as it is.
+/// Nor where a service worker asks, and a page of another origin may have begun it.
 fn is_of_own_page(
     asked: SessionUse<'_>,
     origin: Option<&[u8]>,
@@ -140,7 +145,8 @@ fn is_of_own_page(
     });
     let into_page = matches!(dest, b"iframe" | b"frame" | b"object" | b"embed");
     let goes_there = reads(method) && mode == b"navigate" && !into_page;
-    Ok(is_own && (signs_in || !goes_there))
+    let is_link = signs_in && reads(method);
+    Ok(is_own && (is_link || !(goes_there || hides_where_it_began(headers)?)))
 }
 
 /// Whether a browser that says nothing of its requests sends what changes something. It names an `Origin`
@@ -231,16 +237,20 @@ mod tests {
             )
             .unwrap_err()
         };
-        let by_worker = [CROSS, NAVIGATE, ("sec-fetch-dest", "empty")];
+        let by_worker = [CROSS, NAVIGATE, EMPTY];
+        let in_its_place = [SAME, ("sec-fetch-mode", "same-origin"), EMPTY, HTML];
         let (no_window, none) = (Denial::CrossSiteRequest, ("sec-fetch-site", "none"));
         for (what, method, signs_in, fields, expected) in [
             ("a browser of before", Method::GET, true, &[HTML][..], Denial::PageLoadNotShown),
             ("no destination", Method::GET, true, &[CROSS, NAVIGATE, HTML], Denial::PageLoadNotShown),
             ("by a service worker", Method::HEAD, true, &by_worker, Denial::PageLoadNotShown),
+            ("in Firefox", Method::GET, true, &in_its_place, Denial::PageLoadNotShown),
+            ("not a page, in Firefox", Method::GET, false, &in_its_place, Denial::WindowWithoutSignIn),
             ("not a page", Method::GET, false, &by_worker, Denial::WindowWithoutSignIn),
             ("a link there", Method::GET, false, &[SAME, NAVIGATE, DOCUMENT], Denial::WindowWithoutSignIn),
             ("typed", Method::HEAD, false, &[none, NAVIGATE, DOCUMENT], Denial::WindowWithoutSignIn),
             ("a form", Method::POST, true, &by_worker, no_window.clone()),
+            ("a form, in Firefox", Method::POST, true, &in_its_place, no_window.clone()),
             ("a form there", Method::POST, false, &[CROSS, NAVIGATE, DOCUMENT], no_window.clone()),
             (
                 "a frame",
@@ -313,18 +323,43 @@ mod tests {
                 fields.extend(site.map(|site| ("sec-fetch-site", site)));
                 let goes_there = reads(method) && mode == "navigate" && ["document", "empty"].contains(&dest);
                 let is_link = signs_in && goes_there && dest == "document";
-                let passes = is_link || (site == Some("same-origin") && (signs_in || !goes_there));
+                let is_ours = site == Some("same-origin") && (signs_in || !goes_there);
+                // A form that a worker passes on, and that names nobody.
+                let is_anybodys = !reads(method) && (mode, dest) == ("navigate", "empty");
+                let passes = is_link || (is_ours && !is_anybodys);
                 let what = format!("{kind}: {method} {site:?}, signs in: {signs_in}");
                 assert_eq!(told(method, signs_in, &[OWN, APP], &fields), passes, "{what}");
                 // Said by the own page, too, or by none that can be named; and by another.
                 for (origin, is_own) in [(OWN, true), ("null", true), (APP, false), (EVIL.1, false)] {
                     let fields = [&fields[..], &[("origin", origin)]].concat();
-                    let passes = is_link || (passes && is_own);
+                    let passes = is_link || (is_ours && is_own && !(is_anybodys && origin == "null"));
                     assert_eq!(told(method, signs_in, &[OWN, APP], &fields), passes, "{what}, of {origin}");
                 }
                 // As without it, where the own origin is not the client's.
                 let strict = asked(method, false, signs_in, &[APP], &fields);
                 assert_eq!(told(method, signs_in, &[APP], &fields), strict, "{what}, not listed");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_worker_asks_for_in_a_page_s_place_counts_as_anybody_s() {
+        let in_its_place =
+            [SAME, ("sec-fetch-mode", "same-origin"), EMPTY, ("accept", "text/html,*/*;q=0.8")];
+        for (method, signs_in, passes) in [
+            (Method::GET, true, true), // where any link may lead
+            (Method::GET, false, false),
+            (Method::HEAD, false, false),
+            (Method::POST, true, false),
+            (Method::POST, false, false),
+        ] {
+            for origin in [None, Some(OURS), Some(("origin", "null"))] {
+                let fields: Vec<_> = in_its_place.into_iter().chain(origin).collect();
+                assert_eq!(
+                    told(&method, signs_in, &[OWN], &fields),
+                    passes,
+                    "{method} {signs_in} {origin:?}"
+                );
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::fetch_metadata::{DEST, MODE, PURPOSE, SITE, only};
+use super::fetch_metadata::{DEST, MODE, PURPOSE, SITE, TwoReadings, only};
 
 /// Whether a tab or window goes there, because a person wants to: no script asks, no frame, and no browser
 /// ahead of time.
@@ -33,6 +33,29 @@ pub fn goes_there(headers: &HeaderMap) -> bool {
 /// session.
 pub fn says_what_it_opens(headers: &HeaderMap) -> bool {
     headers.contains_key(MODE) && headers.contains_key(DEST)
+}
+
+/// Whether it may be a navigation that a service worker asks for in a page's place, of which the browser
+/// does not say where it began: `Sec-Fetch-Site` is then of the worker, which is of the origin that is
+/// asked, and so may `Origin` be.
+///
+/// What a worker changes of a navigation is the worker's own request, of mode `same-origin` (Fetch Standard
+/// section 5.4, constructor of `Request`). Firefox makes that of `fetch(event.request)` too, a form of
+/// another site included (seen in 153). A navigation asks for `text/html` by name, which no `fetch` does by
+/// itself. Chromium leaves what a worker passes on unchanged the navigation that it was (148), and so does
+/// WebKit (WebKitGTK 2.50) but for `Sec-Fetch-Site`: there `Origin` alone tells, where it names one.
+///
+/// # Errors
+/// [`TwoReadings`]
+pub fn hides_where_it_began(headers: &HeaderMap) -> Result<bool, TwoReadings> {
+    if only(headers, &DEST)? != Some(b"empty") {
+        return Ok(false);
+    }
+    Ok(match only(headers, &MODE)? {
+        Some(b"same-origin") => asks_for_page(headers),
+        Some(b"navigate") => matches!(only(headers, &header::ORIGIN)?, None | Some(b"null")),
+        _ => false,
+    })
 }
 
 /// Whether the browser may have withheld the `SameSite=Strict` cookies.
@@ -124,6 +147,30 @@ mod tests {
             (&[HTML], false),
         ] {
             assert_eq!(says_what_it_opens(&headers(fields)), says, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_navigation_that_a_worker_asks_for_may_have_begun_anywhere() {
+        const SAME: (&str, &str) = ("sec-fetch-site", "same-origin");
+        const BY_WORKER: (&str, &str) = ("sec-fetch-mode", "same-origin");
+        const OURS: (&str, &str) = ("origin", "https://gate.example");
+        for (what, fields, hides) in [
+            ("Firefox", &[SAME, BY_WORKER, EMPTY, HTML, OURS][..], Ok(true)),
+            ("Firefox, of a page that sends no referrer", &[SAME, BY_WORKER, EMPTY, HTML], Ok(true)),
+            ("a fetch", &[SAME, BY_WORKER, EMPTY, ("accept", "*/*"), OURS], Ok(false)),
+            ("a script of a worker", &[SAME, BY_WORKER, ("sec-fetch-dest", "worker"), HTML], Ok(false)),
+            ("WebKit, by name", &[SAME, NAVIGATE, EMPTY, HTML, OURS], Ok(false)),
+            ("WebKit, null", &[SAME, NAVIGATE, EMPTY, HTML, ("origin", "null")], Ok(true)),
+            ("WebKit, a link", &[SAME, NAVIGATE, EMPTY, HTML], Ok(true)),
+            ("a form", &[SAME, NAVIGATE, DOCUMENT, HTML, ("origin", "null")], Ok(false)),
+            ("a script that loads a page", &[SAME, ("sec-fetch-mode", "cors"), EMPTY, HTML], Ok(false)),
+            ("a browser of before", &[HTML], Ok(false)),
+            ("two modes", &[BY_WORKER, NAVIGATE, EMPTY], Err(TwoReadings)),
+            ("two destinations", &[BY_WORKER, EMPTY, DOCUMENT], Err(TwoReadings)),
+            ("two origins", &[NAVIGATE, EMPTY, OURS, OURS], Err(TwoReadings)),
+        ] {
+            assert_eq!(hides_where_it_began(&headers(fields)), hides, "{what}");
         }
     }
 

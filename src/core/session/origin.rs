@@ -3,14 +3,16 @@
 //!
 //! It passes with a listed `Origin`, or from the gateway's own pages where the gateway's own origin is
 //! listed: `Sec-Fetch-Site: same-origin` (Fetch Metadata) and no `Origin`, or `null`. A navigation passes
-//! nowhere but at the sign-out: a form on a foreign site could plant a session otherwise. Decided before any
-//! store or authorization server is asked.
+//! nowhere but at the sign-out: a form on a foreign site could plant a session otherwise. One that a service
+//! worker may have taken from such a form passes nowhere. Decided before any store or authorization server is
+//! asked.
 
 use http::{HeaderMap, header};
 
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 use crate::core::session::fetch_metadata::{MODE, SITE, TwoReadings, only};
+use crate::core::session::navigation::hides_where_it_began;
 
 /// `listed`: the client's origins. `own`: the gateway as browsers see it; `None`: it was asked at another
 /// host.
@@ -31,6 +33,9 @@ pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: Option<&Ori
 /// # Errors
 /// As [`may_touch_cookie`].
 pub fn may_sign_out(headers: &HeaderMap, listed: &[Origin], own: Option<&Origin>) -> Result<(), Denial> {
+    if hides_where_it_began(headers).map_err(denied)? {
+        return Err(Denial::OriginNotAllowed);
+    }
     let site = only(headers, &SITE).map_err(denied)?;
     let passes = match only(headers, &header::ORIGIN).map_err(denied)? {
         origin @ (None | Some(b"null")) => is_same_origin(origin, site, listed, own),
@@ -81,6 +86,8 @@ mod tests {
         let same = ("sec-fetch-site", "same-origin");
         let cross = ("sec-fetch-site", "cross-site");
         let cors = ("sec-fetch-mode", "cors");
+        let (by_worker, empty) = (("sec-fetch-mode", "same-origin"), ("sec-fetch-dest", "empty"));
+        let html = ("accept", "text/html,*/*;q=0.8");
         let rows: &[Row<'_>] = &[
             ("own page, fetch", &[OWN], &[same, cors, ("origin", OWN)], true),
             ("own page, no Origin", &[OWN], &[same, cors], true),
@@ -116,6 +123,19 @@ mod tests {
                 false,
             ),
             ("form of our own page", &[OWN], &[same, ("sec-fetch-mode", "navigate"), ("origin", OWN)], false),
+            (
+                "own page, fetch of its own origin alone",
+                &[OWN],
+                &[same, by_worker, empty, ("accept", "*/*"), ("origin", OWN)],
+                true,
+            ),
+            (
+                "form of any page, by way of a worker",
+                &[OWN],
+                &[same, by_worker, empty, html, ("origin", OWN)],
+                false,
+            ),
+            ("the same, no Origin", &[OWN], &[same, by_worker, empty, html], false),
             ("two Origins", &[APP], &[("origin", APP), ("origin", APP)], false),
             ("two sites", &[OWN], &[same, cross], false),
             ("Origin with a path", &[APP], &[("origin", "https://app.example/")], false),
@@ -129,6 +149,7 @@ mod tests {
     fn a_form_of_a_listed_origin_may_sign_out_and_no_other() {
         let form = ("sec-fetch-mode", "navigate");
         let (same, cross) = (("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site"));
+        let (empty, html) = (("sec-fetch-dest", "empty"), ("accept", "text/html,*/*;q=0.8"));
         for (listed, headers, expected) in [
             (&[OWN][..], &[same, form, ("origin", OWN)][..], true),
             (&[OWN], &[same, form, ("origin", "null")], true),
@@ -138,6 +159,11 @@ mod tests {
             (&[APP], &[same, form], false),
             (&[OWN], &[("sec-fetch-site", "none"), form], false),
             (&[OWN], &[], false),
+            // By way of a service worker: Chromium and WebKit name who sends it, Firefox the worker.
+            (&[OWN], &[same, form, empty, html, ("origin", OWN)], true),
+            (&[OWN], &[same, form, empty, html, ("origin", APP)], false),
+            (&[OWN], &[same, form, empty, html, ("origin", "null")], false),
+            (&[OWN], &[same, ("sec-fetch-mode", "same-origin"), empty, html, ("origin", OWN)], false),
         ] {
             let listed: Vec<_> = listed.iter().map(|text| Origin::parse(text).unwrap()).collect();
             let mut map = HeaderMap::new();

@@ -7,6 +7,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { IS_FIREFOX } from '../support/browsers.mjs';
 import { Browser, until } from '../support/http.mjs';
+import { installWorker } from '../support/pages.mjs';
 import { call, Scene } from '../support/scene.mjs';
 import { CLIENT, COOKIE } from '../support/world.mjs';
 
@@ -57,6 +58,14 @@ async function attack({ gateway, fields, refresh }) {
     return 'sent';
   });
   return read;
+}
+
+/** Runs in a page: sends a form. */
+function submit({ action, fields }) {
+  const form = Object.assign(document.createElement('form'), { method: 'POST', action });
+  for (const [name, value] of Object.entries(fields)) form.append(Object.assign(document.createElement('input'), { name, value }));
+  document.body.append(form);
+  form.submit();
 }
 
 /** What such a page may learn: whether something was sent at all. */
@@ -184,15 +193,7 @@ describe('foreign pages', () => {
       const tab = await scene.openForeign(from(), '');
       const [response] = await Promise.all([
         tab.waitForResponse((response) => response.url() === `${scene.world.gateway.url}/oauth/token`),
-        tab.evaluate(
-          ({ action, fields }) => {
-            const form = Object.assign(document.createElement('form'), { method: 'POST', action });
-            for (const [name, value] of Object.entries(fields)) form.append(Object.assign(document.createElement('input'), { name, value }));
-            document.body.append(form);
-            form.submit();
-          },
-          { action: `${scene.world.gateway.url}/oauth/token`, fields },
-        ),
+        tab.evaluate(submit, { action: `${scene.world.gateway.url}/oauth/token`, fields }),
       ]);
       assert.equal(response.status(), 403);
       assert.equal((await response.request().allHeaders())['sec-fetch-mode'], 'navigate');
@@ -204,6 +205,22 @@ describe('foreign pages', () => {
       assert.equal(own.status, 200, own.text);
     });
   }
+
+  test('a form that a service worker passes on plants nothing', async () => {
+    const { gateway, as } = scene.world;
+    await installWorker(await scene.open(), '/app/worker.js');
+    for (const name of ['127.0.0.1', 'evil.app.localhost']) {
+      const fields = await foreignCode();
+      const calls = as.tokenCalls.length;
+      const posts = () => gateway.requests.filter(({ method, path }) => method === 'POST' && path === '/oauth/token');
+      const before = posts().length;
+      const page = await scene.openForeign(at(name));
+      await page.evaluate(submit, { action: `${gateway.url}/oauth/token`, fields });
+      await until('the form to arrive', () => posts().length > before);
+      assert.equal(posts().at(-1).status, 403, name);
+      assert.deepEqual([await scene.ownCookies(), as.tokenCalls.length], [[], calls], name);
+    }
+  });
 
   test('a sibling that plants a cookie of our name breaks nothing for good', async () => {
     const victim = await scene.signedIn();

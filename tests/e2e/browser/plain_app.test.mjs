@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../support/http.mjs';
+import { installWorker } from '../support/pages.mjs';
 import { PlainApp } from '../support/plain_app.mjs';
 import { SessionScene } from '../support/session_scene.mjs';
 
@@ -109,5 +110,27 @@ describe('an application that knows nothing of the gateway', () => {
     }
     assert.deepEqual(asHers(), before, 'nothing went on in her name');
     assert.equal(await tab.evaluate(async () => (await fetch('data')).status), 200, 'she is still signed in');
+  });
+
+  test('nor by a form that a service worker passes on', async () => {
+    const own = await scene.open();
+    await installWorker(own, '/page/worker.js');
+    const { requests } = scene.world.gateway;
+    for (const referrer of ['unsafe-url', 'no-referrer']) {
+      const before = asHers();
+      const posts = () => requests.filter(({ method, path }) => method === 'POST' && path === '/plain/save');
+      const sent = posts().length;
+      const foreign = await scene.open(`http://evil.app.localhost:${scene.pages.port}/`);
+      await foreign.evaluate(({ gateway, referrer }) => {
+        document.head.append(Object.assign(document.createElement('meta'), { name: 'referrer', content: referrer }));
+        const form = Object.assign(document.createElement('form'), { method: 'post', action: `${gateway}/plain/save` });
+        document.body.append(form);
+        form.submit();
+      }, { gateway: scene.url, referrer });
+      await until('the form to arrive', () => posts().length > sent);
+      assert.equal(posts().at(-1).status, 403, referrer);
+      assert.deepEqual(asHers(), before, 'nothing went on in her name');
+      await foreign.close();
+    }
   });
 });
