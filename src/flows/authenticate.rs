@@ -161,10 +161,11 @@ pub(crate) async fn verify_jwt(
     let issuer = issuers.of_access_tokens(unverified.iss());
     let issuer = issuer.ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
-    let knows = |keys: &KeySet| plausible.key_is_known(keys);
     let keys = match on_unknown_key {
-        OnUnknownKey::Refuse => keys_for(means, issuer, now, knows).await,
-        OnUnknownKey::AskIssuerFirst => keys_for_one_time_message(means, issuer, now, knows).await,
+        OnUnknownKey::Refuse => keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await,
+        OnUnknownKey::AskIssuerFirst => {
+            keys_for_one_time_message(means, issuer, now, |keys| plausible.key_is_at_hand(keys)).await
+        }
     };
     let keys = keys.map_err(|denial| Check::Key.failed(denial))?;
     let token = plausible.verify(&keys)?;

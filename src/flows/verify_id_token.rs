@@ -1,6 +1,6 @@
 //! Whether an ID token is good for this client: `core::token::id_token` judges it, with keys that are fetched
-//! once if nobody knows the one that it names. What a key signs that was taken back here is believed no more
-//! than any other word of it.
+//! once if nobody knows the one that it names, or the one that signed it. What a key signs that was taken
+//! back here is believed no more than any other word of it.
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
@@ -43,7 +43,7 @@ pub async fn verify_id_token(
     let unverified = Unverified::parse(text, limit).map_err(Wrong::from)?;
     let plausible = Plausible::check(unverified, &issuer.settings.rules, now)?;
     let keys =
-        keys_for_one_time_message(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
+        keys_for_one_time_message(Means::of(gate), issuer, now, |keys| plausible.key_is_at_hand(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => NotBelieved::Wrong(denial.into()),
         _ => NotBelieved::KeysUnavailable,

@@ -67,9 +67,10 @@ impl<'t, 'r> Plausible<'t, 'r> {
         Ok(Self { token, now })
     }
 
-    /// Whether these keys could decide about it: `false` only for a key that a newer set may have.
-    pub fn key_is_known(&self, keys: &KeySet) -> bool {
-        self.token.key_is_known(keys)
+    /// Whether these keys could decide about it, which came from its issuer itself: `false` only for a key
+    /// that a newer set may have.
+    pub fn key_is_at_hand(&self, keys: &KeySet) -> bool {
+        self.token.key_is_at_hand(keys)
     }
 
     /// Signature, then everything that it must fit.

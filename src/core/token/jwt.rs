@@ -246,6 +246,13 @@ impl Plausible<'_, '_> {
         self.token.key_is_known(keys)
     }
 
+    /// Like [`Self::key_is_known`], for a token that came from its issuer itself: where it names no key, and
+    /// none of these signed it, it is of one that a newer set may have (RFC 7515 section 4.1.4: `kid` is
+    /// optional). Whoever else shows one could make the issuer be asked with any bytes.
+    pub fn key_is_at_hand(&self, keys: &KeySet) -> bool {
+        self.token.key_is_at_hand(keys)
+    }
+
     /// Signature, then audience and the claims that Tollgate uses.
     ///
     /// # Errors
@@ -278,6 +285,12 @@ impl Unverified<'_> {
     /// As [`Plausible::key_is_known`].
     pub(super) fn key_is_known(&self, keys: &KeySet) -> bool {
         keys.candidates(self.kid(), self.header.algorithm).err() != Some(Miss::Unknown)
+    }
+
+    /// As [`Plausible::key_is_at_hand`].
+    pub(super) fn key_is_at_hand(&self, keys: &KeySet) -> bool {
+        let is_of_another = || self.signer(keys).is_err_and(|failed| failed.denial == Denial::BadSignature);
+        self.key_is_known(keys) && (self.kid().is_some() || !is_of_another())
     }
 
     /// The claims, for whoever has seen that the signature holds ([`Self::signer`]).
@@ -330,6 +343,21 @@ mod tests {
 
     fn judge_by(rules: &TokenRules, token: &str) -> Result<VerifiedToken, Denial> {
         Ok(Unverified::parse(token, 8192)?.verify(&all_keys(), rules, NOW)?)
+    }
+
+    #[test]
+    fn a_token_that_names_no_key_may_be_of_a_newer_one_where_its_issuer_gave_it() {
+        let (rules, new) = (rules(), testing::new_p256("p256"));
+        let nameless = json!({ "alg": "ES256" });
+        for (token, is_at_hand) in [
+            (new.sign_as(&nameless, &claims()), false),
+            (keys().p256.sign_as(&nameless, &claims()), true),
+            (new.sign(&claims()), true), // It names a key that is there, and is forged.
+        ] {
+            let plausible = Unverified::parse(&token, 8192).unwrap().check(&rules, NOW).unwrap();
+            assert!(plausible.key_is_known(&all_keys()), "whoever else shows it has nobody asked");
+            assert_eq!(plausible.key_is_at_hand(&all_keys()), is_at_hand);
+        }
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl<'t, 'r> ToClient<'t, 'r> {
         self.token.key_is_known(keys)
     }
 
+    /// As `jwt::Plausible::key_is_at_hand`.
+    pub(super) fn key_is_at_hand(&self, keys: &KeySet) -> bool {
+        self.token.key_is_at_hand(keys)
+    }
+
     /// # Errors
     /// When no key of these signed it.
     pub(super) fn verify(self, keys: &KeySet) -> Result<Proven, Wrong> {

@@ -275,6 +275,29 @@ async fn an_access_token_whose_key_was_published_just_now_is_handed_out() {
     assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
 }
 
+/// Authlib's generator of RFC 9068 writes no `kid` at all (RFC 7515 section 4.1.4 lets it).
+#[tokio::test]
+async fn an_access_token_that_names_no_key_waits_for_the_next_keys_like_one_that_does() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({ "sub": "alice" })));
+    let cookie = scene.signed_in_cookie().await;
+    let key = new_p256("new");
+    *scene.server.jwks.lock().unwrap() = json!({ "keys": [key.jwk()] });
+    let nameless = |claims| {
+        let claims = with(claims_at(scene.clock.now()), with(json!({ "sub": "alice" }), claims));
+        key.sign_as(&json!({ "alg": "ES256", "typ": "at+jwt" }), &claims)
+    };
+    let answered = |token: &str| Instead::With(json!({ "access_token": token, "scope": null }));
+    scene.pass(5);
+    scene.next(answered(&nameless(json!({ "jti": "t-1" }))));
+    let answer = scene.refresh(&cookie).await.unwrap();
+    scene.pass(6);
+    let token = nameless(json!({ "jti": "t-2" }));
+    scene.next(answered(&token));
+    assert_eq!(scene.refresh(&cookie_of(&answer)).await.unwrap().outcome.label(), "rotated");
+    assert_eq!(scene.takes(&token).await, Ok(()));
+}
+
 /// Also where nobody can say whether the token was taken back: whose it is was verified.
 #[tokio::test]
 async fn whose_a_token_is_counts_also_when_the_list_grew_old_while_the_server_was_asked() {
