@@ -101,22 +101,26 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial, said: Option<&Said>
     );
 }
 
-/// What to change where an issuer was asked about an opaque token and said too little, or no.
+/// What the issuer's answer about an opaque token (RFC 7662 section 2.2) must say.
 fn advice_on_introspection(client: &Client, denial: &Denial) -> Option<String> {
-    let issuer = &client.issuer;
-    match denial {
-        Denial::WrongAudience | Denial::WrongTokenType | Denial::TokenMalformed(_) => Some(
-            "it is opaque, and what the AS answers about it when it is asked (RFC 7662) lacks what must be there: `aud`, one of which is \
-             `wanted`; `exp` and `iat`; and `token_type: Bearer`, since refresh tokens are active too. Make the AS say so, or issue \
-             JWTs; see docs/configuration.md, «Opaque tokens»"
-                .to_owned(),
+    let (issuer, name) = (&client.issuer, &client.name);
+    let advice = match denial {
+        Denial::WrongTokenType => {
+            "let the AS's answer to the introspection of it say `token_type: Bearer`, as refresh tokens are active too".to_owned()
+        }
+        Denial::WrongAudience => format!(
+            "let the AS's answer to the introspection of it say one of `wanted` in `aud`, which is issuers.{issuer}.audience (often by \
+             clients.{name}.resource or scope); where it says none at all, put the client_id into issuers.{issuer}.clients_without_audience"
         ),
-        Denial::TokenInactive { .. } => Some(format!(
-            "the AS gave it and calls it inactive when it is asked (RFC 7662): the client that asks, \
-             issuers.{issuer}.introspection.client_id, may not be one there that is told of tokens of this client or for this API"
-        )),
-        _ => None,
-    }
+        Denial::TokenMalformed(_) => {
+            "let the AS's answer to the introspection of it be as `detail` asks".to_owned()
+        }
+        Denial::TokenInactive { .. } => format!(
+            "the AS calls its own new token inactive, as it does where the client of issuers.{issuer}.introspection may not ask about it"
+        ),
+        _ => return None,
+    };
+    Some(format!("{advice}; see docs/configuration.md, «Opaque tokens»"))
 }
 
 /// What to change there or here.
