@@ -9,6 +9,8 @@ use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::claims_from_token_endpoint;
 use crate::core::token::introspection::is_opaque;
 use crate::core::token::jwt::Unverified;
+use crate::core::token::to_client::Wrong;
+use crate::state::log_targets::SECURITY;
 
 /// What a token should have said of its issuer or audience and what it says instead, in words for the log,
 /// and the claim by which it shows another kind.
@@ -58,6 +60,40 @@ impl Said {
             _ => None,
         }
     }
+}
+
+/// Says in the log why nobody is signed in with this ID token, and what to change.
+pub(super) fn log_unfit_id_token(client: &Client, rules: &TokenRules, token: &SecretString, wrong: Wrong) {
+    let text = token.expose();
+    let read = Unverified::parse(text, text.len()).ok();
+    let alg = read.as_ref().map(|read| read.says().algorithm.name());
+    let aud: Option<String> = read
+        .as_ref()
+        .and_then(|read| read.says().claims.get("aud"))
+        .map(|aud| aud.to_string().chars().take(Said::SHOWN).collect());
+    let issuer = &client.issuer;
+    let advice = if wrong == Denial::AlgorithmNotAllowed.into() {
+        let accepted: Vec<&str> = rules.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        format!(
+            "put the ID token's algorithm into issuers.{issuer}.algorithms ({}), or let the AS sign this client's ID tokens with one of \
+             these (often its id_token_signed_response_alg there)",
+            accepted.join(" ")
+        )
+    } else {
+        "the AS must issue an ID token that is as `why` asks (OpenID Connect Core 1.0 section 3.1.3.7)"
+            .to_owned()
+    };
+    tracing::error!(
+        target: SECURITY,
+        event = "security",
+        client = %client.name,
+        %issuer,
+        why = wrong.why(),
+        alg,
+        aud,
+        client_id = client.client_id,
+        "the AS's ID token does not fit, and nobody is signed in: {advice}"
+    );
 }
 
 /// Says in the log what to change so that access tokens are of use here.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::explain_unusable::Said;
+use super::explain_unusable::{Said, log_unfit_id_token};
 use crate::config::settings::{Client, Issuer};
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
@@ -209,7 +209,8 @@ async fn judge_id_token(
         verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected, now)
     };
     if let Exchanged::OwnCode(asked) = exchanged {
-        let verified = verify(Some(asked.nonce.expose())).await.map_err(|not| of_sign_in(client, not))?;
+        let verified = verify(Some(asked.nonce.expose())).await;
+        let verified = verified.map_err(|not| of_sign_in(client, &issuer.settings.rules, token, not))?;
         return Ok(JudgedIdToken { says: Some(verified.into()), doubt: None });
     }
     let rules = &issuer.settings.rules;
@@ -364,9 +365,12 @@ fn mismatch(client: &Client, why: &'static str) -> Denial {
 }
 
 /// Why a sign-in comes to nothing whose ID token is not believed.
-fn of_sign_in(client: &Client, not: NotBelieved) -> Denial {
+fn of_sign_in(client: &Client, rules: &TokenRules, token: &SecretString, not: NotBelieved) -> Denial {
     match not {
-        NotBelieved::Wrong(wrong) => mismatch(client, wrong.why()),
+        NotBelieved::Wrong(wrong) => {
+            log_unfit_id_token(client, rules, token, wrong);
+            Denial::AnswerMismatch
+        }
         NotBelieved::Revoked => {
             tracing::error!(
                 client = %client.name,

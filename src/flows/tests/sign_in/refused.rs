@@ -89,6 +89,34 @@ async fn an_id_token_of_another_sign_in_or_none_makes_no_session() {
     );
 }
 
+/// Canaille signs with RS512, and names nobody in `aud`, until its client is told otherwise.
+#[tokio::test]
+async fn what_is_wrong_with_an_id_token_is_told_with_what_to_change() {
+    for (changes, told) in [
+        (json!(false), "issuers.demo.algorithms (ES256)"),
+        (json!({ "aud": ["other"] }), r#"aud="[\"other\"]" client_id="web-app""#),
+    ] {
+        let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let id_token = if changes.is_boolean() {
+            let claims = json!({
+                "iss": AS, "aud": "web-app", "iat": 1_700_000_000, "exp": 1_800_000_000, "sub": "alice",
+                "nonce": asked.0["nonce"],
+            });
+            keys().p384.sign_as(&json!({ "alg": "ES384", "kid": keys().p384.kid() }), &claims)
+        } else {
+            asked.id_token(&changes)
+        };
+        scene.next(Instead::With(json!({ "id_token": id_token })));
+        let lines = Lines::listen();
+        let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+        assert_eq!(refused.unwrap_err().denial, Denial::AnswerMismatch);
+        let text = lines.text();
+        assert!(text.contains("event=\"security\"") && text.contains(told), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_of_another_server_or_of_none_is_not_used() {
     for (promises, iss, good) in [
