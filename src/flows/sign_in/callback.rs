@@ -122,6 +122,19 @@ pub async fn callback(
     Ok(Arrived::SignedIn(Box::new(SignedIn { goes_to, set_cookies, client, whose: made.whose })))
 }
 
+/// What a person mends, or has chosen, is for them alone to know.
+fn log_refusal(client: &Client, denial: &Denial) {
+    let Denial::SignInRefused(said) = denial else { return };
+    if !said.wants_the_person() {
+        let (name, error, error_description) = (&client.name, &said.error, &said.description);
+        tracing::warn!(
+            client = %name, issuer = %client.issuer, error, error_description,
+            "the AS ended a sign-in: it does not take what is configured for this client (clients.{name}.scope, resource, authorize), \
+             what a link to /oauth/login added to it, or what is registered for it there"
+        );
+    }
+}
+
 fn log_not_as_asked(client: &Client, untold: &[&'static str]) {
     if untold.is_empty() {
         tracing::warn!(client = %client.name, "the AS did not ask again as the step-up told it to; acr or auth_time of its access token say so");
@@ -198,7 +211,7 @@ async fn session(
         return Err(over(Denial::AnswerMismatch));
     }
     let code = Code {
-        code: answer.code().map_err(over)?,
+        code: answer.code().inspect_err(|denial| log_refusal(request.client, denial)).map_err(over)?,
         verifier: transaction.verifier.clone(),
         by: CodeBearer::Gateway(OwnSignIn {
             nonce: transaction.nonce.clone(),

@@ -161,12 +161,19 @@ async fn what_the_server_says_instead_of_a_code_ends_the_sign_in_and_touches_no_
     let mut browser = Browser::default();
     let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
     scene.back(&mut browser, &asked, "cross-site").await.unwrap();
-    for (error, status) in [("access_denied", 403), ("login_required", 403), ("temporarily_unavailable", 503)]
-    {
+    for (error, status, is_told) in [
+        ("access_denied", 403, false),
+        ("login_required", 403, false),
+        ("temporarily_unavailable", 503, false),
+        ("invalid_scope", 403, true),
+    ] {
         let asked = scene.login(&mut browser, "client_id=web-app&return_to=/app").await.unwrap();
-        let query = format!("error={error}&state={}", asked.state());
+        let query = format!("error={error}&error_description=no+offline_access&state={}", asked.state());
+        let lines = Lines::listen();
         let refusal = scene.arrive(&browser.goes("cross-site"), &query).await.unwrap_err();
         assert_eq!(refusal.denial.facts().status.as_u16(), status, "{error}");
+        let told = r#"error="invalid_scope" error_description="no offline_access""#;
+        assert_eq!(lines.text().contains(told), is_told, "{error}: {}", lines.text());
         assert_eq!(refusal.again.as_deref(), Some("/oauth/login?client_id=web-app&return_to=%2Fapp"));
         browser.takes(&refusal.set_cookies);
         assert_eq!(browser.transactions(), 0);
