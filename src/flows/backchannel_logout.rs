@@ -100,12 +100,17 @@ async fn verify(
     text: &str,
     now: Timestamp,
 ) -> Result<(VerifiedLogoutToken, Arc<IssuerState>), Denial> {
-    let refused = |wrong: Wrong| match wrong {
-        Wrong::EXPIRED => Denial::LogoutTokenOver(wrong.why()),
-        // The issuer itself brings whatever its other clients, or anybody with an account there, make it send
-        // here. Only what it cannot have made, and what cost work to tell, counts against the address.
-        _ if is_forged(wrong) => Denial::LogoutTokenForged(wrong.why()),
-        _ => Denial::LogoutTokenRefused(wrong.why()),
+    let refused = |wrong: Wrong| {
+        // Few servers keep what they are answered, and this line is the one place where it can be read.
+        tracing::info!(why = wrong.why(), "a logout token was refused");
+        match wrong {
+            Wrong::EXPIRED => Denial::LogoutTokenOver(wrong.why()),
+            // The issuer itself brings whatever its other clients, or anybody with an account there, make it
+            // send here. Only what it cannot have made, and what cost work to tell, counts against the
+            // address.
+            _ if is_forged(wrong) => Denial::LogoutTokenForged(wrong.why()),
+            _ => Denial::LogoutTokenRefused(wrong.why()),
+        }
     };
     let unverified =
         Unverified::parse(text, live.settings.limits.token).map_err(|failed| refused(failed.into()))?;

@@ -14,6 +14,7 @@ use crate::core::token::testing::new_p256;
 use crate::flows::backchannel_logout::{SignedOutByIssuer, backchannel_logout};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::revoke;
+use crate::flows::testing::lines::Lines;
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
@@ -278,6 +279,16 @@ async fn while_the_issuers_keys_are_away_it_is_told_to_send_it_again() {
     *scene.server.jwks.lock().unwrap() = jwks;
     scene.pass(3600);
     scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1" }))).await.unwrap();
+}
+
+/// oidc-provider 7 follows a draft in which a logout token had no `exp`, and says of the answer no more than
+/// its status.
+#[tokio::test]
+async fn why_a_logout_token_is_refused_is_told_in_the_log() {
+    let scene = Scene::strict();
+    let lines = Lines::listen();
+    assert!(scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1", "exp": null }))).await.is_err());
+    assert_eq!(lines.count(r#"why="The token has no exp.""#), 1, "{}", lines.text());
 }
 
 #[tokio::test]
