@@ -239,7 +239,7 @@ async fn an_address_that_is_denied_too_often_gets_no_work_done_and_what_is_known
     bad.client.send(request("POST", "/oauth/token", &fields, body)).await;
     assert_eq!(
         bad.client.answer().await.json()["error"],
-        "invalid_request",
+        "invalid_client",
         "an unknown client is cheap to refuse"
     );
 }

@@ -7,6 +7,7 @@ use crate::config::settings::{Client, Issuer};
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::claims_from_token_endpoint;
+use crate::core::token::TokenRules;
 use crate::core::token::introspection::is_opaque;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::to_client::Wrong;
