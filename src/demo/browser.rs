@@ -2,7 +2,12 @@
 //! each one only under its path (RFC 6265 section 5.4), follows no redirect by itself, and talks to the
 //! public sockets like anybody else.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::iter::{Once, once};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,8 +15,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tower_service::Service;
 use url::Url;
 
 /// How long one request may take in all; `NoAnswer::Late` says it too.
@@ -39,8 +46,28 @@ impl Cookie {
 /// A browser with one cookie jar.
 #[derive(Debug)]
 pub(super) struct Browser {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpConnector<Loopback>, Full<Bytes>>,
     jar: Mutex<Vec<Cookie>>,
+}
+
+/// As browsers do, it asks nobody where `localhost` is (RFC 6761 section 6.3), and no other name is called
+/// here: not every container's system knows it.
+#[derive(Clone, Copy, Debug)]
+struct Loopback;
+
+impl Service<Name> for Loopback {
+    type Response = Once<SocketAddr>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Name) -> Self::Future {
+        // The port is that of the URL.
+        ready(Ok(once((Ipv4Addr::LOCALHOST, 0).into())))
+    }
 }
 
 /// What came back.
@@ -76,7 +103,7 @@ impl Answer {
 
 impl Browser {
     pub(super) fn new() -> Self {
-        let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+        let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new_with_resolver(Loopback));
         Self { client, jar: Mutex::new(Vec::new()) }
     }
 
@@ -254,6 +281,20 @@ mod tests {
         assert_eq!(sent(&browser, "http://localhost:8080/oauth/token"), Some("s=2".into()));
         set("s=; Path=/oauth/token; Max-Age=0");
         assert_eq!(sent(&browser, "http://localhost:8080/oauth/token"), None);
+    }
+
+    #[tokio::test]
+    async fn no_system_is_asked_where_localhost_is() {
+        let demo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = demo.local_addr().unwrap().port();
+        let browser = Browser::new();
+        // A name that no system knows (RFC 6761 section 6.4) stands for one that lacks `localhost`.
+        let url = format!("http://demo.invalid:{port}/");
+        let asks = browser.get(&url, &[]);
+        tokio::select! {
+            came = demo.accept() => assert!(came.is_ok()),
+            answer = asks => panic!("{:?}", answer.err()),
+        }
     }
 
     #[test]
