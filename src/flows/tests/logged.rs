@@ -203,8 +203,8 @@ async fn an_answer_that_is_no_json_is_told_with_its_status_and_what_it_may_mean(
     }
 }
 
-/// LemonLDAP::NG says no `token_type`, django-oauth-toolkit no `iat` either, and `aud` only where a resource was
-/// asked for; Canaille calls inactive what the client that asks is no audience of.
+/// LemonLDAP::NG says no `token_type`, django-oauth-toolkit no `iat` either, and `aud` only where a resource
+/// was asked for; Canaille calls inactive what the client that asks is no audience of.
 #[tokio::test]
 async fn what_the_answer_about_an_opaque_token_lacks_is_told_and_not_what_a_jwt_would() {
     for (changes, reason, told) in [
