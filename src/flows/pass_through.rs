@@ -110,8 +110,9 @@ async fn ask_server(
     dpop::carried(head.headers).map_err(|wrong| Denial::InvalidDpopProof(wrong.why()))?;
     // Anybody can begin one, and each may wait for a slow AS.
     let refreshes = request.grant == GrantType::RefreshToken;
-    let exchanges = &gate.exchanges;
-    let place = if refreshes { exchanges.begin_passed_refresh() } else { exchanges.begin_code_exchange() };
+    let (exchanges, at) = (&gate.exchanges, &client.issuer);
+    let place =
+        if refreshes { exchanges.begin_passed_refresh(at) } else { exchanges.begin_code_exchange(at) };
     let Some(_place) = place else {
         tracing::error!(client = %client.name, "too many requests wait for the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);

@@ -14,18 +14,18 @@ use dashmap::{DashMap, DashSet};
 use tokio::sync::watch;
 
 use crate::core::denial::Denial;
-use crate::core::ids::ClientName;
-use crate::core::ids::FamilyId;
+use crate::core::ids::{ClientName, FamilyId, IssuerName};
 use crate::core::session::exchange::FlightId;
 use crate::core::session::exchange::answer::ExchangeAnswer;
 
-/// The most code exchanges at once. Anybody can begin one, and each may wait a minute for a slow AS.
+/// The most code exchanges at one AS at once. Anybody can begin one, and each may wait a minute for a slow
+/// AS: so it has places of its own, and what waits for it takes none of another's.
 pub const CODE_EXCHANGES: usize = 1_000;
-/// The most authorization requests that are pushed at once. Anybody can begin one, and each may wait for a
-/// slow AS; they take no place of somebody who comes back from there.
+/// The most authorization requests that are pushed to one AS at once. Anybody can begin one, and each may
+/// wait for a slow AS; they take no place of somebody who comes back from there.
 pub const PUSHED_REQUESTS: usize = 1_000;
-/// The most refreshes of native clients at once, which wait as long; they take no place of somebody who signs
-/// in.
+/// The most refreshes of native clients at one AS at once, which wait as long; they take no place of somebody
+/// who signs in.
 pub const PASSED_REFRESHES: usize = 1_000;
 
 /// What those hear who wait for a flight.
@@ -40,15 +40,17 @@ pub enum FlightEnd {
 }
 
 type Flights = DashMap<(FamilyId, FlightId), watch::Receiver<Option<FlightEnd>>>;
+/// How many places are taken at each AS.
+type Places = DashMap<IssuerName, Arc<AtomicUsize>>;
 
 /// The flights that somebody waits for, and what else is known of exchanges in this process alone.
 #[derive(Debug, Default)]
 pub struct Exchanges {
     flights: Arc<Flights>,
     air: Arc<watch::Sender<Air>>,
-    code_exchanges: Arc<AtomicUsize>,
-    pushed_requests: Arc<AtomicUsize>,
-    passed_refreshes: Arc<AtomicUsize>,
+    code_exchanges: Places,
+    pushed_requests: Places,
+    passed_refreshes: Places,
     warned: DashSet<ClientName>,
     had_id_token: DashSet<ClientName>,
 }
@@ -106,9 +108,10 @@ impl Drop for Hold {
 pub struct WaitPermit(Arc<AtomicUsize>);
 
 impl WaitPermit {
-    fn among(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let place = Self(Arc::clone(taken));
-        (taken.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+    fn among(places: &Places, at: &IssuerName, most: usize) -> Option<Self> {
+        let place = Self(Arc::clone(&places.entry(at.clone()).or_default()));
+        // It is given back where there is none.
+        (place.0.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
     }
 }
 
@@ -168,20 +171,21 @@ impl Exchanges {
         let _ = tokio::time::timeout(patience, landed).await;
     }
 
-    /// A place among the code exchanges; `None` when there are [`CODE_EXCHANGES`] already.
-    pub fn begin_code_exchange(&self) -> Option<WaitPermit> {
-        WaitPermit::among(&self.code_exchanges, CODE_EXCHANGES)
+    /// A place among the code exchanges at this AS; `None` when there are [`CODE_EXCHANGES`] already.
+    pub fn begin_code_exchange(&self, at: &IssuerName) -> Option<WaitPermit> {
+        WaitPermit::among(&self.code_exchanges, at, CODE_EXCHANGES)
     }
 
-    /// A place among the authorization requests that are pushed; `None` when there are [`PUSHED_REQUESTS`]
+    /// A place among the authorization requests that are pushed to this AS; `None` when there are
+    /// [`PUSHED_REQUESTS`] already.
+    pub fn begin_push(&self, at: &IssuerName) -> Option<WaitPermit> {
+        WaitPermit::among(&self.pushed_requests, at, PUSHED_REQUESTS)
+    }
+
+    /// A place among the refreshes of native clients at this AS; `None` when there are [`PASSED_REFRESHES`]
     /// already.
-    pub fn begin_push(&self) -> Option<WaitPermit> {
-        WaitPermit::among(&self.pushed_requests, PUSHED_REQUESTS)
-    }
-
-    /// A place among the refreshes of native clients; `None` when there are [`PASSED_REFRESHES`] already.
-    pub fn begin_passed_refresh(&self) -> Option<WaitPermit> {
-        WaitPermit::among(&self.passed_refreshes, PASSED_REFRESHES)
+    pub fn begin_passed_refresh(&self, at: &IssuerName) -> Option<WaitPermit> {
+        WaitPermit::among(&self.passed_refreshes, at, PASSED_REFRESHES)
     }
 
     /// Whether nobody was told yet that this client's access tokens outlive its sessions. Says so once.

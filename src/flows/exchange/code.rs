@@ -143,7 +143,7 @@ pub(in crate::flows) async fn prepare(request: ClientRequest<'_>) -> Result<Prep
     let airborne = tokio::time::timeout(request.patience(), request.gate.exchanges.take_off()).await;
     let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
     let family = FamilyId::from_random(random(&*request.gate.random));
-    let Some(place) = request.gate.exchanges.begin_code_exchange() else {
+    let Some(place) = request.gate.exchanges.begin_code_exchange(&request.client.issuer) else {
         tracing::error!(client = %request.client.name, "too many code exchanges wait for the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
     };

@@ -54,7 +54,7 @@ pub(super) async fn push(
         return Err(Denial::AuthorizationServerUnavailable);
     };
     brake::before_work(gate, live, address, gate.clock.now())?;
-    let Some(_place) = gate.exchanges.begin_push() else {
+    let Some(_place) = gate.exchanges.begin_push(&client.issuer) else {
         tracing::error!(client = %client.name, "too many authorization requests are being pushed to the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
     };

@@ -175,7 +175,8 @@ async fn a_refresh_is_waited_for_longer_than_anything_else() {
 #[tokio::test]
 async fn refreshes_that_wait_are_bounded_and_take_no_place_of_a_sign_in() {
     let scene = public();
-    let places: Vec<_> = std::iter::from_fn(|| scene.gate.exchanges.begin_passed_refresh()).collect();
+    let at = IssuerName::new("demo");
+    let places: Vec<_> = std::iter::from_fn(|| scene.gate.exchanges.begin_passed_refresh(&at)).collect();
     assert_eq!(places.len(), PASSED_REFRESHES);
     let refresh = "grant_type=refresh_token&client_id=cli&refresh_token=refresh-token-0";
     let denial = ask(&scene, None, refresh).await.unwrap_err().denial;

@@ -195,14 +195,14 @@ async fn an_access_token_of_a_type_that_nobody_knows_makes_no_session() {
 async fn made_up_codes_cannot_pile_up_at_a_slow_server() {
     let scene = Scene::with(client(), Duration::from_millis(50));
     scene.server.answers.forget_permits(PLENTY);
-    let places: Vec<_> =
-        std::iter::from_fn(|| scene.gate.exchanges.begin_code_exchange()).take(CODE_EXCHANGES - 1).collect();
+    let at = client().issuer;
+    let place = || scene.gate.exchanges.begin_code_exchange(&at);
+    let places: Vec<_> = std::iter::from_fn(place).take(CODE_EXCHANGES - 1).collect();
     let one_more = scene.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!(one_more.denial, Denial::AuthorizationServerUnavailable, "nobody waits longer for the server");
     assert_eq!(scene.asked(), 0);
     drop(places);
-    let places: Vec<_> =
-        std::iter::from_fn(|| scene.gate.exchanges.begin_code_exchange()).take(CODE_EXCHANGES).collect();
+    let places: Vec<_> = std::iter::from_fn(place).take(CODE_EXCHANGES).collect();
     assert_eq!(places.len(), CODE_EXCHANGES - 1, "the browser is gone, its exchange is still under way");
     let none_left = scene.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!(none_left.denial, Denial::AuthorizationServerUnavailable);

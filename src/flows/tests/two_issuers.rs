@@ -4,6 +4,7 @@
 use super::*;
 use crate::core::revocation::{Revocation, Rule};
 use crate::core::token::testing::{TestKey, new_p256};
+use crate::state::exchanges::PUSHED_REQUESTS;
 
 pub(super) const SECOND_AS: &str = "https://second-as.example";
 const DAY: u64 = 24 * 3600;
@@ -96,6 +97,23 @@ async fn an_access_token_of_another_issuer_of_ours_is_never_handed_out() {
             );
         }
     }
+}
+
+/// Whoever waits for one that does not answer may do so for a minute, and nobody counts that as a denial.
+#[tokio::test]
+async fn what_waits_for_a_slow_one_takes_no_place_of_the_others() {
+    let (scene, _) = Scene::of_two_issuers(client());
+    let (exchanges, second) = (&scene.gate.exchanges, IssuerName::new("second"));
+    let codes: Vec<_> = std::iter::from_fn(|| exchanges.begin_code_exchange(&second)).collect();
+    let pushes: Vec<_> = std::iter::from_fn(|| exchanges.begin_push(&second)).collect();
+    let refreshes: Vec<_> = std::iter::from_fn(|| exchanges.begin_passed_refresh(&second)).collect();
+    assert_eq!(
+        [codes.len(), pushes.len(), refreshes.len()],
+        [CODE_EXCHANGES, PUSHED_REQUESTS, PASSED_REFRESHES]
+    );
+    scene.post(None, &code_exchange()).await.unwrap();
+    let first = client().issuer;
+    assert!(exchanges.begin_push(&first).is_some() && exchanges.begin_passed_refresh(&first).is_some());
 }
 
 /// The moment until which this is known, in seconds from now.

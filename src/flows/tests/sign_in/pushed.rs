@@ -219,7 +219,8 @@ async fn without_the_endpoint_nobody_signs_in_and_the_log_says_why() {
 #[tokio::test]
 async fn so_many_are_pushed_at_once_and_no_more() {
     let scene = at_server(by_gateway(), true);
-    let all: Vec<_> = (0..PUSHED_REQUESTS).map(|_| scene.gate.exchanges.begin_push().unwrap()).collect();
+    let at = by_gateway().issuer;
+    let all: Vec<_> = (0..PUSHED_REQUESTS).map(|_| scene.gate.exchanges.begin_push(&at).unwrap()).collect();
     let refusal = scene.leads(&mut Browser::default(), "client_id=web-app").await.unwrap_err();
     assert_eq!((refusal.denial, scene.pushes()), (Denial::AuthorizationServerUnavailable, 0));
     drop(all);
