@@ -45,6 +45,7 @@ use crate::flows::family::tokens;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_tokens_in_background;
 use crate::flows::revoke::reach::{FoundBy, note_again};
+use crate::flows::revoke::session_end::{Ended, end_family};
 use crate::state::exchanges::{Airborne, FlightEnd, Watch};
 use crate::state::live::Live;
 use crate::state::sessions::HeldTokens;
@@ -86,7 +87,7 @@ struct InStore {
     answer: Option<ExchangeAnswer>,
     issued: Option<Issued>,
     /// Whether the session is in the indices of all that its person is called: not where the store knew less
-    /// of it than its cookie, nor where an ID token says a name for the first time.
+    /// of it than its cookie, nor where an ID token says a name that is not noted yet.
     is_found: bool,
 }
 
@@ -299,11 +300,8 @@ impl UnderWay {
         };
         let put = self.change_within(FLIGHT, |family, now| {
             let name = new.judged.other_name();
-            let is_named_anew = name.is_some() && family.other_name() != name;
-            if is_named_anew {
-                family.call_its_person(name);
-            }
-            let is_found = !is_named_anew && !family.has_gap_by(&self.flight.grant);
+            let is_noted = name.is_none() || family.other_name() == name;
+            let is_found = is_noted && !family.has_gap_by(&self.flight.grant);
             let used = activity.is_use() || family.is_used(*id);
             let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
             let (arrival, answer) = self.make_arrival(&grant, new, used)?;
@@ -330,13 +328,11 @@ impl UnderWay {
         if let Landed::Kept { pushed_out: Some(token) } = &landed {
             name_tokens_in_background(&self.gate, family, &[*token]);
         }
-        if !is_found && matches!(landed, Landed::Kept { .. } | Landed::Before) {
-            let token = new.judged.verified.as_deref().map(|found| found.token());
-            let grant = &self.flight.grant;
-            let found_by = FoundBy { token, other_name: new.judged.other_name() };
-            if note_again(&self.gate, &self.live, grant, found_by, self.timeouts, FLIGHT).await.is_err() {
-                return FlightEnd::Failed(Denial::StoreUnavailable);
-            }
+        if !is_found
+            && matches!(landed, Landed::Kept { .. } | Landed::Before)
+            && let Err(denial) = self.let_be_found(&new.judged).await
+        {
+            return FlightEnd::Failed(denial);
         }
         match landed {
             Landed::Kept { .. } => {
@@ -361,6 +357,33 @@ impl UnderWay {
             }
             Landed::GivenUp => FlightEnd::Failed(Denial::AuthorizationServerUnavailable),
         }
+    }
+
+    /// Puts the session that goes on into the indices of all that its person is called, and only then notes
+    /// in its record that they have a name: whoever is cut short in between finds it missing the next time.
+    ///
+    /// # Errors
+    /// [`Denial::StoreUnavailable`]. [`Denial::SessionEnded`]: whoever took it back by one of these names
+    /// before it was there did not find it, and it is over now.
+    async fn let_be_found(&self, judged: &JudgedTokens) -> Result<(), Denial> {
+        let (grant, name) = (&self.flight.grant, judged.other_name());
+        let token = judged.verified.as_deref().map(|found| found.token());
+        let found_by = FoundBy { token, other_name: name };
+        note_again(&self.gate, &self.live, grant, found_by, self.timeouts, FLIGHT)
+            .await
+            .map_err(|_| Denial::StoreUnavailable)?;
+        if let Err(denial) = self.check_not_taken_back(judged) {
+            let Ended { revoke, issued, .. } =
+                end_family(&self.gate, grant, self.timeouts, SessionEnd::Revoked).await;
+            name_tokens_in_background(&self.gate, grant.family, &issued);
+            revoke.into_iter().for_each(|token| self.revoke(token));
+            return Err(denial);
+        }
+        if name.is_some() {
+            // Where it is not noted now the next exchange looks for it once more.
+            let _ = change(&self.gate, grant, self.timeouts, |family, _| family.call_its_person(name)).await;
+        }
+        Ok(())
     }
 
     /// A session's own access token is used by the gateway alone, and shows of no cookie that it arrived.

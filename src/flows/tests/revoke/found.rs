@@ -128,3 +128,50 @@ async fn a_person_is_found_by_the_name_that_the_id_token_of_an_exchange_says_fir
     let refusal = exchange("w", &cookie).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "it is heard of");
 }
+
+/// What an exchange answers whose ID token calls alice `00u1`.
+fn called_otherwise(scene: &Scene, jti: &str) -> Instead {
+    let Instead::With(tokens) = access_token(scene, json!({ "jti": jti })) else { unreachable!() };
+    Instead::With(with(tokens, json!({ "id_token": id_token_of("00u1") })))
+}
+
+/// The record of the session is there then, and its index must not be missing for good.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_an_exchange_says_first_finds_its_person_also_where_the_store_s_answer_was_lost() {
+    let scene = Scene::strict();
+    let (cookie, _) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
+    scene.next(called_otherwise(&scene, "u"));
+    scene.store.loses_an_answer();
+    let answer = scene.refresh(&cookie).await.unwrap();
+    let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(scene.takes(&token).await, Ok(()));
+    scene.pass(1);
+    scene.revoke(json!({ "kind": "sub", "value": "00u1" })).await.unwrap();
+    assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
+}
+
+/// Another replica took them back while this one could not reach the store, and found no session of theirs,
+/// nor at its second look.
+#[tokio::test(start_paused = true)]
+async fn who_is_taken_back_by_a_name_that_is_not_noted_yet_gets_no_session() {
+    let scene = Scene::strict();
+    let (cookie, _) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
+    scene.next(called_otherwise(&scene, "u"));
+    scene.server.answers.forget_permits(PLENTY);
+    let other = scene.without_memory();
+    let (refused, ()) = tokio::join!(scene.refresh(&cookie), async {
+        scene.arrived(2).await;
+        scene.store.set_away(true);
+        scene.server.answers.add_permits(1);
+        // The browser is told that nobody knows yet.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        scene.pass(1);
+        other.revoke(json!({ "kind": "sub", "value": "00u1" })).await.unwrap();
+        assert_eq!(other.gate.errands.finished(Duration::from_secs(60)).await, 0, "it looks no more");
+        scene.store.set_away(false);
+    });
+    assert_eq!(refused.unwrap_err().denial, Denial::AuthorizationServerUnavailable);
+    scene.revoked(&["refresh-token-0", "refresh-token-1"]).await;
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+}
