@@ -1,10 +1,10 @@
 // A page's side of Tollgate, for clients of `mode: token`. Copy it; it needs nothing else.
 // How to use it, and what it does when: docs/spa.md.
 //
-// The access token lives in memory alone. It is replaced when a call needs it, never on a timer, and one tab
-// replaces it for all: tabs take turns by a Web Lock and tell each other over a BroadcastChannel. What a tab says
-// comes back to itself, and it waits for that: before it gives the lock away, so that its word is out, and after
-// it got the lock, so that everything said before has been heard.
+// The access token is only kept in memory. It is replaced when a call needs it, never on a timer, and one tab
+// replaces it for all: tabs take turns with a Web Lock and tell each other over a BroadcastChannel. A tab hears its
+// own messages too, and waits for that: before it releases the lock, so that its message is out, and after it has
+// got the lock, so that it has heard everything said before.
 
 export class Tollgate {
   #endpoint; #clientId; #signedOut; #name; #mouth; #ear; #said = new Map();
@@ -17,10 +17,10 @@ export class Tollgate {
     this.#mouth = new BroadcastChannel(this.#name);
     this.#ear = new BroadcastChannel(this.#name); // a second one, for a channel does not hear itself
     this.#ear.onmessage = ({ data }) => this.#hear(data);
-    addEventListener('pageshow', ({ persisted }) => persisted && (this.#token = undefined)); // was deaf meanwhile
+    addEventListener('pageshow', ({ persisted }) => persisted && (this.#token = undefined)); // heard nothing meanwhile
   }
 
-  /** With `login: page`: a new session from an authorization code. Gives the gateway's answer. */
+  /** With `login: page`: a new session from an authorization code. Returns the gateway's answer. */
   exchange({ code, code_verifier, redirect_uri }) {
     return navigator.locks.request(this.#name, async () => {
       const answer = await this.#post({ grant_type: 'authorization_code', code, code_verifier, redirect_uri });
@@ -29,7 +29,7 @@ export class Tollgate {
     });
   }
 
-  /** `fetch` with the access token; only for the gateway, and paths are paths there. `background`: as for `token`. */
+  /** `fetch` with the access token; only to the gateway, where relative URLs lead. `background`: as for `token`. */
   async fetch(input, { background, ...init } = {}) {
     const request = new Request(input instanceof Request ? input : new URL(input, this.#endpoint.origin), init);
     if (new URL(request.url).origin !== this.#endpoint.origin) throw new TypeError(`not at the gateway: ${request.url}`);
@@ -39,18 +39,18 @@ export class Tollgate {
       const answer = await fetch(attempt);
       const isRefused = answer.status === 401 && answer.headers.get('WWW-Authenticate')?.includes('error="invalid_token"');
       if (!isRefused || token.isSecond || attempt === request) return answer;
-      token.isRefused = true; // and with a new one once more
+      token.isRefused = true; // once more, with a new one
     }
   }
 
-  /** The access token. `background`: for a poll, which does not keep the session from going idle. */
+  /** The access token. `background`: for polls, which do not keep the session from going idle. */
   async token({ background } = {}) {
     return (await this.#current(background)).access_token;
   }
 
   /**
-   * Ends the session; `everywhere`: all of the person's, on every device. It is forgotten in all tabs in any case; throws
-   * when it is not known to be over.
+   * Ends the session; `everywhere`: all of the person's, on every device. All tabs forget the token in any case; throws
+   * if the session may not be over.
    */
   async signOut({ everywhere } = {}) {
     this.#forget();
@@ -66,7 +66,7 @@ export class Tollgate {
 
   #isDue(background) {
     const token = this.#token;
-    // What a poll fetched was no use of the session, so the next use fetches its own.
+    // A poll's exchange was no use of the session, so the next use makes its own.
     return !token || token.isRefused || Date.now() >= token.refreshAt || (token.isBackground && !background);
   }
 
@@ -74,7 +74,7 @@ export class Tollgate {
     if (!this.#isDue(background)) return this.#token;
     try {
       await this.#swap(background);
-      if (this.#isDue(background)) await this.#swap(background); // what was under way was a poll's
+      if (this.#isDue(background)) await this.#swap(background); // the one under way was a poll's
     } catch (error) {
       const token = this.#token;
       if (!token || token.isRefused || Date.now() >= token.endsAt) throw error;
@@ -127,7 +127,7 @@ export class Tollgate {
     this.#said.delete(id);
     if (news === 'out') this.#forget();
     if (news === 'in') this.#isOut = false;
-    if (token && !this.#isOut) [this.#token, this.#wasTold] = [token, false]; // else it came too late
+    if (token && !this.#isOut) [this.#token, this.#wasTold] = [token, false]; // otherwise it came too late
   }
 
   #forget() {
@@ -138,7 +138,7 @@ export class Tollgate {
 
 const signedOut = () => Object.assign(new Error('signed out'), { error: 'invalid_grant', status: 400 });
 
-/** An error with what the gateway said: `status`, `error` (RFC 6749), `retryAfter` in seconds. */
+/** An error with the gateway's answer: `status`, `error` (RFC 6749), `retryAfter` in seconds. */
 async function failure(answer) {
   const { error, error_description: said } = await answer.json().catch(() => ({}));
   const retryAfter = Number(answer.headers.get('Retry-After')) || undefined;
