@@ -72,7 +72,7 @@ test('a page that is used does not go idle, and ends at the absolute timeout', a
   const answer = await untilRefused('the session to end', () => world.refresh(browser));
   const { least, most } = elapsed();
   assert.ok(most >= 11 && least < 110, `ended after ${least} to ${most} s`);
-  await assertEnded(world, browser, answer, /longest duration/);
+  await assertEnded(world, browser, answer, /maximum age/);
 });
 
 test('an answer says how long all of it lasts, less by its age when it is given again', async (t) => {
@@ -180,7 +180,7 @@ describe('two clients on one host', () => {
     ]) {
       const answer = await refresh(new Browser(), cookie);
       assert.deepEqual([answer.status, answer.json.error, answer.setCookies], [400, 'invalid_grant', []], `${what}: ${answer.text}`);
-      assert.match(answer.json.error_description, /No cookie of this client/);
+      assert.match(answer.json.error_description, /no cookie of this client/);
     }
     for (const cookie of [`${COOKIE}=${ours}; ${COOKIE}=${ours}`, `${COOKIE}=${ours}; a=1; ${COOKIE}=x`]) {
       const answer = await refresh(new Browser(), cookie);

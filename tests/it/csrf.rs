@@ -32,7 +32,7 @@ const TYPES: [Option<&str>; 5] = [
 ];
 const ASKS: [(&str, &str); 3] = [("POST", "authorization_code"), ("POST", "refresh_token"), ("DELETE", "")];
 
-const NO_SESSION: &str = "No cookie of this client came along, or it does not open. Sign in.";
+const NO_SESSION: &str = "The request has no cookie of this client, or one that cannot be opened. Sign in.";
 
 /// Discovery, and a token endpoint that knows no code, and looks at proofs first: at one that is none, and at
 /// one without its nonce.

@@ -519,7 +519,7 @@ async fn a_script_without_a_session_is_told_where_to_sign_in_and_never_sent_ther
     let answer = world.ask("GET", "/api/x", &PAGE, &[("Cookie", &world.session())]).await;
     let text = String::from_utf8(answer.body.clone()).unwrap();
     assert_eq!((answer.status, answer.header("set-cookie")), (403, None));
-    assert!(text.contains("A session opens no page here") && text.contains("needs sign_in"), "{text}");
+    assert!(text.contains("A session cannot open a page here") && text.contains("needs sign_in"), "{text}");
     assert!(upstream.received().is_empty());
     assert_eq!(world.exchanges(), 0);
 }

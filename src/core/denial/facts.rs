@@ -10,17 +10,17 @@ use super::security_event::{Code, RefusedEvent};
 use super::{Denial, SessionEnd};
 
 /// What is wrong with a proof of possession (RFC 9449 section 4.3), where one sentence says it.
-pub const PROOF_FORGED: &str = "The proof's signature does not hold for the key in its header.";
-pub const PROOF_OF_ANOTHER_KEY: &str = "The proof is made with another key than the token is bound to.";
+pub const PROOF_FORGED: &str = "The proof's signature is not valid for the key in its header.";
+pub const PROOF_OF_ANOTHER_KEY: &str =
+    "The proof was made with another key than the one that the token is bound to.";
 pub const PROOF_OUT_OF_TIME: &str =
-    "The proof's iat is not of this minute: make one for each request, with a clock that is right.";
+    "The proof's iat is too old or in the future: make a proof for each request, with a correct clock.";
 
-const REPLAYED: &str = "The proof was used before: make one for each request.";
-const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
+const REPLAYED: &str = "The proof was used before: make a new one for each request.";
+const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). Service workers do not: have them leave pages that sign in, and /oauth/, to the network.";
 const NEWER_COOKIE: &str = "This cookie was exchanged again and again, each time for another token. The browser has a newer one; try again with it.";
-const AT_SIGN_IN: &str = "You were signed in, but what you may use here was taken back. Try again; where that does not help, ask whoever runs this application.";
-const ITS_SHARE: &str =
-    "This address has as many requests under way as one may have while there are many. Try again shortly.";
+const AT_SIGN_IN: &str = "You were signed in, but your access was revoked. Try again; if that does not help, ask whoever runs this application.";
+const ITS_SHARE: &str = "This address has as many requests under way as one may have while the gateway is busy. Try again shortly.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
 
 impl Denial {
@@ -88,8 +88,8 @@ impl Denial {
             ),
             Self::SchemeNotTaken => unproven(
                 "scheme_not_taken",
-                "This authentication scheme is not taken",
-                "Authorization holds no access token: no scheme but Bearer and DPoP is taken here.",
+                "This authentication scheme is not accepted",
+                "The Authorization header has no access token: only the schemes Bearer and DPoP are accepted here.",
             ),
             Self::SeveralCredentials => bad("several_credentials", "Send one credential, once."),
             Self::TokenInQuery => bad(
@@ -106,12 +106,12 @@ impl Denial {
             }
             Self::WrongTokenType => token(
                 "wrong_token_type",
-                "This is not an access token: its typ, its claims or its aud are those of another kind, such as an ID token.",
+                "This is not an access token: its typ, claims or aud are those of another kind of token, such as an ID token.",
             ),
             Self::UnknownKey => {
                 token("unknown_key", "The token was signed with a key that its issuer does not publish.")
             }
-            Self::BadSignature => token("bad_signature", "The token's signature does not hold."),
+            Self::BadSignature => token("bad_signature", "The token's signature is not valid."),
             Self::WrongAudience => token("wrong_audience", "The token was not issued for this API."),
             Self::TokenExpired => token("token_expired", "The token has expired."),
             Self::TokenNotYetValid => token("token_not_yet_valid", "The token is not valid yet."),
@@ -126,11 +126,11 @@ impl Denial {
                 "The token is bound to a key: send it as Authorization: DPoP, with a proof in the DPoP header.",
             ),
             Self::TokenNotBound => {
-                token("token_not_bound", "The token is bound to no key; send it as Authorization: Bearer.")
+                token("token_not_bound", "The token is not bound to a key; send it as Authorization: Bearer.")
             }
             Self::BearerNotAllowed => token(
                 "bearer_not_allowed",
-                "Only tokens that are bound to a key are taken here, as Authorization: DPoP with a proof.",
+                "Only tokens that are bound to a key are accepted here, as Authorization: DPoP with a proof.",
             ),
             Self::ProofMissing => {
                 proof("proof_missing", "A token with the scheme DPoP needs a proof in the DPoP header.")
@@ -147,7 +147,7 @@ impl Denial {
             }
             Self::Revoked => token("revoked", "The token was revoked."),
             Self::TokenInactive { .. } => {
-                token("token_inactive", "The token's issuer does not know it, or it has ended.")
+                token("token_inactive", "Its issuer does not know the token, or it is no longer valid.")
             }
 
             Self::NotSignedIn { ended } => not_signed_in(*ended),
@@ -156,19 +156,20 @@ impl Denial {
                 "cross_site_request",
                 None,
                 "This page may not do this",
-                "A session is used by pages of the client's origins, which send its csrf_header with the value 1; with csrf: fetch_metadata, also without it by pages of the gateway's own origin.",
+                "Only pages of the client's origins may use a session, and they must send its csrf_header with the value 1; with csrf: fetch_metadata, pages of the gateway's own origin need not.",
                 Warn,
             ),
             Self::WindowWithoutSignIn => row(
                 StatusCode::FORBIDDEN,
                 "window_without_sign_in",
                 None,
-                "A session opens no page here",
-                "A window that goes somewhere uses a session only where the route has sign_in, whatever csrf of the client is: no link sends its csrf_header. Where this is a page, its route needs sign_in.",
+                "A session cannot open a page here",
+                "A navigation can only use a session if the route has sign_in, whatever the client's csrf is: no link sends its csrf_header. If this is a page, its route needs sign_in.",
                 Warn,
             ),
             Self::PageLoadNotShown => {
-                let (title, error) = ("Your browser does not say that it opens this page", "invalid_request");
+                let (title, error) =
+                    ("Your browser does not say that it is opening this page", "invalid_request");
                 row(StatusCode::FORBIDDEN, "page_load_not_shown", Some(error), title, OPENS_PAGES, Warn)
             }
 
@@ -193,7 +194,7 @@ impl Denial {
                 "claim_elsewhere",
                 None,
                 "The access token does not allow this",
-                "The token does not have a claim that this route needs, and says that it stands elsewhere (_claim_names or hasgroups), where nobody looks: the authorization server must put it into the token.",
+                "The token lacks a claim that this route needs, and says that it is kept elsewhere (_claim_names or hasgroups), where the gateway does not look: the authorization server must put it into the token.",
                 Info,
             ),
             Self::StepUp { .. } => row(
@@ -210,7 +211,7 @@ impl Denial {
                 "address_not_allowed",
                 None,
                 "Not from this address",
-                "What is here is not served to the address that this request comes from.",
+                "This is not served to the address that the request comes from.",
                 Info,
             ),
 
@@ -219,7 +220,7 @@ impl Denial {
                 "origin_not_allowed",
                 Some("invalid_request"),
                 "This origin may not do this",
-                "The request does not come from a page of an origin that is listed for it.",
+                "The request does not come from a page of a listed origin.",
                 Warn,
             ),
             Self::InvalidRequest(why) => bad("invalid_request", why),
@@ -263,16 +264,16 @@ impl Denial {
                 StatusCode::FORBIDDEN,
                 "not_a_navigation",
                 Some("invalid_request"),
-                "This is for browsers that go there",
+                "This is only for browsers that navigate here",
                 "A page leads here with a link or location.assign; a script, a frame or a prefetch cannot sign anybody in, \
-                 nor a service worker that asks in a page's place: let it leave /oauth/ to the network.",
+                 nor can a service worker that asks in a page's place: have it leave /oauth/ to the network.",
                 Warn,
             ),
             Self::SignInNotUnderWay => refused(
                 "sign_in_not_under_way",
                 "invalid_request",
-                "This sign-in is not under way",
-                "It took longer than ten minutes, was done before, or was begun in another browser.",
+                "This sign-in cannot be continued",
+                "It took longer than ten minutes, was already completed, or was begun in another browser.",
             ),
             Self::SignInRefused(_) => row(
                 StatusCode::FORBIDDEN,
@@ -287,31 +288,31 @@ impl Denial {
                 "step_up_not_done",
                 Some("access_denied"),
                 "A fresher or stronger sign-in was needed",
-                "You are signed in, but nothing shows that the authorization server asked again as it was told to.",
+                "You are signed in, but nothing shows that the authorization server asked you again, as it was told to.",
                 Warn,
             ),
             Self::NoRefreshToken => unusable(
                 "no_refresh_token",
                 "The authorization server gave no refresh token",
-                "The gateway's log says what to change in its set-up.",
+                "The gateway's log says what to change in its configuration.",
             ),
             Self::NoSession => refused(
                 "no_session",
                 "invalid_grant",
                 "There is no session",
-                "No cookie of this client came along, or it does not open. Sign in.",
+                "The request has no cookie of this client, or one that cannot be opened. Sign in.",
             ),
             Self::SessionEnded(SessionEnd::IdleTimeout) => {
                 ended("idle_timeout", "The session was not used for too long. Sign in.")
             }
             Self::SessionEnded(SessionEnd::AbsoluteTimeout) => {
-                ended("absolute_timeout", "The session has reached its longest duration. Sign in.")
+                ended("absolute_timeout", "The session has reached its maximum age. Sign in.")
             }
             Self::SessionEnded(SessionEnd::Revoked) => {
                 ended("session_revoked", "The session was ended. Sign in.")
             }
             Self::SessionEnded(SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother) => {
-                ended("signed_in_again", "A newer sign-in has taken the place of this session.")
+                ended("signed_in_again", "A newer sign-in has replaced this session.")
             }
             Self::SessionEnded(SessionEnd::ReuseDetected) => {
                 Facts { level: Warn, ..ended("reuse_detected", "The session was ended for safety. Sign in.") }
@@ -319,9 +320,7 @@ impl Denial {
             Self::SessionEnded(SessionEnd::InvalidGrant) => {
                 ended("invalid_grant", "The authorization server has ended the session. Sign in.")
             }
-            Self::SignInRevoked => {
-                refused("taken_back", "invalid_grant", "Access was taken back", AT_SIGN_IN)
-            }
+            Self::SignInRevoked => refused("taken_back", "invalid_grant", "Access was revoked", AT_SIGN_IN),
             Self::LogoutTokenRefused(why) => {
                 refused("logout_token_refused", "invalid_request", "The logout token is not valid", why)
             }
@@ -340,13 +339,13 @@ impl Denial {
                     Code::AuthenticationFailed => "security_event_unauthenticated",
                     Code::AccessDenied => "security_event_denied",
                 };
-                refused(label, code.name(), "The security event is not taken", why)
+                refused(label, code.name(), "The security event is not accepted", why)
             }
             Self::ClientCredentialRefused { .. } => row(
                 StatusCode::UNAUTHORIZED,
                 "client_credential_refused",
                 Some("invalid_client"),
-                "The authorization server does not take the client's credentials",
+                "The authorization server does not accept the client's credentials",
                 SERVERS_WORDS,
                 Info,
             ),
@@ -355,12 +354,12 @@ impl Denial {
             Self::AnswerMismatch => unusable(
                 "answer_mismatch",
                 "The authorization server's answer does not fit the session",
-                "Nothing of it was handed out.",
+                "No part of it was handed out.",
             ),
             Self::AccessTokenUnusable => unusable(
                 "access_token_unusable",
                 "The access token would be refused here",
-                "The gateway's log says what to change in its set-up.",
+                "The gateway's log says what to change in its configuration.",
             ),
             Self::SessionTooLarge => unusable(
                 "session_too_large",
@@ -372,9 +371,8 @@ impl Denial {
                 away("keys_unavailable", None, "The issuer's keys are not available", SHORTLY)
             }
             Self::KeyNotKnownYet { .. } => {
-                let title = "The issuer's keys are asked for again later";
-                let detail =
-                    "The token was signed with a key that was not published when they were asked for last.";
+                let title = "The token's key is not known yet";
+                let detail = "The token was signed with a key that its issuer had not published when it was last asked. Try again shortly.";
                 row(StatusCode::SERVICE_UNAVAILABLE, "key_not_known_yet", LATER, title, detail, Info)
             }
             Self::IntrospectionUnavailable => {
@@ -388,7 +386,7 @@ impl Denial {
                 away("store_unavailable", LATER, "The gateway's store is not available", SESSION_STAYS)
             }
             Self::RevocationsUnavailable => {
-                let title = "The gateway does not know what was revoked lately";
+                let title = "The gateway does not know what was revoked recently";
                 away("revocations_unavailable", LATER, title, SHORTLY)
             }
             Self::UpstreamUnavailable => {

@@ -58,7 +58,7 @@ pub(super) const fn proof(label: &'static str, detail: &'static str) -> Facts {
 
 /// What has two readings, or none.
 pub(super) const fn bad(label: &'static str, detail: &'static str) -> Facts {
-    let (error, title) = (Some("invalid_request"), "The request cannot be read in one way");
+    let (error, title) = (Some("invalid_request"), "This request is not valid");
     row(StatusCode::BAD_REQUEST, label, error, title, detail, Info)
 }
 

@@ -185,7 +185,7 @@ describe('the page of the demo', () => {
     await tab.click('#sign-in-button');
     await tab.click('button[value=alice]');
     await tab.waitForURL((url) => url.pathname === '/oauth/callback');
-    await until('the gateway to say why', async () => /access was taken back/i.test(await tab.innerText('body')));
+    await until('the gateway to say why', async () => /access was revoked/i.test(await tab.innerText('body')));
     await tab.goto(`${demo.url}/`);
     await tab.waitForSelector('body[data-ready=true]');
     assert.match(await tab.innerText('#sign-in-result'), /came back without a sign-in/);

@@ -78,7 +78,7 @@ for (const atThirdOrigin of [false, true]) {
       await tab.waitForURL(`${scene.origin}/app/here`);
       const spent = codes();
       await tab.goto(lastCallback());
-      assert.equal(await tab.innerText('h1'), 'This sign-in is not under way');
+      assert.equal(await tab.innerText('h1'), 'This sign-in cannot be continued');
       assert.equal(codes(), spent, 'the code is not sent again');
       const token = await scene.open('/app/');
       assert.equal(subjectOf(await call(token)), 'alice', 'the session goes on');
@@ -113,7 +113,7 @@ for (const atThirdOrigin of [false, true]) {
         const window = await opened;
         await pass(window);
         await window.waitForURL(/\/oauth\/login\/again/);
-        assert.equal(await window.innerText('h1'), 'This sign-in is not under way');
+        assert.equal(await window.innerText('h1'), 'This sign-in cannot be continued');
         assert.ok(scene.requests.some(({ url }) => url.startsWith(`${gate()}/oauth/callback`)), 'it came back');
         await until('the window to be out of reach', () => tab.evaluate(() => window.theirs.closed));
         const seen = await tab.evaluate(() => seen);
@@ -156,7 +156,7 @@ for (const atThirdOrigin of [false, true]) {
       await arrived;
       const spent = codes();
       await thief.goto(lastCallback());
-      assert.equal(await thief.innerText('h1'), 'This sign-in is not under way');
+      assert.equal(await thief.innerText('h1'), 'This sign-in cannot be continued');
       assert.deepEqual([codes(), await others.cookies(gate())], [spent, []]);
       await others.close();
 
@@ -270,8 +270,8 @@ describe('a client in session mode', () => {
     assert.deepEqual([headers['sec-fetch-mode'], headers['sec-fetch-dest']], ['navigate', 'empty'], 'the worker asked for it');
     assert.equal((await sessionCall(tab)).status, 200);
     await tab.goto(`${gateway.url}/portal/here`);
-    assert.equal(await tab.innerText('h1'), 'Your browser does not say that it opens this page');
-    assert.match(await tab.innerText('body'), /service worker/);
+    assert.equal(await tab.innerText('h1'), 'Your browser does not say that it is opening this page');
+    assert.match(await tab.innerText('body'), /Service workers/);
     await tab.goto(`${gateway.url}/page/`);
     assert.equal((await sessionCall(tab)).status, 200, 'the session goes on');
   });
@@ -281,7 +281,7 @@ describe('a client in session mode', () => {
     const tab = await scene.open();
     await installWorker(tab, '/page/worker.js');
     await tab.evaluate((login) => location.assign(login), `/oauth/login?client_id=${CLIENT}&return_to=/page/here`);
-    await until('the refusal', async () => /let it leave \/oauth\/ to the network/.test(await tab.innerText('body')));
+    await until('the refusal', async () => /have it leave \/oauth\/ to the network/.test(await tab.innerText('body')));
     assert.deepEqual(await scene.ownCookies(), []);
   });
 

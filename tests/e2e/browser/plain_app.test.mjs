@@ -66,7 +66,7 @@ describe('an application that knows nothing of the gateway', () => {
     await window.goto(`${scene.url}/oauth/login?client_id=web-app&return_to=${encodeURIComponent('/api/delete?all')}`);
     await scene.pass(window, 'alice');
     await window.waitForURL(`${scene.url}/api/delete?all`);
-    assert.match(await window.innerText('body'), /A session opens no page here[^]*needs sign_in/);
+    assert.match(await window.innerText('body'), /A session cannot open a page here[^]*needs sign_in/);
     assert.deepEqual(asHers(), before, 'nothing went on in her name');
     // Where the route signs in, it is a page like any other.
     await window.goto(`http://127.0.0.1:${scene.pages.port}/`);

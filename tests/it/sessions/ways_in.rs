@@ -25,7 +25,7 @@ async fn a_browser_that_does_not_say_what_it_opens_is_told_so_before_it_signs_in
     let login = |place: &str| format!("/oauth/login?client_id=web-app&return_to={place}");
     let names_browsers = |answer: &Answer| {
         let text = String::from_utf8(answer.body.clone()).unwrap();
-        text.contains("Safari 16.4") && text.contains("service worker") && !text.contains("oauth&#x2f;login")
+        text.contains("Safari 16.4") && text.contains("Service workers") && !text.contains("oauth&#x2f;login")
     };
     for place in ["/app/x", "%2Fapp%2Fx%3Fy%3D1%23z", "/fresh/x"] {
         let answer = world.ask("GET", &login(place), &OF_BEFORE, &[]).await;

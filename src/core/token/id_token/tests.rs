@@ -144,7 +144,7 @@ fn each_header_that_does_not_fit_is_refused_for_what_it_is() {
         format!("{}.", crate::core::token::testing::unsigned(r#"{"alg":"none"}"#, &good().to_string()));
     refused(judge(&unsigned), "algorithm");
     let forged = new_p256("p256").sign_as(&json!({"alg": "ES256", "kid": "p256"}), &good());
-    refused(judge(&forged), "signature does not hold");
+    refused(judge(&forged), "signature is not valid");
     refused(judge("a.b"), "three base64url parts");
     let small = VerifiedIdToken::verify(&signed(&good()), 20, &all_keys(), &rules(), EXPECTED, NOW);
     refused(small, "exceeds limits.token");
@@ -161,7 +161,7 @@ fn a_shared_secret_signs_it_where_the_issuer_has_one_and_only_there() {
     assert!(VerifiedIdToken::verify(&token, 8192, &set, &rules, EXPECTED, NOW).is_ok());
     refused(judge(&token), "algorithm is not accepted");
     let other = KeySet::shared_secret(&[9; 32], &[Algorithm::Hs256]).unwrap();
-    refused(VerifiedIdToken::verify(&token, 8192, &other, &rules, EXPECTED, NOW), "signature does not hold");
+    refused(VerifiedIdToken::verify(&token, 8192, &other, &rules, EXPECTED, NOW), "signature is not valid");
 }
 
 #[test]

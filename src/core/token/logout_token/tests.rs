@@ -159,7 +159,7 @@ fn each_header_that_does_not_fit_is_refused_for_what_it_is() {
     }
     let none = format!("{}.", unsigned(r#"{"alg":"none","typ":"logout+jwt"}"#, &good().to_string()));
     refused(judge(&none), "algorithm");
-    refused(judge(&new_p256("p256").sign_as(&header(), &good())), "signature does not hold");
+    refused(judge(&new_p256("p256").sign_as(&header(), &good())), "signature is not valid");
     let secret = sign_hs256(SECRET, &json!({"alg": "HS256", "typ": "logout+jwt"}), &good());
     refused(judge(&secret), "algorithm is not accepted");
     let token = keys().p256.sign_as(&header(), &good());
