@@ -29,7 +29,7 @@ use crate::io::system::{SystemClock, ThisMachine};
 const PLACES: [&str; 2] = ["config.yaml", "/etc/tollgate/config.yaml"];
 
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version, about, disable_help_subcommand = true)]
+#[command(name = "tollgate", version, about)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -42,24 +42,24 @@ enum Command {
         /// The configuration [default: ./config.yaml, then /etc/tollgate/config.yaml]
         config: Option<PathBuf>,
     },
-    /// Say everything that is wrong with a configuration, or what it does
+    /// List every mistake in a configuration, or describe what it does
     Check {
         /// The configuration [default: ./config.yaml, then /etc/tollgate/config.yaml]
         config: Option<PathBuf>,
-        /// Also ask issuers, upstreams and the store whether they are there
+        /// Also try to reach issuers, upstreams and the store
         #[arg(long)]
         live: bool,
     },
-    /// Show it all on this machine: an authorization server, the gateway and an upstream
+    /// Show it all on this machine: an authorization server, the gateway, an upstream and a page
     Demo {
-        /// End after the story, with 0 when every step went as told
+        /// End after the story, with 0 if every step went as it should
         #[arg(long)]
         once: bool,
     },
-    /// Say what a gateway with this configuration would make of a request: 0 it passes, 1 it is refused, 2
-    /// nobody can tell
+    /// Explain how a gateway with this configuration would judge a request; exit code 0: it passes, 1: it is
+    /// refused, 2: that cannot be told
     Explain(Box<Explain>),
-    /// Take access back, list what was taken back, or lift it
+    /// Revoke access, list revocations, or lift one
     Revoke(Box<Revoke>),
     /// Make keys
     #[command(subcommand)]
@@ -232,7 +232,7 @@ fn load(named: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<(String
         let [here, there] = PLACES;
         let _ = writeln!(
             around.err,
-            "no configuration: neither ./{here} nor {there} is there; name one, like `tollgate run my.yaml`, or with `--config my.yaml` where a command has that"
+            "no configuration: there is neither ./{here} nor {there}; name one, like `tollgate run my.yaml`, or with `--config my.yaml` where a command has that"
         );
         return Err(1);
     };

@@ -35,14 +35,14 @@ pub(super) struct Explain {
     method: Method,
     /// The URL, or its path alone: then at `public_url`
     url: String,
-    /// The access token that comes along, alone or after its scheme; --token-file keeps it out of the shell's
+    /// The access token of the request, alone or after its scheme; --token-file keeps it out of the shell's
     /// history
     #[arg(long, conflicts_with = "token_file", value_parser = |text: &str| Ok::<_, String>(Token(Arc::new(text.into()))))]
     token: Option<Token>,
     /// The file with the access token; - is standard input
     #[arg(long)]
     token_file: Option<PathBuf>,
-    /// The issuers' keys (a JWK Set), instead of asking them
+    /// A file with the issuers' keys (a JWK Set), instead of fetching them
     #[arg(long)]
     jwks: Option<PathBuf>,
     /// The configuration [default: ./config.yaml, then /etc/tollgate/config.yaml]
@@ -202,7 +202,7 @@ impl Asked {
                 let verdict = match permit.reported() {
                     None => "passes".to_owned(),
                     Some(reported) => format!(
-                        "passes as nobody's, for the route is report_only; else it would be refused: {}",
+                        "passes anonymously, because the route is report_only; otherwise it would be refused: {}",
                         status(&reported.denial)
                     ),
                 };

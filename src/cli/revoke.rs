@@ -31,7 +31,7 @@ pub(super) struct Revoke {
     /// The configuration of the gateway [default: ./config.yaml, then /etc/tollgate/config.yaml]
     #[arg(long)]
     pub(super) config: Option<PathBuf>,
-    /// The admin listener to ask, like 10.0.0.1:8081, without looking into a configuration
+    /// The admin listener to ask, like 10.0.0.1:8081, without reading a configuration
     #[arg(long, requires = "token_file", conflicts_with = "config")]
     pub(super) admin: Option<SocketAddr>,
     /// The file with the admin listener's token
@@ -43,25 +43,25 @@ pub(super) struct Revoke {
     /// A session at the issuer, with every token that it handed out
     #[arg(long, group = "what", allow_hyphen_values = true)]
     sid: Option<String>,
-    /// A person: what was issued until now, or with --block everything
+    /// A person: what was issued up to now, or with --block everything
     #[arg(long, group = "what", allow_hyphen_values = true)]
     sub: Option<String>,
-    /// An application, by its client_id: what was issued until now, or with --block everything
+    /// An application, by its client_id: what was issued up to now, or with --block everything
     #[arg(long, group = "what", allow_hyphen_values = true)]
     client: Option<String>,
     /// A key that signs tokens
     #[arg(long, group = "what", allow_hyphen_values = true)]
     kid: Option<String>,
-    /// A session here, by the id that the log gives it
+    /// A session here, by its `family` in the log
     #[arg(long, group = "what", allow_hyphen_values = true)]
     family: Option<String>,
-    /// Its issuer, by the name in the configuration, or * for all; alone: everything of this issuer
+    /// Its issuer, by the name in the configuration, or * for all; alone: everything from this issuer
     #[arg(long)]
     issuer: Option<String>,
-    /// Only what was issued until then, like 2026-01-01T00:00:00Z (sub, client, issuer)
+    /// Only what was issued up to then, like 2026-01-01T00:00:00Z (sub, client, issuer)
     #[arg(long)]
     before: Option<String>,
-    /// Suspend: refuse whatever is issued, until it is lifted (sub, client, sid)
+    /// Suspend: refuse everything until the block is lifted (sub, client, sid)
     #[arg(long)]
     block: bool,
     /// When a block ends by itself, like 2026-01-01T00:00:00Z
@@ -70,17 +70,16 @@ pub(super) struct Revoke {
     /// Why, for the list and the audit log
     #[arg(long)]
     reason: Option<String>,
-    /// List what was taken back, filtered by what else is given; one JSON object a line
+    /// List revocations, filtered by the other options; one JSON object a line
     #[arg(long, conflicts_with_all = ["before", "block", "until", "reason", "file", "lift"])]
     list: bool,
-    /// Take back what the lines of this file say, each a JSON object as for POST /revocations; - is standard
-    /// input
+    /// Make the revocations of this file, a JSON object a line as for POST /revocations; - is standard input
     #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until", "lift"])]
     file: Option<PathBuf>,
-    /// The line of --file to begin with
+    /// The line of --file at which to begin
     #[arg(long, requires = "file", default_value_t = 1)]
     from: usize,
-    /// Give access back: lift the revocation with this id
+    /// Restore access: lift the revocation with this id
     #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until", "reason"])]
     lift: Option<String>,
 }

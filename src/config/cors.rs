@@ -83,7 +83,7 @@ impl Allowed {
         };
         let everybody = match access {
             _ if route.has("from") => Err(
-                "stands for every page, and the route is for some addresses alone (`from`): anybody's page would read it through the browser of somebody who is there; list the origins of the pages that may",
+                "stands for every page, and the route is only for some addresses (`from`): any page could read it through the browser of somebody there; list the origins of the pages that may",
             ),
             Access::Public | Access::PublicOf(_) => Ok(()),
             Access::Protected(_) => Err(
@@ -174,7 +174,7 @@ fn header(value: &Value<'_>, text: &str) -> Option<HeaderName> {
         return None;
     }
     let Ok(name) = text.parse::<HeaderName>() else {
-        value.wrong("is no header name; use letters, digits and `-`, like `If-Match`");
+        value.wrong("is not a header name; use letters, digits and `-`, like `If-Match`");
         return None;
     };
     let why = if is_always_allowed(&name) {

@@ -219,7 +219,7 @@ impl Names {
 /// A header that nobody needs for anything else.
 fn own_header(value: &Value<'_>, written: &str, carries: Carries) -> Option<HeaderName> {
     let Ok(name) = written.parse::<HeaderName>() else {
-        value.wrong("is no header name; use letters, digits and `-`, like `X-Auth-Subject`");
+        value.wrong("is not a header name; use letters, digits and `-`, like `X-Auth-Subject`");
         return None;
     };
     if carries == Carries::Claim && OF_OAUTH2_PROXY.contains(&name.as_str()) {

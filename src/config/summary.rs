@@ -91,15 +91,15 @@ fn warnings(file: &str, loaded: &Loaded) -> String {
 fn show_store(store: &Store) -> String {
     match store.redis.as_ref().map(|redis| redis.on_outage) {
         None => format!("{store}, for one replica"),
-        Some(OnOutage::Refuse) => format!("{store}; while it is away, exchanges are refused"),
-        Some(OnOutage::Serve) => format!("{store}; while it is away, replicas go on alone"),
+        Some(OnOutage::Refuse) => format!("{store}; while it is down, exchanges are refused"),
+        Some(OnOutage::Serve) => format!("{store}; while it is down, replicas go on alone"),
     }
 }
 
 fn show_listener(listener: &Listener) -> String {
     let does = match &listener.serves {
         Serves::ClearText => "in clear text".to_owned(),
-        Serves::RedirectToHttps => "sends everybody to https".to_owned(),
+        Serves::RedirectToHttps => "redirects to https".to_owned(),
         Serves::Tls(tls) => {
             let names: Vec<&str> = tls
                 .certificates
@@ -109,7 +109,7 @@ fn show_listener(listener: &Listener) -> String {
                 .collect();
             let clients = match tls.clients {
                 ClientCertificates::NotAsked => "",
-                ClientCertificates::Asked { required: true, .. } => ", clients show a certificate",
+                ClientCertificates::Asked { required: true, .. } => ", clients must show a certificate",
                 ClientCertificates::Asked { required: false, .. } => ", clients may show a certificate",
             };
             format!("TLS for {}{clients}", names.join(", "))
@@ -154,7 +154,7 @@ fn show_issuer(issuer: &Issuer) -> String {
     let keys = show_keys(issuer);
     let audiences = issuer.rules.audiences.join(" or ");
     let asked = issuer.introspection.as_ref().map(|introspection| {
-        format!("; asked about opaque tokens, answers count for {}", show_duration(introspection.cache))
+        format!("; asked about opaque tokens, answers remembered for {}", show_duration(introspection.cache))
     });
     let rules = &issuer.rules;
     let own = &rules.access_token_iss;
@@ -176,7 +176,7 @@ fn show_connection(connection: &IssuerConnection) -> String {
     let connect_to =
         connection.connect_to.as_ref().map(|connect_to| format!("; called at {}", connect_to.to));
     let proxy = connection.proxy.as_ref().map(|proxy| {
-        let shown = if proxy.credentials.is_some() { ", which is shown a password" } else { "" };
+        let shown = if proxy.credentials.is_some() { ", with a password" } else { "" };
         format!("; called through the proxy {proxy}{shown}")
     });
     connect_to.unwrap_or_default() + &proxy.unwrap_or_default()
@@ -199,7 +199,7 @@ fn show_credential(credential: &ClientCredential) -> Option<String> {
             let audience = match key.audience {
                 Audience::Issuer => "",
                 Audience::TokenEndpoint => ", for the token endpoint",
-                Audience::Endpoint => ", for the endpoint that is asked",
+                Audience::Endpoint => ", for the endpoint that is called",
             };
             Some(format!("private_key_jwt ({}{audience})", key.algorithm.name()))
         }
@@ -216,7 +216,7 @@ fn show_client(client: &Client) -> String {
         None => "the page signs in",
     };
     let told = client.session.as_ref().is_some_and(|session| session.csrf == Csrf::FetchMetadata);
-    let told = if told { ", told apart by what browsers say of requests" } else { "" };
+    let told = if told { ", CSRF judged by what browsers say of requests" } else { "" };
     let added = client.login.as_ref().map(|login| login.authorize_from_page.join(", "));
     let added = added.filter(|added| !added.is_empty());
     let added = added.map(|added| format!("; pages may add {added} to a sign-in")).unwrap_or_default();
@@ -250,17 +250,17 @@ pub fn show_route(route: &Route) -> String {
     };
     let space = if methods.is_empty() { "" } else { " " };
     let Some(upstream) = &route.upstream else {
-        return format!("{host}{} -> none: a hole, 404 as where no route is", route.path.as_str());
+        return format!("{host}{} -> none: not served, 404", route.path.as_str());
     };
     let access = show_access(&route.access);
     let session = match &route.session {
         None => String::new(),
         Some(TakesSession { client, signs_in: false, .. }) => format!("; or the session of {client}"),
         Some(TakesSession { client, signs_in: true, .. }) => {
-            format!("; or the session of {client}, for which navigations sign in")
+            format!("; or the session of {client}, for which pages lead to sign-in")
         }
     };
-    let dpop = if route.dpop == Dpop::Required { "; tokens bound to a key alone" } else { "" };
+    let dpop = if route.dpop == Dpop::Required { "; only tokens bound to a key" } else { "" };
     let slash = if route.path.keeps_encoded_slashes() { "; encoded slashes stay" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
     let from = route.from.as_ref().map(|networks| format!("; from {networks} alone")).unwrap_or_default();
@@ -320,7 +320,7 @@ fn show_upstream(upstream: &Upstream) -> String {
     let health = upstream.health.as_ref();
     let health =
         health.map(|check| format!(", {} asked every {}", check.path, show_duration(check.interval)));
-    let case = if upstream.case_sensitive { ", tells upper and lower case apart" } else { "" };
+    let case = if upstream.case_sensitive { ", case-sensitive" } else { "" };
     let own: Vec<&str> = upstream.headers.iter().map(|(name, _)| name.as_str()).collect();
     let own =
         if own.is_empty() { String::new() } else { format!(", gets {} of Tollgate's own", own.join(", ")) };

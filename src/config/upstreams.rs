@@ -246,7 +246,7 @@ fn headers(upstream: &Keys<'_>) -> Vec<(HeaderName, Secret<Vec<u8>>)> {
     let mut headers: Vec<(HeaderName, Secret<Vec<u8>>)> = Vec::new();
     for (written, value) in own_headers(upstream) {
         let Ok(name) = written.parse::<HeaderName>() else {
-            value.wrong("is no header name; use letters, digits and `-`, like `X-Api-Key`");
+            value.wrong("is not a header name; use letters, digits and `-`, like `X-Api-Key`");
             continue;
         };
         let folded = fold(name.as_str());

@@ -267,9 +267,9 @@ impl Story<'_> {
         let host = self.head.host_name().ok()?;
         let alone = RouteTable::build(std::slice::from_ref(other)).ok()?;
         match alone.find(host, self.head.method, path.clone()) {
-            RouteMatch::Nothing => alone
-                .covers_but_for_case(host, path)
-                .then_some("its path is spelled otherwise: upper and lower case differ"),
+            RouteMatch::Nothing => {
+                alone.covers_but_for_case(host, path).then_some("its path differs in upper and lower case")
+            }
             RouteMatch::Ambiguous(_) if path.has_encoded_slash() && !other.path.keeps_encoded_slashes() => {
                 Some("it does not say `encoded_slash: keep`")
             }
@@ -346,12 +346,7 @@ impl Story<'_> {
             Err(failed) => failed.check > Check::Signature,
         };
         let token = judged?.token;
-        self.say(
-            "token",
-            Outcome::NotAsked,
-            "revocations",
-            "only a running gateway knows what was taken back",
-        );
+        self.say("token", Outcome::NotAsked, "revocations", "only a running gateway knows what was revoked");
         self.possession(&token, scheme)?;
         Ok(Some(token))
     }

@@ -16,7 +16,7 @@ fn check_says_what_a_good_file_does_and_ends_with_0() {
         "/api/admin/*",
         "demo",
         "web-app: mode token, of demo, client secret, the gateway signs in",
-        "; or the session of portal, for which navigations sign in",
+        "; or the session of portal, for which pages lead to sign-in",
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
@@ -66,6 +66,15 @@ fn keys_cookie_prints_a_fresh_key_that_the_file_takes() {
     let text = good().with(&format!("sessions: {{ keys: [{}, {}] }}", first.trim(), second.trim())).text();
     assert_eq!(settings(&text).sessions.keys.len(), 2);
     only_error(&text.replace(second.trim(), first.trim()), "sessions.keys[1]", "already");
+}
+
+#[test]
+fn help_comes_by_a_command_and_by_an_option() {
+    for name in ["run", "check", "demo", "explain", "revoke", "keys", "schema"] {
+        let (next, out, _) = command(Path::new(TOP), &["help", name]);
+        assert!(matches!(next, Next::Done(0)) && out.contains(&format!("Usage: tollgate {name}")), "{out}");
+        assert_eq!(out, command(Path::new(TOP), &[name, "--help"]).1);
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn everybodys_pages_are_for_public_routes() {
         "the route is not `public`",
     );
     let inside = on_route("\"*\"", ", public: true, from: 10.0.0.0/8");
-    only_error(&inside, "routes[0].cors.origins", "the route is for some addresses alone (`from`)");
+    only_error(&inside, "routes[0].cors.origins", "the route is only for some addresses (`from`)");
     let both = on_route("[\"https://app.example.com\", \"*\"]", ", public: true");
     only_error(&both, "routes[0].cors.origins[1]", "the others in this list mean nothing");
 }

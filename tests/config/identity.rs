@@ -249,7 +249,7 @@ fn identity_headers_have_no_other_meaning_and_no_double() {
             "another meaning",
         );
     }
-    only_error(&headers("\"X A\": sub"), "identity.headers[\"X A\"]", "no header name");
+    only_error(&headers("\"X A\": sub"), "identity.headers[\"X A\"]", "not a header name");
     only_error(&headers("X-A: [sub]"), "identity.headers.X-A", "one claim");
 }
 

@@ -182,7 +182,7 @@ clients:
             "public_url: https://gate.example.com\nlisten: 127.0.0.1:8443\n{two}routes: [{{ path: \"/users/{{id}}/*\", to: \"http://10.0.0.1\", require: {{ claims: {route} }}{more} }}]\n"
         );
         let found = parse(&text).unwrap().warnings.into_iter();
-        let found = found.filter(|warning| warning.message.contains("called the same"));
+        let found = found.filter(|warning| warning.message.contains("has the same name"));
         found.map(|warning| format!("{}: {}", warning.path, warning.message)).collect()
     };
     let warned = of("{ sub: \"{id}\" }", "");

@@ -91,8 +91,8 @@ fn the_browser_s_word_does_where_the_operator_says_so_and_check_says_what_that_m
     let loaded = parse(&session("csrf: fetch_metadata", "sign_in: web")).unwrap();
     assert_eq!(loaded.settings.clients[0].session.as_ref().unwrap().csrf, Csrf::FetchMetadata);
     let text = config::summary::summary("x", &loaded);
-    assert!(text.contains("told apart by what browsers say of requests"), "{text}");
-    assert!(text.contains("markup that is slipped into any page of this origin"), "{text}");
+    assert!(text.contains("CSRF judged by what browsers say of requests"), "{text}");
+    assert!(text.contains("markup that is injected into any page of this origin"), "{text}");
 }
 
 #[test]

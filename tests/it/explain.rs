@@ -239,10 +239,7 @@ async fn it_says_which_route_was_meant_in_another_case() {
     let (code, text) = explain(gateway.folder(), &["GET", &url]).await;
     let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(code == 1 && squeezed.contains("`case_sensitive: true`"), "{text}");
-    assert!(
-        squeezed.contains("not /api/step-up its path is spelled otherwise: upper and lower case differ"),
-        "{text}"
-    );
+    assert!(squeezed.contains("not /api/step-up its path differs in upper and lower case"), "{text}");
     assert!(!squeezed.contains("not /api/read"), "{text}");
 }
 
@@ -550,8 +547,7 @@ async fn it_says_what_only_a_running_gateway_does() {
 
 #[tokio::test]
 async fn it_tells_a_claim_that_stands_elsewhere_from_one_that_nobody_has() {
-    const ELSEWHERE: &str =
-        "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
+    const ELSEWHERE: &str = "the token says that this claim is kept elsewhere (_claim_names or hasgroups), where the gateway does not look";
     let upstream = Upstream::start().await;
     let to = upstream.url();
     let gateway = Gateway::with(&format!(

@@ -124,7 +124,7 @@ async fn explain_says_which_hole_it_is() {
     };
     let (code, told) = explain("GET", "/api/internal/x").await;
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains("NO /api/internal/* -> none: a hole, 404 as where no route is"), "{told}");
+    assert!(told.contains("NO /api/internal/* -> none: not served, 404"), "{told}");
     assert!(told.contains("not /api/* its path is less specific"), "{told}");
     assert!(told.contains("refused: 404 no_route"), "{told}");
     let (code, told) = explain("GET", "/api/internal/docs").await;

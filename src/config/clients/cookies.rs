@@ -50,7 +50,10 @@ pub(in crate::config) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> Cook
     let words = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
     let same_site = keys.word("same_site", &words, SameSite::Strict);
     if same_site == SameSite::None {
-        keys.warn("same_site", "`none`: browsers send the cookie along from every site; only the check of `Origin` stands between");
+        keys.warn(
+            "same_site",
+            "`none`: browsers send the cookie along from every site; only the check of `Origin` protects it",
+        );
     }
     CookieSettings { name, path, same_site }
 }

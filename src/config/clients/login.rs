@@ -76,7 +76,7 @@ pub(in crate::config) fn is_by_page(keys: &Keys<'_>, mode: Mode) -> bool {
     }
     keys.warn(
         "login",
-        "`login: page`: the page itself runs the sign-in, so a script that is slipped into it can run one with its own verifier and keep the tokens",
+        "`login: page`: the page itself runs the sign-in, so a script that is injected into it can run one with its own verifier and keep the tokens",
     );
     for (key, why) in OF_GATEWAY_LOGIN.into_iter().filter(|(key, _)| keys.has(key)) {
         keys.wrong(key, format!("means nothing with `login: page`: {why}; remove it"));
@@ -251,7 +251,7 @@ fn csrf(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Csrf {
     }
     keys.warn(
         "csrf",
-        "`csrf: fetch_metadata`: requests need no header of the page, so markup that is slipped into any page of this origin can ask in a person's name, by a picture, a link or a form; keep it for applications that cannot send `csrf_header`",
+        "`csrf: fetch_metadata`: requests need no header of the page, so markup that is injected into any page of this origin can ask in a person's name, by a picture, a link or a form; keep it for applications that cannot send `csrf_header`",
     );
     csrf
 }

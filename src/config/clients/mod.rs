@@ -410,13 +410,13 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
                 if pages.login.is_some() && matches!(pages.credential, ClientCredential::None) {
                     client.keys.warn(
                         "secret",
-                        "without `secret` or `private_key` this is a public client: a script that is slipped into a page of this origin can run a sign-in with its own verifier and keep the tokens; register it as a confidential client, and write its `secret: { file: … }`",
+                        "without `secret` or `private_key` this is a public client: a script that is injected into a page of this origin can run a sign-in with its own verifier and keep the tokens; register it as a confidential client, and write its `secret: { file: … }`",
                     );
                 }
                 if pages.accept_any_access_token {
                     client.keys.warn(
                         "accept_any_access_token",
-                        "access tokens that this gateway would refuse are handed out; it cannot take them back",
+                        "access tokens that this gateway would refuse are handed out; it cannot revoke them",
                     );
                 }
                 finished.pages.push(*pages);

@@ -102,7 +102,7 @@ pub(in crate::config) fn warn_of_namesakes(
         names.warn(
             &claim.name,
             format!(
-                "tokens of {} are compared with it alike, so that whoever is called the same at another issuer passes for them; \
+                "tokens of {} are compared with it alike, so whoever has the same name at another issuer passes for them; \
                  single one out with `issuers`, unless all of them call everybody the same",
                 taken.join(" and "),
             ),

@@ -135,7 +135,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     if report_only {
         keys.warn(
             "report_only",
-            "nobody is refused here for want of a good token: such a request is reported and passes as nobody's",
+            "nobody is refused here for lack of a good token: such a request is reported and passes anonymously",
         );
     }
     let resource = match keys.get("resource") {

@@ -76,7 +76,7 @@ pub(in crate::config) fn warn_of_variants(table: &RouteTable, places: &[Keys<'_>
             continue;
         }
         let message = format!(
-            "differs from that of {} by upper and lower case alone: a service that takes both for the same serves what each covers under the \
+            "differs from that of {} only in upper and lower case: a service that takes both for the same serves what each covers under the \
              other's policy too; say `case_sensitive: true` at their upstreams if they tell them apart, or keep one of the two",
             keys.place
         );

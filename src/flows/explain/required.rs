@@ -7,8 +7,7 @@ use crate::core::token::verified::VerifiedToken;
 use crate::flows::explain::token::shown;
 
 /// What is said of a claim that the token does not have.
-pub(super) const ELSEWHERE: &str =
-    "the token says that this claim stands elsewhere (_claim_names or hasgroups), where nobody looks";
+pub(super) const ELSEWHERE: &str = "the token says that this claim is kept elsewhere (_claim_names or hasgroups), where the gateway does not look";
 
 /// What the token has of the one thing that is required.
 pub(super) fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
