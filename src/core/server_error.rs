@@ -36,6 +36,13 @@ impl ServerError {
         }
     }
 
+    /// Whether the AS let a sign-in expire whose person is signed in there: Keycloak says so of a page that
+    /// is left of before, mostly in another tab, and wants to be asked anew at once.
+    pub fn says_that_a_sign_in_expired(&self) -> bool {
+        let described = self.description.as_deref();
+        (self.error.as_str(), described) == ("temporarily_unavailable", Some("authentication_expired"))
+    }
+
     /// Whether the AS wants the person, at its authorization endpoint.
     pub fn wants_the_person(&self) -> bool {
         OF_PERSONS.contains(&self.error.as_str())

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::keys::MovedClock;
 use crate::reload;
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
@@ -61,6 +62,7 @@ struct World {
     server: Upstream,
     api: Upstream,
     gateway: Gateway,
+    clock: Arc<MovedClock>,
     client: Client,
     /// By name and path (RFC 6265bis section 5.7).
     cookies: BTreeMap<(String, String), String>,
@@ -96,9 +98,11 @@ routes: [{{ path: /api/*, to: \"{url}\" }}, {{ path: /open/*, to: \"{url}\", pub
             server.url(),
             url = api.url(),
         );
-        let gateway = Gateway::unready(&config, |_| {}).unwrap();
+        let clock = Arc::new(MovedClock::default());
+        let moved = Arc::clone(&clock);
+        let gateway = Gateway::outside(&config, |outside| outside.clock = moved).unwrap();
         let client = gateway.connect().await;
-        Self { server, api, gateway, client, cookies: BTreeMap::new() }
+        Self { server, api, gateway, clock, client, cookies: BTreeMap::new() }
     }
 
     /// As a browser: brings its cookies, and keeps what it gets.
@@ -304,6 +308,25 @@ async fn who_does_not_come_back_from_a_sign_in_of_his_own_gets_a_page_that_start
     assert!(text.contains("access_denied: &lt;b&gt;no"), "{text}");
     assert!(text.contains("login?client_id=web-app&amp;return_to=%2Fapp"), "{text}");
     assert_eq!(world.paths(), ["/oauth/token"], "the session before goes on");
+}
+
+#[tokio::test]
+async fn a_sign_in_that_expired_at_the_server_goes_on_to_a_new_one_by_a_page() {
+    let mut world = World::with("mode: session").await;
+    let callback = world.begin("client_id=web-app&return_to=%2Fapp").await;
+    let state = callback.split("state=").nth(1).unwrap();
+    let expired = "error=temporarily_unavailable&error_description=authentication_expired";
+    let target = format!("/oauth/callback?{expired}&state={state}");
+    world.clock.later(10);
+    let answer = world.send("GET", &target, &OWN, "").await;
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+    let to = "&#x2f;oauth&#x2f;login?client_id=web-app&amp;return_to=%2Fapp";
+    let text = page(&answer);
+    assert!(text.contains(&format!(r#"http-equiv="refresh" content="0; url={to}">"#)), "{text}");
+    assert!(world.cookies.is_empty(), "{:?}", world.cookies);
+    let callback = world.begin("client_id=web-app&return_to=%2Fapp").await;
+    let answer = world.send("GET", &format!("/oauth/callback?{callback}"), &OWN, "").await;
+    assert!(page(&answer).contains(r#"content="0; url=&#x2f;app">"#));
 }
 
 #[tokio::test]

@@ -240,12 +240,18 @@ impl AuthorizationResponse {
         self.iss.as_deref().map_or(!says_so, |named| named == iss)
     }
 
+    /// Whether the sign-in expired at the authorization server, whose person is signed in there.
+    pub fn says_that_it_expired(&self) -> bool {
+        self.outcome.as_ref().err().is_some_and(ServerError::says_that_a_sign_in_expired)
+    }
+
     /// The code, or why there is none.
     ///
     /// # Errors
     /// What the authorization server said.
     pub fn code(self) -> Result<SecretString, Denial> {
         self.outcome.map_err(|said| match said.error.as_str() {
+            _ if said.says_that_a_sign_in_expired() => Denial::SignInNotUnderWay,
             "server_error" | "temporarily_unavailable" => Denial::AuthorizationServerUnavailable,
             _ => Denial::SignInRefused(Box::new(said)),
         })

@@ -21,6 +21,9 @@ use crate::core::time::Timestamp;
 
 /// How long a person may take at the authorization server.
 pub const LIFETIME: Duration = Duration::from_secs(600);
+/// How long a sign-in is under way before it is begun anew by itself: one that ended sooner did not expire,
+/// and would go round in circles.
+const NOT_BEGUN_ANEW: Duration = Duration::from_secs(10);
 /// How many may be under way at once in one browser.
 pub const MOST_UNDER_WAY: usize = 8;
 /// How many bytes their cookies may have together: servers and proxies bound what a header may have.
@@ -104,6 +107,11 @@ impl Transaction {
     /// Whether the browser comes back too late.
     pub fn is_over(&self, now: Timestamp) -> bool {
         now >= self.began_at.plus(LIFETIME)
+    }
+
+    /// Whether one that expired at the authorization server may begin anew by itself.
+    pub fn may_begin_anew(&self, now: Timestamp) -> bool {
+        now >= self.began_at.plus(NOT_BEGUN_ANEW)
     }
 
     /// The form that is sealed.

@@ -108,15 +108,24 @@ async fn end(asked: EndpointRequest<'_>, head: &RequestHead<'_>) -> Result<Endpo
             let to = format!("{path}?{}", asked.query().unwrap_or_default());
             Ok(done(asked.pages.goes_on(&to), RequestOutcome::SignInGoesOn, client))
         }
+        Arrived::Anew { goes_to, set_cookies, client } => {
+            let answer = goes_on_with(asked, &goes_to, set_cookies);
+            Ok(done(answer, RequestOutcome::SignInGoesOn, client))
+        }
         Arrived::SignedIn(signed_in) => {
-            let mut answer = asked.pages.goes_on(&signed_in.goes_to);
-            for cookie in signed_in.set_cookies {
-                answer.set(header::SET_COOKIE, cookie);
-            }
+            let answer = goes_on_with(asked, &signed_in.goes_to, signed_in.set_cookies);
             let (subject, family) = (signed_in.whose.subject, Some(signed_in.whose.family));
             Ok(EndpointReply { subject, family, ..done(answer, RequestOutcome::SignedIn, signed_in.client) })
         }
     }
+}
+
+fn goes_on_with(asked: EndpointRequest<'_>, to: &str, set_cookies: Vec<HeaderValue>) -> Answer {
+    let mut answer = asked.pages.goes_on(to);
+    for cookie in set_cookies {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    answer
 }
 
 fn done(answer: Answer, outcome: RequestOutcome, client: ClientName) -> EndpointReply {

@@ -20,7 +20,7 @@ use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
 use crate::core::secret::SecretString;
-use crate::core::session::authorization::AuthorizationResponse;
+use crate::core::session::authorization::{AuthorizationResponse, login_path};
 use crate::core::session::cookie;
 use crate::core::session::exchange::REPLICA_CLOCK_SKEW;
 use crate::core::session::navigation::{goes_there, may_withhold_strict_cookies};
@@ -39,6 +39,12 @@ use crate::state::log_targets::SECURITY;
 pub enum Arrived {
     /// To the same address once more, from a page of ours: it withheld the cookie of the session before.
     Again {
+        client: ClientName,
+    },
+    /// To begin once more, by itself: it expired at the authorization server.
+    Anew {
+        goes_to: String,
+        set_cookies: Vec<HeaderValue>,
         client: ClientName,
     },
     SignedIn(Box<SignedIn>),
@@ -105,7 +111,18 @@ pub async fn callback(
         return Ok(Arrived::Again { client: client.name.clone() });
     }
     let request = ClientRequest { gate, live, client, head };
+    let has_expired = answer.says_that_it_expired();
     let result = session(request, login, &transaction, answer).await;
+    let is_expired =
+        has_expired && matches!(&result, Err(failed) if failed.denial == Denial::SignInNotUnderWay);
+    if is_expired && transaction.may_begin_anew(gate.clock.now()) {
+        let Transaction { return_to, step_up, .. } = &transaction;
+        return Ok(Arrived::Anew {
+            goes_to: login_path(&client.client_id, Some(return_to), step_up),
+            set_cookies: clear(&cookie).into_iter().collect(),
+            client: client.name.clone(),
+        });
+    }
     gate.metrics.signed_in(&client.name, result.is_ok());
     let made = match result {
         Ok(made) => made,

@@ -156,7 +156,7 @@ impl Scene {
                 browser.takes(&signed_in.set_cookies);
                 Ok(signed_in)
             }
-            Ok(Arrived::Again { .. }) => panic!("to the same place again"),
+            Ok(other) => panic!("{other:?}"),
             Err(refusal) => {
                 browser.takes(&refusal.set_cookies);
                 Err(refusal)
@@ -319,7 +319,7 @@ async fn a_step_up_that_the_server_did_not_do_is_said_and_not_tried_for_ever() {
                 assert_eq!(browser.transactions(), 0);
                 assert!(browser.cookies.contains_key(COOKIE_NAME), "the session is there");
             }
-            Ok(Arrived::Again { .. }) => panic!("to the same place again"),
+            Ok(other) => panic!("{other:?}"),
         }
     }
 }
@@ -344,7 +344,7 @@ async fn whoever_is_to_sign_in_anew_has_done_so_when_they_did_since_it_began() {
         match scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await {
             Ok(Arrived::SignedIn(signed_in)) => assert!(done && signed_in.goes_to == "/new", "{query}"),
             Err(refusal) => assert!(!done && refusal.denial == Denial::StepUpNotDone, "{query}: {refusal:?}"),
-            Ok(Arrived::Again { .. }) => panic!("to the same place again"),
+            Ok(other) => panic!("{other:?}"),
         }
     }
 }

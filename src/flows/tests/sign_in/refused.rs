@@ -181,6 +181,45 @@ async fn what_the_server_says_instead_of_a_code_ends_the_sign_in_and_touches_no_
     assert!(scene.refresh(&browser.cookies[COOKIE_NAME]).await.is_ok());
 }
 
+/// Keycloak's, of a page that is left of before its person signed in in another tab.
+#[tokio::test]
+async fn a_sign_in_that_expired_at_the_server_begins_anew_by_itself_unless_it_had_just_begun() {
+    let expired = ("temporarily_unavailable", "authentication_expired");
+    for (seconds, (error, description), denial) in [
+        (10, expired, None),
+        (9, expired, Some(Denial::SignInNotUnderWay)),
+        (10, (expired.0, "overloaded"), Some(Denial::AuthorizationServerUnavailable)),
+        (600, expired, Some(Denial::SignInNotUnderWay)),
+    ] {
+        let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let query = "client_id=web-app&return_to=/app&max_age=60";
+        let asked = scene.login(&mut browser, query).await.unwrap();
+        scene.pass(seconds);
+        let said = format!("error={error}&error_description={description}&state={}", asked.state());
+        match scene.arrive(&browser.goes("cross-site"), &said).await {
+            Ok(Arrived::Anew { goes_to, set_cookies, .. }) => {
+                assert_eq!((denial, seconds), (None, 10));
+                browser.takes(&set_cookies);
+                assert_eq!((browser.transactions(), scene.asked()), (0, 0));
+                let query = goes_to.strip_prefix("/oauth/login?").unwrap();
+                assert_eq!(query, "client_id=web-app&return_to=%2Fapp&max_age=60");
+                let asked = scene.login(&mut browser, query).await.unwrap();
+                let metrics = String::from_utf8(scene.gate.metrics.render().unwrap()).unwrap();
+                assert!(!metrics.contains("tollgate_sign_ins_total{"), "{metrics}");
+                assert_eq!((asked.0["max_age"].as_str(), browser.transactions()), ("60", 1));
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => {
+                assert_eq!(Some(refusal.denial), denial, "{seconds} {description}");
+                assert!(
+                    refusal.again.unwrap().starts_with("/oauth/login?client_id=web-app&return_to=%2Fapp")
+                );
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_code_that_is_refused_and_an_answer_without_a_refresh_token_make_no_session() {
     let scene = Scene::with(by_gateway(), Duration::from_secs(5));
