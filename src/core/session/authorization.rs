@@ -197,6 +197,13 @@ pub fn login_path(client_id: &str, return_to: Option<&str>, step_up: &StepUp) ->
     format!("/oauth/login?{}", query.finish())
 }
 
+/// The gateway's own address that ends a session, for a form.
+pub fn logout_path(client_id: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("client_id", client_id);
+    format!("/oauth/logout?{}", query.finish())
+}
+
 /// What a browser brought to the callback.
 #[derive(Debug)]
 pub struct AuthorizationResponse {

@@ -11,6 +11,7 @@
 
 use http::{HeaderMap, HeaderName, Method, header};
 
+use super::authorization::logout_path;
 use super::csrf::is_page_load;
 use super::fetch_metadata::PURPOSE;
 use super::navigation::{asks_for_page, is_navigation, may_withhold_strict_cookies};
@@ -34,6 +35,8 @@ pub struct RefusedRequest<'a> {
     pub brought_cookie: bool,
     /// That cookie is `SameSite=Strict`: others come along with every page load.
     pub cookie_is_strict: bool,
+    /// It was asked where the gateway's own pages may sign the client's people out.
+    pub may_sign_out: bool,
 }
 
 /// The way to a session.
@@ -45,15 +48,19 @@ pub enum WayIn {
     SignIn(String),
     /// The same, for whoever is not sent there.
     Told(String),
+    /// A sign-in would not mend it, because the person who is signed in may not; somebody else might, who
+    /// signs in once they have signed out: the path of ours for the form that does so.
+    AsAnother(String),
 }
 
-/// `None`: a sign-in would not mend it. `own`: the gateway as browsers see it.
+/// `None`: neither a sign-in nor another person would mend it. `own`: the gateway as browsers see it.
 pub fn way_in(refused: RefusedRequest<'_>, client_id: &str, own: &Origin) -> Option<WayIn> {
-    if !is_mended_by_sign_in(refused.denial) {
-        return None;
-    }
     let headers = refused.headers;
     let is_page = refused.signs_in && is_page_load(refused.method, headers) == Ok(true);
+    if !is_mended_by_sign_in(refused.denial) {
+        let may_another = is_page && refused.brought_cookie && is_mended_by_another_person(refused.denial);
+        return (may_another && refused.may_sign_out).then(|| WayIn::AsAnother(logout_path(client_id)));
+    }
     let target = String::from_utf8_lossy(refused.target);
     if is_page && !is_in_advance(headers) {
         let is_withheld =
@@ -81,6 +88,15 @@ pub fn login_url(denial: &Denial, headers: &HeaderMap, client_id: &str, own: &Or
 
 const fn is_mended_by_sign_in(denial: &Denial) -> bool {
     matches!(denial, Denial::NotSignedIn { .. } | Denial::StepUp { .. })
+}
+
+/// Whoever opens the page with a session that lacks what it needs could do nothing else: the application that
+/// would sign them out is what they may not open, and a sign-in finds the same person signed in.
+const fn is_mended_by_another_person(denial: &Denial) -> bool {
+    matches!(
+        denial,
+        Denial::InsufficientScope { .. } | Denial::ClaimMismatch { .. } | Denial::ClaimElsewhere { .. }
+    )
 }
 
 /// `return_to`: else the sign-in leads to the client's pages, wherever they are.
@@ -141,8 +157,16 @@ mod tests {
         let own = Origin::parse("https://gate.example").unwrap();
         let target = TARGET.as_bytes();
         let headers = &headers;
-        let refused =
-            RefusedRequest { denial, method, headers, target, signs_in, brought_cookie, cookie_is_strict };
+        let refused = RefusedRequest {
+            denial,
+            method,
+            headers,
+            target,
+            signs_in,
+            brought_cookie,
+            cookie_is_strict,
+            may_sign_out: true,
+        };
         way_in(refused, "0oa", &own)
     }
 
@@ -252,13 +276,29 @@ mod tests {
 
     #[test]
     fn what_a_sign_in_does_not_mend_leads_nowhere() {
-        for denial in [
-            Denial::CrossSiteRequest,
-            Denial::InsufficientScope { needed: vec![] },
-            Denial::StoreUnavailable,
-            Denial::TokenExpired,
-        ] {
+        for denial in [Denial::CrossSiteRequest, Denial::StoreUnavailable, Denial::TokenExpired] {
             assert_eq!(of(&denial, &Asked(&Method::GET, true, true, &PAGE)), None, "{denial:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_signed_in_and_may_not_open_a_page_may_sign_out_there() {
+        let get = &Method::GET;
+        let out = Some(WayIn::AsAnother("/oauth/logout?client_id=0oa".to_owned()));
+        for denial in [
+            Denial::InsufficientScope { needed: vec![] },
+            Denial::ClaimMismatch { claim: "groups".into() },
+            Denial::ClaimElsewhere { claim: "groups".into() },
+        ] {
+            assert_eq!(of(&denial, &Asked(get, true, true, &PAGE)), out, "{denial:?}");
+            for (what, asked) in [
+                ("an API", Asked(get, false, true, &PAGE)),
+                ("nobody's session", Asked(get, true, false, &PAGE)),
+                ("a form", Asked(&Method::POST, true, true, &PAGE)),
+                ("a script", Asked(get, true, true, &[("sec-fetch-mode", "cors")])),
+            ] {
+                assert_eq!(of(&denial, &asked), None, "{what}: {denial:?}");
+            }
         }
     }
 }

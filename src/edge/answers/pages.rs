@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::core::denial::Denial;
 use crate::edge::answers::answer::Answer;
+use crate::edge::answers::offer::Offer;
 
 const STYLE: &str = include_str!("pages.css");
 const REFUSAL: &str = "refusal.html";
@@ -37,6 +38,8 @@ pub(crate) struct Pages {
     /// keeps them.
     templates: Arc<LazyLock<Environment<'static>>>,
     policy: HeaderValue,
+    /// The same, of a page whose form goes to the gateway itself.
+    policy_with_form: HeaderValue,
     /// Whether browsers come by https (RFC 6797 section 7.2: over http the header must not be sent).
     https: bool,
 }
@@ -45,21 +48,29 @@ impl Pages {
     pub(crate) fn new(https: bool) -> Self {
         // `style-src` for our one style sheet (CSP Level 3 section 2.3.1).
         let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
-        let policy = format!(
-            "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        );
-        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Self { templates: Arc::new(LazyLock::new(compile)), policy, https }
+        let policy = |forms: &str| {
+            let policy = format!(
+                "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action {forms}; frame-ancestors 'none'"
+            );
+            HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+        };
+        let (policy, policy_with_form) = (policy("'none'"), policy("'self'"));
+        Self { templates: Arc::new(LazyLock::new(compile)), policy, policy_with_form, https }
     }
 
     /// The same for browsers that come so.
     pub(crate) fn over(&self, https: bool) -> Self {
-        Self { templates: self.templates.clone(), policy: self.policy.clone(), https }
+        let (policy, policy_with_form) = (self.policy.clone(), self.policy_with_form.clone());
+        Self { templates: self.templates.clone(), policy, policy_with_form, https }
     }
 
-    /// What went wrong, for a person. `again`: the path that begins the sign-in again. Empty when it cannot
-    /// be rendered: the status says enough then.
-    pub(crate) fn refusal(&self, denial: &Denial, again: Option<&str>, request_id: &str) -> Answer {
+    /// What went wrong, for a person. Empty when it cannot be rendered: the status says enough then.
+    pub(crate) fn refusal(&self, denial: &Denial, offer: Offer<'_>, request_id: &str) -> Answer {
+        let (again, sign_out) = match offer {
+            Offer::Nothing => (None, None),
+            Offer::SignIn(at) => (Some(at), None),
+            Offer::SignOut(at) => (None, Some(at)),
+        };
         let facts = denial.facts();
         let said = match denial {
             Denial::SignInRefused(said)
@@ -73,9 +84,10 @@ impl Pages {
         };
         let values = context! {
             style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, said, again,
-            request_id,
+            sign_out, request_id,
         };
-        let mut page = self.page(facts.status, REFUSAL, values);
+        let policy = if sign_out.is_some() { &self.policy_with_form } else { &self.policy };
+        let mut page = self.page_under(policy, facts.status, REFUSAL, values);
         // Whoever opened the window loses it: in its address there may be a code.
         page.set(OPENER_POLICY, HeaderValue::from_static("same-origin"));
         page
@@ -89,26 +101,30 @@ impl Pages {
     }
 
     fn page(&self, status: StatusCode, template: &str, values: Value) -> Answer {
+        self.page_under(&self.policy, status, template, values)
+    }
+
+    fn page_under(&self, policy: &HeaderValue, status: StatusCode, template: &str, values: Value) -> Answer {
         let body = Bytes::from(self.render(template, values));
         let mut answer = Answer { status, headers: Vec::with_capacity(8), body }.no_store();
         answer.set(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        answer.headers.extend(self.guards());
+        answer.headers.extend(self.guards(policy));
         answer
     }
 
     /// What `status` says, for a person, and the headers that guard the page.
     pub(crate) fn status(&self, status: &impl Serialize) -> (String, Vec<(HeaderName, HeaderValue)>) {
         let values = context! { style => STYLE, ..Value::from(Serde(status)) };
-        (self.render(STATUS, values), self.guards())
+        (self.render(STATUS, values), self.guards(&self.policy))
     }
 
     fn render(&self, template: &str, values: Value) -> String {
         self.templates.get_template(template).and_then(|page| page.render(values)).unwrap_or_default()
     }
 
-    fn guards(&self) -> Vec<(HeaderName, HeaderValue)> {
+    fn guards(&self, policy: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
         let mut guards = vec![
-            (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
+            (header::CONTENT_SECURITY_POLICY, policy.clone()),
             (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         ];
         if self.https {
@@ -151,21 +167,40 @@ mod tests {
     fn a_sign_in_that_failed_says_why_and_begins_again_with_a_click() {
         let said = ServerError::read("access_denied", Some("No <b>way</b>")).unwrap();
         let denial = Denial::SignInRefused(Box::new(said));
-        let page = Pages::new(true).refusal(&denial, Some("/oauth/login?client_id=a&return_to=%2F"), "id");
+        let page =
+            Pages::new(true).refusal(&denial, Offer::SignIn("/oauth/login?client_id=a&return_to=%2F"), "id");
         let text = std::str::from_utf8(&page.body).unwrap();
         assert!(text.contains("access_denied: No &lt;b&gt;way"), "{text}");
         assert!(
             text.contains(r#"<a href="&#x2f;oauth&#x2f;login?client_id=a&amp;return_to=%2F">"#),
             "{text}"
         );
-        let other = Pages::new(true).refusal(&Denial::NoRoute, None, "id");
+        let other = Pages::new(true).refusal(&Denial::NoRoute, Offer::Nothing, "id");
         let text = std::str::from_utf8(&other.body).unwrap();
         assert!(!text.contains("<a ") && !text.contains("It said"), "{text}");
     }
 
     #[test]
+    fn a_page_whose_person_may_not_open_it_signs_them_out_by_a_form_to_the_gateway_alone() {
+        let denial = Denial::ClaimMismatch { claim: "groups".into() };
+        let page =
+            Pages::new(true).refusal(&denial, Offer::SignOut("/oauth/logout?client_id=a&b=\"><i>"), "id");
+        let text = std::str::from_utf8(&page.body).unwrap();
+        let action = "&#x2f;oauth&#x2f;logout?client_id=a&amp;b=&quot;&gt;&lt;i&gt;";
+        assert!(text.contains(&format!(r#"<form method="post" action="{action}">"#)), "{text}");
+        let policy = |page: &Answer| {
+            let header = page.headers.iter().find(|(name, _)| name == header::CONTENT_SECURITY_POLICY);
+            header.unwrap().1.to_str().unwrap().to_owned()
+        };
+        assert!(policy(&page).contains("form-action 'self';"), "{}", policy(&page));
+        let other = Pages::new(true).refusal(&denial, Offer::SignIn("/oauth/login"), "id");
+        assert!(!std::str::from_utf8(&other.body).unwrap().contains("<form"));
+        assert_eq!(policy(&other), policy(&page).replace("'self'", "'none'"));
+    }
+
+    #[test]
     fn a_page_is_guarded_and_escapes_what_it_shows() {
-        let page = Pages::new(true).refusal(&Denial::NoRoute, None, "<script>alert(1)</script>");
+        let page = Pages::new(true).refusal(&Denial::NoRoute, Offer::Nothing, "<script>alert(1)</script>");
         let text = std::str::from_utf8(&page.body).unwrap();
         assert!(text.contains("Nothing is served at this path") && !text.contains("<script"), "{text}");
         let header = |name| page.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value);
@@ -175,7 +210,7 @@ mod tests {
         assert_eq!(header(header::CACHE_CONTROL).unwrap(), "no-store");
         assert_eq!(header(header::REFERRER_POLICY).unwrap(), "no-referrer");
         assert!(header(header::STRICT_TRANSPORT_SECURITY).is_some());
-        let plain = Pages::new(false).refusal(&Denial::NoRoute, None, "id");
+        let plain = Pages::new(false).refusal(&Denial::NoRoute, Offer::Nothing, "id");
         assert!(plain.headers.iter().all(|(name, _)| name != header::STRICT_TRANSPORT_SECURITY));
     }
 }

@@ -17,6 +17,7 @@ use crate::core::forwarded::X_REQUEST_ID;
 use crate::core::path::CanonicalPath;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answers::answer::Answer;
+use crate::edge::answers::offer::Offer;
 use crate::edge::answers::pages::Pages;
 use crate::edge::request::body;
 use crate::edge::request::request_head;
@@ -39,8 +40,8 @@ pub(crate) enum Form<'p> {
     /// `{"err": …, "description": …}` where a Security Event Token is not taken (RFC 8935 section 2.3); else
     /// a problem: the rest are errors of HTTP.
     SecurityEvent,
-    /// A page, for a navigation; with the path that begins a sign-in again, if that helps.
-    Page(&'p Pages, Option<&'p str>),
+    /// A page, for a navigation.
+    Page(&'p Pages, Offer<'p>),
 }
 
 impl<'p> Form<'p> {
@@ -54,7 +55,7 @@ impl<'p> Form<'p> {
         let is_of_oauth = path.starts_with("/oauth/");
         let for_people = WHERE_PEOPLE_GO.iter().any(|place| is_at_or_below(path, place)) || !is_of_oauth;
         match (for_people, is_navigation(&request.headers)) {
-            (true, true) => Self::Page(pages, None),
+            (true, true) => Self::Page(pages, Offer::Nothing),
             (true, false) if !is_of_oauth => Self::Problem,
             _ => Self::OAuth,
         }
@@ -69,22 +70,24 @@ const fn whole_seconds(duration: Duration) -> u64 {
 impl Answer {
     /// The answer that a refusal gets, but for its challenge.
     pub(crate) fn refusal(denial: &Denial, form: Form<'_>, request_id: &str) -> Self {
-        Self::refusal_with_way_in(denial, form, request_id, None)
+        Self::refusal_offering(denial, form, request_id, Offer::Nothing)
     }
 
-    /// `login_url`: where to sign in, where that would mend it.
-    pub(crate) fn refusal_with_way_in(
+    /// The same, with what a person, or the script of a page, may do about it.
+    pub(crate) fn refusal_offering(
         denial: &Denial,
         form: Form<'_>,
         request_id: &str,
-        login_url: Option<&str>,
+        offer: Offer<'_>,
     ) -> Self {
+        let login_url = offer.login_url();
         let mut answer = match form {
             Form::Problem => problem(denial, request_id, login_url),
             Form::OAuth => oauth_error(denial, login_url),
             Form::SecurityEvent if denial.facts().status == StatusCode::BAD_REQUEST => not_taken(denial),
             Form::SecurityEvent => problem(denial, request_id, None),
-            Form::Page(pages, again) => pages.refusal(denial, again.or(login_url), request_id),
+            Form::Page(pages, Offer::Nothing) => pages.refusal(denial, offer, request_id),
+            Form::Page(pages, known) => pages.refusal(denial, known, request_id),
         };
         if let Denial::MethodNotAllowed { allow } = denial
             && let Ok(allow) =

@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 
 use crate::core::session::way_in::login_url;
 use crate::edge::answers::answer::Answer;
+use crate::edge::answers::offer::Offer;
 use crate::edge::answers::respond::Form;
 use crate::edge::own_endpoints::reply::EndpointReply;
 use crate::edge::request::request_head;
@@ -40,7 +41,8 @@ pub(crate) async fn answer(
             let client = client.filter(|client| client.login.is_some());
             let login_url =
                 client.as_ref().and_then(|client| login_url(&denial, headers, &client.client_id, own));
-            let mut answer = Answer::refusal_with_way_in(&denial, Form::OAuth, "", login_url.as_deref());
+            let mut answer =
+                Answer::refusal_offering(&denial, Form::OAuth, "", Offer::sign_in(login_url.as_deref()));
             answer.challenge(&denial, None, None);
             let client = client.map(|client| client.name.clone());
             EndpointReply { client, session: Some(side), ..EndpointReply::refused(answer, denial) }

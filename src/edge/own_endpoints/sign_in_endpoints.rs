@@ -13,6 +13,7 @@ use crate::core::request::RequestHead;
 use crate::core::session::authorization::again_path;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answers::answer::Answer;
+use crate::edge::answers::offer::Offer;
 use crate::edge::answers::pages::Pages;
 use crate::edge::answers::request_headers::Identification;
 use crate::edge::answers::respond::Form;
@@ -58,7 +59,7 @@ impl EndpointRequest<'_> {
             Form::Page(..) if may_be_strangers => Answer::see_other(&self.away(client.as_ref())),
             form => {
                 let form = match form {
-                    Form::Page(pages, _) => Form::Page(pages, again.as_deref()),
+                    Form::Page(pages, _) => Form::Page(pages, Offer::sign_in(again.as_deref())),
                     form => form,
                 };
                 Answer::refusal(&denial, form, self.who.ids.request_id.as_str())

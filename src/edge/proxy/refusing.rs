@@ -15,6 +15,7 @@ use crate::core::session;
 use crate::core::session::way_in::{RefusedRequest, WayIn};
 use crate::core::token::bearer;
 use crate::edge::answers::answer::Answer;
+use crate::edge::answers::offer::Offer;
 use crate::edge::answers::respond::Form;
 use crate::edge::errors;
 use crate::edge::proxy::context::Context;
@@ -33,24 +34,26 @@ impl Proxy {
     ) -> pingora::Result<()> {
         let serving = context.serving.clone();
         // A person who comes to a page for the first time was denied nothing: this is how they sign in.
-        let login_url = match way_in(session, context, denial) {
+        let way_in = way_in(session, context, denial);
+        let offer = match &way_in {
             Some(WayIn::SignIn(to)) => {
                 self.say(context, denial);
                 context.log.outcome = RequestOutcome::SentToSignIn;
-                return reply(session, context, Answer::see_other(&to)).await;
+                return reply(session, context, Answer::see_other(to)).await;
             }
             Some(WayIn::OnceMore(to)) => {
                 self.say(context, denial);
                 context.log.outcome = RequestOutcome::AskedOnceMore;
-                return reply(session, context, serving.pages.goes_on(&to)).await;
+                return reply(session, context, serving.pages.goes_on(to)).await;
             }
-            Some(WayIn::Told(login_url)) => Some(login_url),
-            None => None,
+            Some(WayIn::Told(login_url)) => Offer::SignIn(login_url),
+            Some(WayIn::AsAnother(sign_out)) => Offer::SignOut(sign_out),
+            None => Offer::Nothing,
         };
         self.note(context, denial);
         let form = Form::fit_for(session.req_header(), &serving.pages);
         let request_id = context.downstream.request_id().to_owned();
-        let mut answer = Answer::refusal_with_way_in(denial, form, request_id.as_str(), login_url.as_deref());
+        let mut answer = Answer::refusal_offering(denial, form, request_id.as_str(), offer);
         if !matches!(form, Form::OAuth) {
             let at = asked_at(session, context.live());
             let used = bearer::scheme(&session.req_header().headers);
@@ -129,6 +132,7 @@ fn way_in(session: &Session, context: &Context, denial: &Denial) -> Option<WayIn
     let request = session.req_header();
     let host = request_head::host(request).ok()?;
     let head = request_head::head(request, &host, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).ok()?;
+    let own = &live.settings.public_url;
     let refused = RefusedRequest {
         denial,
         method: head.method,
@@ -137,8 +141,9 @@ fn way_in(session: &Session, context: &Context, denial: &Denial) -> Option<WayIn
         signs_in: takes.signs_in,
         brought_cookie,
         cookie_is_strict: client.cookie.same_site == SameSite::Strict,
+        may_sign_out: head.asked_at(own).is_some() && client.origins.contains(own),
     };
-    session::way_in::way_in(refused, &client.client_id, &live.settings.public_url)
+    session::way_in::way_in(refused, &client.client_id, own)
 }
 
 /// The gateway's origin, as this request asks for it.

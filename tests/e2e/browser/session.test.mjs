@@ -14,6 +14,7 @@ describe('a page without tokens', () => {
   before(async () => {
     const routes = (to) => [
       { path: '/portal/gold/*', to, sign_in: 'web-app', require: { acr: 'gold' } },
+      { path: '/portal/bobs/*', to, sign_in: 'web-app', require: { claims: { sub: 'bob' } } },
       { path: '/portal/fresh/*', to, sign_in: 'web-app', require: { signed_in_within: '10s' } },
     ];
     scene = await SessionScene.start({ routes, host: 'gate.app.localhost' });
@@ -190,6 +191,18 @@ describe('a page without tokens', () => {
     await tab.waitForURL((url) => url.href.startsWith(`${scene.world.as.url}/session/end`));
     assert.match(tab.url(), /id_token_hint=/);
     assert.deepEqual((await scene.ownCookies()).map(({ name }) => name), []);
+  });
+
+  test('who may not open a page signs out there, and comes back as somebody who may', async () => {
+    const tab = await scene.signInAt('/portal/in', 'alice');
+    const refused = await tab.goto(`${scene.url}/portal/bobs/x`);
+    assert.equal(refused.status(), 403);
+    await tab.click('button:has-text("Sign out")');
+    await tab.waitForURL((url) => url.href.startsWith(`${scene.world.as.url}/session/end`));
+    assert.match(tab.url(), /id_token_hint=/);
+    assert.deepEqual((await scene.ownCookies()).map(({ name }) => name), []);
+    await scene.signInAt('/portal/bobs/x', 'bob', tab);
+    assert.equal(JSON.parse(await tab.innerText('body')).headers['x-auth-subject'], 'bob');
   });
 
   test('a link in a mail works, whoever follows it', async () => {

@@ -130,3 +130,33 @@ async fn who_is_wanted_by_the_authorization_server_is_sent_there_and_a_script_is
     assert_eq!(world.exchanges(), 1, "once for all of them");
     assert!(upstream.received().is_empty());
 }
+
+/// Else they would be stuck: the application that signs people out is what they may not open.
+#[tokio::test]
+async fn who_is_signed_in_and_may_not_open_a_page_signs_out_there_and_comes_back_as_somebody_else() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let staff =
+        format!("  - {{ path: /staff/*, to: \"{to}\", sign_in: web-app, require: {{ scope: admin }} }}\n");
+    let world = World::with(&to, &staff).await;
+    let answer = world.get("/staff/x", &PAGE, &world.session()).await;
+    let cookie = next(&answer);
+    let text = String::from_utf8(answer.body.clone()).unwrap();
+    let form = r#"<form method="post" action="&#x2f;oauth&#x2f;logout?client_id=web-app">"#;
+    assert!(answer.status == 403 && text.contains(form), "{text}");
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.contains("form-action 'self'; frame-ancestors 'none'"), "{policy}");
+    // A script hears why, and of no form.
+    let answer = world.get("/staff/x", &FETCH, &cookie).await;
+    assert_eq!((answer.status, answer.json()["login_url"].as_str()), (403, None));
+    // As a browser sends the form of a page that says `no-referrer`.
+    let of_page = [PAGE[0], PAGE[1], PAGE[2], ("Origin", "null"), ("Cookie", &*cookie)];
+    let answer = world.ask("POST", "/oauth/logout?client_id=web-app", &of_page, &[]).await;
+    assert_eq!(answer.status, 200);
+    let cleared = answer.all("set-cookie");
+    assert!(cleared[0].starts_with(&format!("{COOKIE}=; Path=/; Max-Age=0;")), "{cleared:?}");
+    let answer = world.get("/staff/x", &PAGE, &cookie).await;
+    let sign_in = format!("{OWN}/oauth/login?client_id=web-app&return_to=%2Fstaff%2Fx");
+    assert_eq!((answer.status, answer.header("location")), (303, Some(&*sign_in)));
+    assert!(upstream.received().is_empty());
+}

@@ -19,6 +19,7 @@ pub(super) fn where_to(denial: &Denial, headers: &HeaderMap) -> Option<WayIn> {
         signs_in: true,
         brought_cookie: true,
         cookie_is_strict: true,
+        may_sign_out: true,
     };
     way_in(refused, "web-app", &own)
 }
