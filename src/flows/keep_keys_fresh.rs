@@ -316,6 +316,7 @@ impl Fetch {
         };
         match keys {
             // An empty set is a mistake of the issuer, and no reason to refuse every token.
+            Ok((keys, none)) if keys.is_empty() && none.is_empty() => Err(format!("{url}: it has no keys")),
             Ok((keys, skipped)) if keys.is_empty() => {
                 let reasons: Vec<_> = skipped.iter().map(|skip| skip.why).collect();
                 Err(format!("{url}: none of its {} keys can be used: {}", reasons.len(), reasons.join("; ")))

@@ -376,3 +376,20 @@ async fn of_a_server_that_takes_no_assertion_as_it_is_signed_it_is_said_what_it_
     }
     assert_eq!(told.matches("its metadata's").count(), 3, "{told}");
 }
+
+#[tokio::test]
+async fn an_issuer_that_publishes_no_keys_is_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Upstream::answering(Arc::new(|asked| {
+        let iss = format!("http://{}", asked.header("host").unwrap());
+        let metadata = json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks") });
+        let body = if asked.path() == "/jwks" { json!({ "keys": [] }) } else { metadata }.to_string();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }))
+    .await;
+    let issuer = format!("  one: {{ url: \"{}\", audience: a }}", server.url());
+    let upstream = format!("  api: {{ url: \"{}\" }}", server.url());
+    let (code, text) = check(folder.path(), &config(&issuer, &upstream, "")).await;
+    let told = format!("{}/jwks: it has no keys; see that the URLs", server.url());
+    assert!(code == 1 && line(&text, "issuer one").contains(&told), "{text}");
+}
