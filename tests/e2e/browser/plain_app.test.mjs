@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { IS_FIREFOX } from '../support/browsers.mjs';
 import { until } from '../support/http.mjs';
 import { installWorker } from '../support/pages.mjs';
 import { PlainApp } from '../support/plain_app.mjs';
@@ -45,6 +46,17 @@ describe('an application that knows nothing of the gateway', () => {
     assert.equal(await tab.innerText('body'), 'POST /plain/save');
     const { headers } = app.received.at(-1);
     assert.deepEqual([headers['x-auth-subject'], headers.cookie], ['alice', undefined]);
+  });
+
+  // Browsers ask for it without cookies (HTML, link type `manifest`).
+  test('is an application to be installed where the link of its manifest lets cookies come along', { skip: IS_FIREFOX }, async () => {
+    const page = await scene.open(`${scene.url}/plain/page`);
+    const devtools = await scene.context.newCDPSession(page);
+    const manifest = async () => (await devtools.send('Page.getAppManifest')).data;
+    assert.equal(await manifest(), '');
+    await page.evaluate(() => (document.querySelector('[rel=manifest]').crossOrigin = 'use-credentials'));
+    await until('the manifest', async () => (await manifest()) === '{"name":"plain"}');
+    assert.ok(asHers().includes('GET /plain/app.webmanifest'));
   });
 
   test('where a link or a redirect leads that another origin made, a page opens and nothing else does', async () => {

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 const PAGE = `<!doctype html>
 <title>plain</title>
 <link rel="stylesheet" href="style.css">
+<link rel="manifest" href="app.webmanifest">
 <script>const loaded = []; const mark = (what) => () => loaded.push(what);</script>
 <img src="picture.svg" alt="" onload="mark('picture')()">
 <script src="script.js"></script>
@@ -19,6 +20,7 @@ const FILES = {
   page: ['text/html', PAGE],
   frame: ['text/html', '<!doctype html><title>frame</title>'],
   'style.css': ['text/css', 'body { margin-left: 7px }'],
+  'app.webmanifest': ['application/manifest+json', '{"name":"plain"}'],
   'picture.svg': ['image/svg+xml', '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'],
   'script.js': ['text/javascript', "mark('script')()"],
   'module.js': ['text/javascript', "mark('module')()"],
