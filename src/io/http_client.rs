@@ -15,6 +15,7 @@ mod fault;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,16 +27,18 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::settings::{Issuer, IssuerConnection};
 use crate::core::ids::IssuerName;
+use crate::core::session::exchange::lease::FLIGHT;
 use crate::flows::ports::{Bounds, HttpClient, HttpFault};
 use connector::{Connector, NoTunnel};
 use fault::Resolver;
@@ -43,8 +46,9 @@ use fault::Resolver;
 /// An idle connection is given up after this long: before the 5 s at which many servers close it, so
 /// that a POST, which is never repeated, does not meet a closing connection.
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(3);
-/// A connection of HTTP/2 on which nothing comes for so long is asked whether it lives, and given up after as
-/// long again: one that is shared is never idle, and what goes away on the way to a server says nothing.
+/// A call that has no answer after so long keeps its connection to itself, and later calls go over another:
+/// one of HTTP/2 is shared, and what goes away on the way to a server says nothing. The call itself waits on:
+/// its answer may come when the network is back, and a refresh token be lost without it.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The header of an answer, in bytes and in fields.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -122,8 +126,7 @@ impl IssuerClients {
                 tracing::error!(%error, "no client can be made for this issuer");
                 HttpFault::Tls
             })?;
-            let call = client.call(request, bounds.answer_bytes);
-            tokio::time::timeout(bounds.deadline, call).await.unwrap_or(Err(HttpFault::Deadline))
+            client.call(request, bounds).await
         })
     }
 
@@ -222,7 +225,8 @@ fn pooled(
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECTING));
-    tcp.set_tcp_user_timeout(Some(SILENCE + SILENCE));
+    // As long as a call may take.
+    tcp.set_tcp_user_timeout(Some(FLIGHT));
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
@@ -239,8 +243,6 @@ fn pooled(
         .http1_max_headers(MAX_HEADER_FIELDS)
         .http1_max_buf_size(MAX_HEADER_BYTES)
         .http2_max_header_list_size(64 * 1024)
-        .http2_keep_alive_interval(SILENCE)
-        .http2_keep_alive_timeout(SILENCE)
         .build(connector);
     Ok(client)
 }
@@ -272,9 +274,28 @@ impl IssuerClient {
         Ok(Self { called, http: OnceCell::new(), trusts, patience, last_cause: Mutex::default() })
     }
 
-    async fn call(&self, request: Request<Bytes>, answer_bytes: usize) -> Result<Response<Bytes>, HttpFault> {
+    async fn call(&self, request: Request<Bytes>, bounds: Bounds) -> Result<Response<Bytes>, HttpFault> {
+        let began = Instant::now();
+        let mut request = request.map(Full::new);
+        let connection = capture_connection(&mut request);
+        let mut answer = pin!(self.ask(request, bounds.answer_bytes));
+        let patience = SILENCE.min(bounds.deadline);
+        if let Ok(answer) = timeout_at(began + patience, &mut answer).await {
+            return answer;
+        }
+        if let Some(connection) = &*connection.connection_metadata() {
+            connection.poison();
+        }
+        timeout_at(began + bounds.deadline, answer).await.unwrap_or(Err(HttpFault::Deadline))
+    }
+
+    async fn ask(
+        &self,
+        request: Request<Full<Bytes>>,
+        answer_bytes: usize,
+    ) -> Result<Response<Bytes>, HttpFault> {
         let http = self.http().await?;
-        let answer = http.request(request.map(Full::new)).await.map_err(|error| {
+        let answer = http.request(request).await.map_err(|error| {
             self.log_cause(&error);
             if is_of_the_proxy(&error) { HttpFault::Proxy } else { fault::of(&error) }
         })?;

@@ -17,7 +17,7 @@
 //!
 //! - `keys`: rotation, withdrawal, caching and unknown names of keys
 //! - `issuer_changes`: what a reload does to an issuer; `issuer_proxies`: `proxy` and `connect_to`
-//! - `silent_networks`: connections to them that died in silence
+//! - `silent_networks`: connections that die in silence, and calls over them
 //!
 //! What upstreams are told:
 //!

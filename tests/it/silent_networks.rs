@@ -1,15 +1,14 @@
-//! Calls to authorization servers, over a network that fails in silence.
+//! Networks that fail in silence, and calls to authorization servers over them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Version};
+use http::{Request, Response, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tollgate::config::settings::IssuerConnection;
 use tollgate::core::ids::IssuerName;
 use tollgate::flows::ports::{Bounds, HttpFault};
@@ -17,66 +16,102 @@ use tollgate::io::http_client::{Called, IssuerClients};
 
 use crate::support::http2_upstream::{Http2Upstream, Tls};
 use crate::support::tls::Authority;
-use crate::support::until;
+use crate::support::{until, within};
 
-/// Between a client and a server, until it loses what it knows of the connections that there are: they stay
-/// open, and nothing passes any more.
+/// Between a client and a server. Over the first connection nothing passes while it is told so, and nobody
+/// hears of that; over later ones everything does.
 struct Network {
     address: SocketAddr,
-    forgets: Arc<AtomicBool>,
+    passes: watch::Sender<bool>,
 }
 
 impl Network {
     async fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let forgets = Arc::new(AtomicBool::new(false));
-        let first = forgets.clone();
+        let (passes, first) = watch::channel(true);
         tokio::spawn(async move {
-            let mut forgets = first;
+            let mut passes = first;
             while let Ok((client, _)) = listener.accept().await {
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = TcpStream::connect(server).await.unwrap().into_split();
-                tokio::spawn(carry(from_client, to_server, forgets.clone()));
-                tokio::spawn(carry(from_server, to_client, forgets));
-                // Later connections are carried for ever.
-                forgets = Arc::default();
+                tokio::spawn(carry(from_client, to_server, passes.clone()));
+                tokio::spawn(carry(from_server, to_client, passes));
+                passes = watch::channel(true).1;
             }
         });
-        Self { address, forgets }
+        Self { address, passes }
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, forgets: Arc<AtomicBool>) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passes: watch::Receiver<bool>) {
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut piece).await {
-        if !forgets.load(Ordering::SeqCst) && to.write_all(&piece[..count]).await.is_err() {
+        let passed = passes.wait_for(|passes| *passes).await.is_ok();
+        if !passed || to.write_all(&piece[..count]).await.is_err() {
             return;
         }
     }
 }
 
+/// An authorization server of HTTP/2 behind such a network, and its client.
+struct Scene {
+    network: Network,
+    server: Http2Upstream,
+    called: Called,
+    client: IssuerClients,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        tollgate::io::install_crypto_providers();
+        let authority = Authority::new();
+        let identity = authority.sign(&["localhost"]);
+        let tls = Tls { identity: &identity, protocols: &["h2"], clients: None };
+        let server = Http2Upstream::start(Some(tls)).await;
+        let network = Network::before(server.address).await;
+        let issuer = IssuerName::new("as");
+        let (ca, timeout) = (Some(authority.pem().into_bytes()), Duration::from_secs(5));
+        let called = Called { issuer, ca, connection: IssuerConnection::default(), timeout };
+        let client = IssuerClients::new([called.clone()]).unwrap();
+        Self { network, server, called, client }
+    }
+
+    async fn ask(&self, seconds: u64) -> Result<Response<Bytes>, HttpFault> {
+        let url = format!("https://localhost:{}/token", self.network.address.port());
+        let request = Request::post(url).body(Bytes::from_static(b"a=b")).unwrap();
+        let bounds = Bounds { deadline: Duration::from_secs(seconds), answer_bytes: 100 };
+        self.client.call(self.called.clone(), request, bounds).await
+    }
+
+    fn last_connection(&self) -> usize {
+        self.server.noted().last().unwrap().connection
+    }
+}
+
 #[tokio::test]
 async fn a_connection_of_http_2_that_died_in_silence_is_given_up() {
-    tollgate::io::install_crypto_providers();
-    let authority = Authority::new();
-    let identity = authority.sign(&["localhost"]);
-    let tls = Tls { identity: &identity, protocols: &["h2"], clients: None };
-    let server = Http2Upstream::start(Some(tls)).await;
-    let network = Network::before(server.address).await;
-    let issuer = IssuerName::new("as");
-    let (ca, timeout) = (Some(authority.pem().into_bytes()), Duration::from_secs(5));
-    let called = Called { issuer, ca, connection: IssuerConnection::default(), timeout };
-    let client = IssuerClients::new([called.clone()]).unwrap();
-    let ask = async || {
-        let url = format!("https://localhost:{}/token", network.address.port());
-        let request = Request::post(url).body(Bytes::from_static(b"a=b")).unwrap();
-        let bounds = Bounds { deadline: Duration::from_secs(2), answer_bytes: 100 };
-        client.call(called.clone(), request, bounds).await
+    let scene = Scene::new().await;
+    assert_eq!(scene.ask(2).await.unwrap().version(), Version::HTTP_2);
+    scene.network.passes.send_replace(false);
+    assert_eq!(scene.ask(2).await.unwrap_err(), HttpFault::Deadline);
+    until("another connection", async || scene.ask(2).await.is_ok()).await;
+    assert_eq!(scene.last_connection(), 1);
+}
+
+/// An answer may hold the one refresh token that counts from then on.
+#[tokio::test]
+async fn an_answer_is_waited_for_although_later_calls_go_over_another_connection() {
+    let scene = Scene::new().await;
+    assert!(scene.ask(2).await.is_ok());
+    scene.network.passes.send_replace(false);
+    let meanwhile = async {
+        until("another connection", async || scene.ask(2).await.is_ok()).await;
+        assert_eq!(scene.last_connection(), 1);
+        scene.network.passes.send_replace(true);
     };
-    assert_eq!(ask().await.unwrap().version(), Version::HTTP_2);
-    network.forgets.store(true, Ordering::SeqCst);
-    assert_eq!(ask().await.unwrap_err(), HttpFault::Deadline);
-    until("another connection", async || ask().await.is_ok()).await;
-    assert_eq!(server.noted().last().unwrap().connection, 1);
+    let both = async { tokio::join!(scene.ask(600), meanwhile) };
+    let (answer, ()) = within("an answer", both).await;
+    assert_eq!(answer.unwrap().status(), 200);
+    assert_eq!(scene.last_connection(), 0, "over the first connection");
 }
