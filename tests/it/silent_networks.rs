@@ -1,4 +1,4 @@
-//! Networks that fail in silence, and calls to authorization servers over them.
+//! Networks that fail in silence: calls to authorization servers over them, and connections that last.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,8 +14,11 @@ use tollgate::core::ids::IssuerName;
 use tollgate::flows::ports::{Bounds, HttpFault};
 use tollgate::io::http_client::{Called, IssuerClients};
 
+use crate::streams::{HANDSHAKE, SWITCHES, accept};
+use crate::support::client::{HOST, request};
+use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Http2Upstream, Tls};
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, Http2};
 use crate::support::{until, within};
 
 /// Between a client and a server. Over the first connection nothing passes while it is told so, and nobody
@@ -114,4 +117,43 @@ async fn an_answer_is_waited_for_although_later_calls_go_over_another_connection
     let (answer, ()) = within("an answer", both).await;
     assert_eq!(answer.unwrap().status(), 200);
     assert_eq!(scene.last_connection(), 0, "over the first connection");
+}
+
+/// Whether the kernel asks whether they live at all connections of this process for which `is_it` holds, by
+/// their own port and the other's. Such a timer has the number 2 (proc_net_tcp.txt of Linux).
+fn are_asked(is_it: impl Fn(u16, u16) -> bool) -> bool {
+    let port = |address: &str| u16::from_str_radix(&address[address.len() - 4..], 16).unwrap();
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let open = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = open.filter(|fields| fields[3] == "01" && is_it(port(fields[1]), port(fields[2])));
+    found.next().is_some_and(|first| first[5].starts_with("02") && found.all(|one| one[5].starts_with("02")))
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_are_asked_whether_they_live() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (server, other) = (listener.local_addr().unwrap(), Http2Upstream::start(None).await);
+    let routes = format!(
+        "routes: [{{ path: /chat, to: \"http://{server}\", public: true }}, \
+         {{ path: /hold, to: \"h2c://{}\", public: true }}]",
+        other.address
+    );
+    let gateway = Gateway::with(&routes).await;
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/chat", &HANDSHAKE, b"")).await;
+    let mut upstream = accept(&listener).await;
+    upstream.take_head().await.unwrap();
+    upstream.send(SWITCHES).await;
+    assert_eq!(client.interim().await, 101);
+    let mut asking = Http2::clear_text(gateway.public).await;
+    let held = tokio::spawn(async move {
+        let request = Request::get(format!("http://{HOST}/hold")).body(()).unwrap();
+        asking.ask(request, &[]).await
+    });
+    for port in [server.port(), other.address.port()] {
+        until("questions to an upstream", async || are_asked(|_, to| to == port)).await;
+    }
+    until("questions to clients", async || are_asked(|here, _| here == gateway.public.port())).await;
+    other.release(1);
+    assert_eq!(held.await.unwrap().unwrap().status, 200);
 }

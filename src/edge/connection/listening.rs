@@ -16,6 +16,7 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
+use rustix::net::sockopt;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +31,12 @@ use crate::edge::connection::proxy_protocol::Balancers;
 
 /// Connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;
+/// A client's connection on which nothing comes for `ASK_AFTER` is asked whether it lives (RFC 9293 section
+/// 3.8.4), and ends when nobody answers for two minutes more: a client with a WebSocket or an event stream
+/// may be gone without a word, and a NAT forgets a connection on which nothing passes.
+const ASK_AFTER: Duration = Duration::from_secs(120);
+const ASK_EVERY: Duration = Duration::from_secs(30);
+const ASK_TIMES: u32 = 4;
 /// The buffers below HTTP and TLS of a downstream connection, in bytes: much of what an idle one costs. What
 /// is read goes at once into one of theirs, which is as large; what is written at once fits a packet of
 /// Ethernet. Bodies pass by.
@@ -67,6 +74,7 @@ impl Inherited {
             }
             None => bind(address),
         };
+        let socket = socket.and_then(|socket| ask_whether_they_live(&socket).map(|()| socket));
         socket.and_then(|socket| Ok((socket.local_addr()?, socket))).map_or_else(
             |source| match source.kind() {
                 io::ErrorKind::AddrInUse => Err(ListenError::InUse { key, address }),
@@ -82,6 +90,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
+}
+
+/// What is accepted from it has this from it.
+fn ask_whether_they_live(socket: &TcpListener) -> io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, ASK_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, ASK_EVERY)?;
+    sockopt::set_tcp_keepcnt(socket, ASK_TIMES)?;
+    Ok(())
 }
 
 /// A socket that listens, from which nobody accepts yet.

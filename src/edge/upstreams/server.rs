@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::{HeaderName, HeaderValue};
+use pingora::protocols::TcpKeepalive;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::CertKey;
@@ -29,6 +30,13 @@ use crate::state::metrics::{Metrics, UpstreamResult};
 /// uvicorn, Apache) close it, so that a POST, which is not sent twice (RFC 9110 section 9.2.2), does not meet
 /// a closing connection.
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(3);
+/// A connection on which nothing comes for `ASK_AFTER` is asked whether it lives (RFC 9293 section 3.8.4):
+/// the upstream of a WebSocket may be silent for long, and a NAT on the way forget it. The kernel at its
+/// other end answers, and not the server. It is given up where nothing is confirmed there for longer than a
+/// link is cut that comes back.
+const ASK_AFTER: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_secs(15);
+const UNCONFIRMED: Duration = Duration::from_secs(90);
 /// Requests on one HTTP/2 connection at a time, where the server allows as many.
 const STREAMS: u32 = 128;
 /// What a server may send of one answer over HTTP/2 before it was read, and of all answers on a connection:
@@ -187,6 +195,25 @@ pub(crate) fn set_upstream_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     peer.options.read_timeout = Some(in_step(timeouts.read, now));
     peer.options.idle_timeout = Some(in_step(IDLE_CONNECTION_KEPT, now));
+    give_up_in_silence(peer, timeouts.write);
+}
+
+/// Sets when a connection ends whose network lets nothing through any more. The kernel would retransmit for
+/// a quarter of an hour; meanwhile requests go on choosing one that is shared (HTTP/2), and nobody at a
+/// WebSocket hears of it. `write`: for so long a server may take nothing, which the kernel counts likewise
+/// (tcp(7)).
+fn give_up_in_silence(peer: &mut HttpPeer, write: Duration) {
+    let beyond = write.saturating_sub(ASK_AFTER);
+    peer.options.tcp_keepalive = Some(TcpKeepalive {
+        idle: ASK_AFTER,
+        interval: ASK_EVERY,
+        count: 9, // Linux' own, which does not count beside `user_timeout`.
+        #[cfg(target_os = "linux")]
+        user_timeout: ASK_AFTER + beyond + UNCONFIRMED,
+    });
+    // That holds for a connection as long as it lives, whichever requests find it.
+    let beyond = u64::try_from(beyond.as_millis()).unwrap_or(u64::MAX);
+    peer.group_key = peer.group_key.wrapping_add(beyond.wrapping_mul(2 * GENERATIONS));
 }
 
 /// Prepares a connection for a request that must not go over HTTP/2, whatever the server offers. It is kept
@@ -296,6 +323,25 @@ pub(super) mod tests {
         let v6 = server("https://[::1]/").peer(&[], Duration::ZERO).await.unwrap();
         assert_eq!(v6._address, PeerAddress::Inet("[::1]:443".parse().unwrap()));
         assert_eq!(v6.sni, "::1");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_dead_in_silence_is_given_up_after_what_a_server_may_take_for_itself() {
+        let server = server("http://127.0.0.1:3000");
+        let mut groups = Vec::new();
+        for write in [1, 60, 61, 24 * 60 * 60].map(Duration::from_secs) {
+            let mut peer = server.peer(&[], Duration::ZERO).await.unwrap();
+            set_upstream_timeouts(&mut peer, Timeouts { write, ..Timeouts::default() });
+            let TcpKeepalive { idle, user_timeout, .. } = peer.options.tcp_keepalive.clone().unwrap();
+            let minute = Duration::from_secs(60);
+            assert!(user_timeout >= write + minute, "a server may take nothing for {write:?}");
+            assert!(user_timeout >= idle + minute, "a link that is cut for a minute ends nothing");
+            assert!(user_timeout <= write.max(minute) + 2 * minute, "{write:?}: {user_timeout:?}");
+            groups.push(peer.group_key);
+        }
+        assert_eq!(groups[0], groups[1]);
+        groups.dedup();
+        assert_eq!(groups.len(), 3, "each has what it may take, whoever made the connection");
     }
 
     #[tokio::test]

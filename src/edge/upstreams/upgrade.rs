@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::connectors::l4::Connect;
-use pingora::protocols::l4::ext::connect;
+use pingora::protocols::l4::ext::{connect, set_tcp_keepalive};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
@@ -132,6 +132,9 @@ impl VirtualSocket for InTurn<TcpStream> {
     fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
         match option {
             VirtualSockOpt::NoDelay => self.io.set_nodelay(true),
+            VirtualSockOpt::KeepAlive(asking) => {
+                set_tcp_keepalive(&self.io, &asking).map_err(io::Error::other)
+            }
             // No peer of ours asks for others.
             _ => Ok(()),
         }
