@@ -40,6 +40,7 @@ use crate::config::settings::{Issuer, IssuerConnection};
 use crate::core::ids::IssuerName;
 use crate::core::session::exchange::lease::FLIGHT;
 use crate::flows::ports::{Bounds, HttpClient, HttpFault};
+use crate::io::names::Names;
 use connector::{Connector, NoTunnel};
 use fault::Resolver;
 
@@ -92,6 +93,7 @@ struct IssuerClient {
     /// called.
     http: OnceCell<Pooled>,
     trusts: Trusts,
+    names: Names,
     /// How long a proxy may take for a tunnel.
     patience: Duration,
     /// The latest cause of a failure, so that each is logged once.
@@ -110,7 +112,7 @@ impl IssuerClients {
     /// # Errors
     /// When a `ca` holds no certificate, or one that cannot be read.
     pub fn new(called: impl IntoIterator<Item = Called>) -> Result<Self, ClientSetupError> {
-        Ok(Self { made: ArcSwap::from_pointee(Clients::new(called)?) })
+        Ok(Self { made: ArcSwap::from_pointee(Clients::new(called, Names::default())?) })
     }
 
     /// As [`HttpClient::send`].
@@ -143,6 +145,8 @@ impl IssuerClients {
 struct Clients {
     by_name: HashMap<IssuerName, Arc<IssuerClient>>,
     system: Trusts,
+    /// They outlive a configuration.
+    names: Names,
 }
 
 /// Whom an issuer's certificate must be from.
@@ -166,10 +170,11 @@ impl Trusts {
 }
 
 impl Clients {
-    fn new(called: impl IntoIterator<Item = Called>) -> Result<Self, ClientSetupError> {
+    fn new(called: impl IntoIterator<Item = Called>, names: Names) -> Result<Self, ClientSetupError> {
         let system = Trusts::System(Arc::default());
-        let made = |called: Called| Ok((called.issuer.clone(), IssuerClient::new(called, &system)?.into()));
-        Ok(Self { by_name: called.into_iter().map(made).collect::<Result<_, _>>()?, system })
+        let made =
+            |called: Called| Ok((called.issuer.clone(), IssuerClient::new(called, &system, &names)?.into()));
+        Ok(Self { by_name: called.into_iter().map(made).collect::<Result<_, _>>()?, system, names })
     }
 
     /// The client for this issuer, as whoever calls it has it in their configuration. Of another than the
@@ -177,7 +182,7 @@ impl Clients {
     fn of(&self, called: Called) -> Result<Arc<IssuerClient>, ClientSetupError> {
         match self.by_name.get(&called.issuer) {
             Some(client) if client.called == called => Ok(client.clone()),
-            _ => IssuerClient::new(called, &self.system).map(Arc::new),
+            _ => IssuerClient::new(called, &self.system, &self.names).map(Arc::new),
         }
     }
 }
@@ -215,13 +220,14 @@ fn pooled(
     roots: Arc<RootCertStore>,
     connection: IssuerConnection,
     patience: Duration,
+    names: Names,
 ) -> Result<Pooled, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let mut tcp = HttpConnector::new_with_resolver(Resolver::new());
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(names));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECTING));
@@ -250,7 +256,8 @@ fn pooled(
 impl HttpClient for IssuerClients {
     fn set_issuers(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
         let called = issuers.iter().map(|issuer| Called::from(&**issuer));
-        self.made.store(Arc::new(Clients::new(called).map_err(|error| error.to_string())?));
+        let names = self.made.load().names.clone();
+        self.made.store(Arc::new(Clients::new(called, names).map_err(|error| error.to_string())?));
         Ok(())
     }
 
@@ -265,13 +272,14 @@ impl HttpClient for IssuerClients {
 }
 
 impl IssuerClient {
-    fn new(called: Called, system: &Trusts) -> Result<Self, ClientSetupError> {
+    fn new(called: Called, system: &Trusts, names: &Names) -> Result<Self, ClientSetupError> {
         let own = called.ca.as_ref().map(|pem| own_roots(pem)).transpose();
         let own = own.map_err(|why| ClientSetupError { issuer: called.issuer.clone(), why })?;
         let trusts = own.map_or_else(|| system.clone(), |roots| Trusts::Own(Arc::new(roots)));
         // It ends before the call does, which would not say that it was the proxy.
         let patience = CONNECTING.min(called.timeout.saturating_mul(4) / 5);
-        Ok(Self { called, http: OnceCell::new(), trusts, patience, last_cause: Mutex::default() })
+        let (names, http) = (names.clone(), OnceCell::new());
+        Ok(Self { called, http, trusts, names, patience, last_cause: Mutex::default() })
     }
 
     async fn call(&self, request: Request<Bytes>, bounds: Bounds) -> Result<Response<Bytes>, HttpFault> {
@@ -312,7 +320,8 @@ impl IssuerClient {
     async fn http(&self) -> Result<&Pooled, HttpFault> {
         let made = self.http.get_or_try_init(async || {
             let roots = self.trusts.roots().await.map_err(|error| error.to_string())?;
-            pooled(roots, self.called.connection.clone(), self.patience).map_err(|error| error.to_string())
+            let (connection, names) = (self.called.connection.clone(), self.names.clone());
+            pooled(roots, connection, self.patience, names).map_err(|error| error.to_string())
         });
         made.await.map_err(|error| {
             tracing::error!(issuer = %self.called.issuer, error, "no client can be made for this issuer");
@@ -357,6 +366,9 @@ impl fmt::Debug for IssuerClients {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::config::settings::{HostPort, KeySource, Proxy};
     use crate::core::token::testing::ISS;
@@ -534,6 +546,37 @@ mod tests {
             assert_eq!(told, fault, "{url}");
             assert!(told.is_before_the_call(), "{url}");
         }
+    }
+
+    /// As where the first nameserver is down: each look-up takes as long as a call may.
+    #[tokio::test]
+    async fn an_address_that_comes_too_late_for_one_call_serves_the_next() {
+        let server = TestServer::start().await;
+        server.answer("/x", Reply::json("{}"));
+        let url = server.url.replace("127.0.0.1", "as.invalid");
+        let finds = Arc::new(Semaphore::new(0));
+        let resolver = finds.clone();
+        let names = Names::with(move |name| {
+            assert_eq!(name, "as.invalid");
+            let finds = resolver.clone();
+            async move {
+                finds.acquire().await.unwrap().forget();
+                Ok(Arc::from([([127, 0, 0, 1], 0).into()]))
+            }
+            .boxed()
+        });
+        let issuer = called(None);
+        let made = ArcSwap::from_pointee(Clients::new([Called::from(&issuer)], names).unwrap());
+        let calling = Calling { clients: IssuerClients { made }, issuer };
+        let ask = async |millis| send(&calling, "POST", format!("{url}/x"), millis, 1000).await;
+        assert_eq!(ask(100).await.unwrap_err(), HttpFault::Deadline);
+        finds.add_permits(1);
+        assert_eq!(ask(30_000).await.unwrap().status(), 200);
+        calling
+            .clients
+            .set_issuers(&[Arc::new(Issuer { timeout: Duration::from_secs(1), ..called(None) })])
+            .unwrap();
+        assert_eq!(ask(30_000).await.unwrap().status(), 200, "a reload forgets no name");
     }
 
     #[tokio::test]

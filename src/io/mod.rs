@@ -12,6 +12,7 @@
 //!
 //! Files and the machine:
 //!
+//! - `names`: the addresses of names
 //! - `store_file`: a file in the store folder; `key_files`: keys that nobody configured
 //! - `folder`: folders that are there after a loss of power, too
 //! - `log`: where our own messages go; `line_writer`: the thread that writes a log
@@ -29,6 +30,7 @@ pub mod http_client;
 pub mod key_files;
 pub mod line_writer;
 pub mod log;
+mod names;
 pub mod open_store;
 pub mod revocations;
 pub mod store;

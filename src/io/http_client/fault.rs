@@ -6,18 +6,21 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::vec;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
 use crate::flows::ports::HttpFault;
+use crate::io::names::Names;
 
-/// The system's resolver, whose errors can be told from those of connections.
+/// Finds addresses, with errors that can be told from those of connections.
 #[derive(Clone, Debug)]
-pub(super) struct Resolver(GaiResolver);
+pub(super) struct Resolver(pub(super) Names);
 
 /// A name without an address.
 #[derive(Debug, thiserror::Error)]
@@ -29,23 +32,18 @@ pub(super) struct NoAddress(#[from] io::Error);
 #[error(transparent)]
 pub(super) struct NoConnection(pub(super) Box<dyn Error + Send + Sync>);
 
-impl Resolver {
-    pub(super) fn new() -> Self {
-        Self(GaiResolver::new())
-    }
-}
-
 impl Service<Name> for Resolver {
-    type Response = GaiAddrs;
+    type Response = vec::IntoIter<SocketAddr>;
     type Error = NoAddress;
-    type Future = BoxFuture<'static, Result<GaiAddrs, NoAddress>>;
+    type Future = BoxFuture<'static, Result<Self::Response, NoAddress>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NoAddress>> {
-        self.0.poll_ready(context).map_err(NoAddress)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NoAddress>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        self.0.call(name).map(|found| found.map_err(NoAddress)).boxed()
+        let names = self.0.clone();
+        async move { Ok(names.addresses(name.as_str()).await?.to_vec().into_iter()) }.boxed()
     }
 }
 

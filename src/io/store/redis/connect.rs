@@ -1,25 +1,29 @@
 //! Connections, as the configuration says: which server, with which certificates and credentials.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::io::AsyncDNSResolver;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
-    IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
+    IntoConnectionInfo as _, RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
     from_redis_value,
 };
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
 use crate::config::settings::{ClientIdentity, Redis, RedisCredentials, RedisServer, Topology};
+use crate::io::names::Names;
 
 /// How often the library may follow slots of a cluster that moved.
 const MOVES: u32 = 3;
@@ -75,8 +79,9 @@ fn evicts(info: &str) -> Option<String> {
 }
 
 /// `deadline`: that of a call, and of whatever is one step here.
-pub(super) async fn connect(settings: &Redis, deadline: Duration) -> RedisResult<Connection> {
+pub(super) async fn connect(settings: &Redis, names: &Names, deadline: Duration) -> RedisResult<Connection> {
     let config = AsyncConnectionConfig::new()
+        .set_dns_resolver(names.clone())
         .set_connection_timeout(Some(deadline))
         // Each call has its own deadline.
         .set_response_timeout(None);
@@ -98,6 +103,7 @@ pub(super) async fn connect(settings: &Redis, deadline: Duration) -> RedisResult
             let infos: Vec<_> =
                 settings.servers.iter().map(|server| info(settings, server)).collect::<Result<_, _>>()?;
             let mut builder = ClusterClientBuilder::new(infos)
+                .async_dns_resolver(names.clone())
                 .connection_timeout(deadline)
                 .response_timeout(deadline)
                 .retries(MOVES)
@@ -108,6 +114,21 @@ pub(super) async fn connect(settings: &Redis, deadline: Duration) -> RedisResult
             }
             builder.build()?.get_async_connection().await.map(Connection::Cluster)
         }
+    }
+}
+
+impl AsyncDNSResolver for Names {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        host: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        async move {
+            let mut addresses = self.addresses(host).await?.to_vec();
+            addresses.iter_mut().for_each(|address| address.set_port(port));
+            Ok(Box::new(addresses.into_iter()) as Box<_>)
+        }
+        .boxed()
     }
 }
 
@@ -190,4 +211,31 @@ fn shown(identity: &ClientIdentity) -> RedisResult<ClientTlsConfig> {
 fn pem(label: &str, der: &[u8]) -> String {
     let text = Zeroizing::new(STANDARD.encode(der));
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", *text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::io::store::tests::redis::settings;
+
+    /// The client library would look each up by itself, within the second that a connection has.
+    #[tokio::test]
+    async fn redis_is_called_at_the_address_that_is_known_of_its_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let names = Names::with(|_| async { Ok(Arc::from([([127, 0, 0, 1], 0).into()])) }.boxed());
+        for topology in [Topology::Single, Topology::Cluster] {
+            let servers = vec![RedisServer { host: "redis.invalid".to_owned(), port }];
+            let settings = Redis { servers, topology, ..settings(&[]) };
+            let called = tokio::select! {
+                called = listener.accept() => called.is_ok(),
+                _ = connect(&settings, &names, Duration::from_secs(60)) => false,
+            };
+            assert!(called, "{:?}", settings.topology);
+        }
+    }
 }

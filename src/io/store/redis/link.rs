@@ -23,6 +23,7 @@ use super::{get, put};
 use crate::config::settings::{OnOutage, Redis, Topology};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Keep, StoreFault, StoreHealth, Value, random};
+use crate::io::names::Names;
 use crate::io::system::SystemRandomness;
 
 /// How often Redis is asked how it is.
@@ -51,6 +52,7 @@ impl Default for Patience {
 pub(in crate::io) struct Link {
     settings: Redis,
     patience: Patience,
+    names: Names,
     clock: Arc<dyn Clock>,
     state: watch::Sender<State>,
     /// A call met a fault.
@@ -124,6 +126,7 @@ impl Link {
         Self {
             settings,
             patience: Patience::default(),
+            names: Names::default(),
             clock,
             state,
             trouble: Notify::new(),
@@ -282,7 +285,7 @@ impl Link {
 
     async fn connect(&self) -> Result<Line, String> {
         let Patience { call, reach } = self.patience;
-        let connecting = timeout(reach, connect(&self.settings, call)).await;
+        let connecting = timeout(reach, connect(&self.settings, &self.names, call)).await;
         let connection = connecting.map_err(|_| no_answer(reach))?.map_err(|error| told(&error))?;
         let one_clock = self.settings.topology != Topology::Cluster;
         let clock = one_clock.then(|| Mutex::new((Instant::now(), Timestamp::from_millis(0))));
