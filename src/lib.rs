@@ -98,6 +98,8 @@
 //! | when a connection becomes a WebSocket | `core/websocket.rs`, believed in `edge/answers/response_headers.rs` |
 //! | a slow head, an idle connection | `edge/connection/connection_guard.rs` |
 //! | a slow body, a body too large | `edge/request/inflow.rs`, `core/pace.rs`; `edge/request/body.rs` |
+//! | a connection whose network is dead | `edge/upstreams/server.rs`, of a client `edge/connection/listening.rs`, to an issuer `io/http_client.rs` |
+//! | how names are looked up | `edge/upstreams/lookup.rs`, those of issuers and of Redis `io/names.rs` |
 //! | a client that reads nothing | `edge/connection/unread.rs`, `edge/connection/confirmed.rs` |
 //! | a silent upstream | `edge/request/watched.rs`, `edge/proxy/attempt.rs` |
 //! | how a connection ends | `edge/connection/lingering.rs` |
