@@ -13,6 +13,7 @@ const ARGUMENTS = [
   '--no-first-run',
   '--disable-background-networking',
   '--disable-component-update',
+  '--disable-crashpad-for-testing', // it keeps its reports in the home of whoever runs this, whatever the profile
   '--disable-sync',
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost',
 ];
@@ -46,7 +47,9 @@ function executable(name, goal) {
 /** A running browser. As root Chromium cannot have its sandbox. */
 export function launch() {
   if (IS_FIREFOX) return launchFirefox();
-  return chromium.launch({ executablePath: executable('chromium', 'test'), chromiumSandbox: process.getuid() !== 0, args: ARGUMENTS });
+  // GTK writes settings that nobody has changed into the home, too.
+  const env = { ...process.env, GSETTINGS_BACKEND: 'memory' };
+  return chromium.launch({ executablePath: executable('chromium', 'test'), chromiumSandbox: process.getuid() !== 0, args: ARGUMENTS, env });
 }
 
 /** As people have it, by WebDriver BiDi, and not the one that Playwright builds. */
