@@ -220,10 +220,11 @@ impl KnownFamily {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Why another exchange would bring nothing now.
+    /// Why another exchange would bring nothing now. A pause whose end is further ahead than one lasts began
+    /// before the clock was set back, and holds nobody up until the clock is there again.
     pub fn paused(&self, now: Timestamp) -> Option<Pause> {
         Pause::unpacked(self.paused.load(Ordering::Relaxed))
-            .filter(|(_, until)| now < *until)
+            .filter(|(_, until)| now < *until && until.since(now) <= EXCHANGE_BEFORE_END)
             .map(|(why, _)| why)
     }
 
@@ -477,6 +478,15 @@ mod tests {
                 [known.paused(AT), known.paused(at(9)), known.paused(at(10))],
                 [Some(why), Some(why), None]
             );
+        }
+    }
+
+    #[test]
+    fn a_pause_does_not_outlast_a_clock_that_is_set_back() {
+        let known = KnownFamily::new(0, AT, false);
+        for why in Pause::ALL {
+            known.pause(why, AT.plus(Duration::from_secs(3600)));
+            assert_eq!(known.paused(AT), None, "{why:?}");
         }
     }
 }
