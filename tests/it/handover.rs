@@ -7,13 +7,13 @@ mod shared_store;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::json;
+use tokio::sync::watch;
 use tollgate::app::{App, HandOverError, Outside, StartError, take_over};
 use tollgate::config::settings::Settings;
 use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
@@ -37,7 +37,7 @@ impl Files {
     }
 
     fn of(&self, process: &'static str) -> Store {
-        Store { files: self.clone(), process, full: false, hangs: Arc::default() }
+        Store { files: self.clone(), process, full: false, hangs: watch::Sender::default() }
     }
 }
 
@@ -49,7 +49,7 @@ struct Store {
     /// Not everything can be written.
     full: bool,
     /// The disk does not answer. Where it is to close, nobody waits for the clock.
-    hangs: Arc<AtomicBool>,
+    hangs: watch::Sender<bool>,
 }
 
 impl Store {
@@ -68,9 +68,8 @@ impl Store {
 impl Exclusive for Store {
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
-            while self.hangs.load(Ordering::SeqCst) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            let mut hangs = self.hangs.subscribe();
+            hangs.wait_for(|hangs| !hangs).await.map_err(|_| "the store is gone")?;
             Store::open(self)
         })
     }
@@ -79,7 +78,7 @@ impl Exclusive for Store {
         Box::pin(async {
             // What is being written takes its time.
             tokio::task::yield_now().await;
-            if self.hangs.load(Ordering::SeqCst) {
+            if *self.hangs.borrow() {
                 self.files.0.lock().unwrap().0 = None;
                 tokio::time::pause();
                 std::future::pending::<()>().await;
@@ -288,7 +287,7 @@ async fn a_disk_that_hangs_fails_the_hand_over_in_time_and_is_waited_for_behind_
     let store = files.of("old");
     let hangs = store.hangs.clone();
     let gateway = with_store(&upstream, store);
-    hangs.store(true, Ordering::SeqCst);
+    hangs.send_replace(true);
     let (to_new, to_old) = Channel::pair().unwrap();
     let new = new(to_old, gateway.folder(), files.of("new"));
     let old = async { gateway.app.hand_over(&mut { to_new }).await };
@@ -299,7 +298,7 @@ async fn a_disk_that_hangs_fails_the_hand_over_in_time_and_is_waited_for_behind_
     let back = within("the disk, in vain", gateway.app.take_back()).await;
     assert!(back.as_ref().is_err_and(|why| is_late(why)), "{back:?}");
     tokio::time::resume();
-    hangs.store(false, Ordering::SeqCst);
+    hangs.send_replace(false);
     eventually("it to be open again", || files.events().len() == 2).await;
     assert_eq!(files.events(), ["the old process opens"; 2]);
     assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
