@@ -46,7 +46,8 @@ enum Command {
     Check {
         /// The configuration [default: ./config.yaml, then /etc/tollgate/config.yaml]
         config: Option<PathBuf>,
-        /// Also try to reach issuers, upstreams and the store
+        /// Also try to reach issuers, upstreams and the store, and ask issuers whether they accept the
+        /// credentials for them
         #[arg(long)]
         live: bool,
     },

@@ -117,7 +117,7 @@
 //! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/proxy/access_log.rs`, left by `edge/proxy/finish.rs`; its `outcome` `state/metrics/request_outcome.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
 //! | which messages are written at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
-//! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
+//! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `flows/try_credentials.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
 //! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
 //! | what is said of a certificate that ends | `config/network/validity.rs` |

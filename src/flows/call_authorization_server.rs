@@ -29,7 +29,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::Algorithm;
 use crate::core::token::dpop::DPOP;
 use crate::flows::Gate;
-use crate::flows::keep_keys_fresh::endpoints;
+use crate::flows::keep_keys_fresh::{Means, endpoints};
 use crate::flows::ports::{self, Bounds, HttpFault, Randomness};
 use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
@@ -112,7 +112,7 @@ pub async fn ask_token_endpoint(
         if let Some(proof) = proof {
             request.headers_mut().insert(DPOP, proof.clone());
         }
-        send(gate, issuer, ServerEndpoint::Token, request, bounds).await.map_err(said)
+        send(Means::of(gate), issuer, ServerEndpoint::Token, request, bounds).await.map_err(said)
     };
     match tokio::time::timeout(FLIGHT, whole).await {
         Ok(Ok(response)) => {
@@ -126,7 +126,8 @@ pub async fn ask_token_endpoint(
 /// Pushes an authorization request to `url`, once (RFC 9126 section 2). The client proves itself as at the
 /// token endpoint.
 pub(in crate::flows) async fn push_authorization_request(
-    gate: &Gate,
+    means: Means<'_>,
+    random: &dyn Randomness,
     issuer: &IssuerState,
     endpoints: &Endpoints,
     url: &Url,
@@ -134,12 +135,12 @@ pub(in crate::flows) async fn push_authorization_request(
     form: &ServerForm,
 ) -> PushAnswer {
     let place = place(issuer, endpoints, url, &endpoints.token_auth);
-    let request = match post(&*gate.random, gate.clock.now(), place, client, form) {
+    let request = match post(random, means.clock.now(), place, client, form) {
         Ok(request) => request,
         Err(why) => return PushAnswer::Unusable(why.into()),
     };
     let bounds = Bounds { deadline: issuer.settings.timeout, answer_bytes: pushed::LIMIT };
-    match send(gate, issuer, ServerEndpoint::PushedAuthorization, request, bounds).await {
+    match send(means, issuer, ServerEndpoint::PushedAuthorization, request, bounds).await {
         Ok(response) => {
             let answer = pushed::read(response.status(), response.headers(), response.body());
             // Nothing of the form is a secret: without pushing it would stand in the browser's address.
@@ -156,7 +157,11 @@ pub(in crate::flows) async fn push_authorization_request(
 
 /// An AS that repeats in its error what it was sent must not carry a refresh token to the page, nor anything
 /// that is secret into the log.
-fn unrepeated(answer: ServerAnswer, client: ClientAtServer<'_>, form: &ServerForm) -> ServerAnswer {
+pub(in crate::flows) fn unrepeated(
+    answer: ServerAnswer,
+    client: ClientAtServer<'_>,
+    form: &ServerForm,
+) -> ServerAnswer {
     let told = |said| without(said, |text| form.is_repeated_in(text) || client.is_repeated_in(text));
     match answer {
         ServerAnswer::InvalidGrant(said) => ServerAnswer::InvalidGrant(told(said)),
@@ -186,6 +191,13 @@ fn changes_in_basic(secret: &str) -> bool {
     !secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*'))
 }
 
+/// What else may be wrong with a secret that does not count, shown by this method.
+pub(in crate::flows) fn encoding_note(credential: &ClientCredential, method: &str) -> Option<&'static str> {
+    let is_changed =
+        matches!(credential, ClientCredential::Secret(secret) if changes_in_basic(secret.expose()));
+    (is_changed && method == "client_secret_basic").then_some(SECRET_IS_ENCODED)
+}
+
 /// Says in the log what an AS answered to the gateway's own credential, and how that was shown: it may be
 /// over, or the client may be registered there with another method.
 pub(in crate::flows) fn log_invalid_client(
@@ -197,11 +209,9 @@ pub(in crate::flows) fn log_invalid_client(
 ) {
     let endpoints = live.issuers.by_name(issuer).and_then(|issuer| issuer.endpoints());
     let takes = endpoints.as_ref().map(|endpoints| &endpoints.token_auth);
-    let is_changed =
-        matches!(credential, ClientCredential::Secret(secret) if changes_in_basic(secret.expose()));
+    let method = takes.map(|takes| Credential::from(credential).method(takes));
+    let note = method.and_then(|method| encoding_note(credential, method));
     let credential = Credential::from(credential);
-    let method = takes.map(|takes| credential.method(takes));
-    let is_encoded = is_changed && method == Some("client_secret_basic");
     tracing::error!(
         client = %name,
         %issuer,
@@ -209,7 +219,7 @@ pub(in crate::flows) fn log_invalid_client(
         assertion_alg = takes.and_then(|takes| credential.algorithm(takes)).map(Algorithm::name),
         assertion_audience = credential.audience().map(Audience::name),
         error_description = said.description,
-        note = is_encoded.then_some(SECRET_IS_ENCODED),
+        note,
         "the AS answered invalid_client: the client's credential in the configuration does not count there, or not by this \
          method, or signature, with which the client must be registered"
     );
@@ -267,7 +277,7 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
         Err(why) => return RevocationAttempt::Impossible(why),
     };
     let bounds = Bounds { deadline: REVOCATION_DEADLINE, answer_bytes: REVOCATION_ANSWER };
-    match send(gate, issuer, ServerEndpoint::Revocation, request, bounds).await {
+    match send(Means::of(gate), issuer, ServerEndpoint::Revocation, request, bounds).await {
         Ok(response) if response.status().is_success() => RevocationAttempt::Done,
         Ok(response) => {
             let answer = answer::read(response.status(), response.headers(), response.body());
@@ -314,7 +324,7 @@ async fn issuer_of<'a>(
     Ok((issuer, endpoints))
 }
 
-fn place<'a>(
+pub(in crate::flows) fn place<'a>(
     issuer: &'a IssuerState,
     endpoints: &'a Endpoints,
     url: &'a Url,
@@ -358,8 +368,8 @@ pub(in crate::flows) fn post(
     Ok(request)
 }
 
-async fn send(
-    gate: &Gate,
+pub(in crate::flows) async fn send(
+    means: Means<'_>,
     issuer: &IssuerState,
     endpoint: ServerEndpoint,
     request: Request<Bytes>,
@@ -367,13 +377,13 @@ async fn send(
 ) -> Result<Response<Bytes>, HttpFault> {
     // The wall clock may be set meanwhile.
     let began = Instant::now();
-    let result = gate.http.send(&issuer.settings, request, bounds).await;
+    let result = means.http.send(&issuer.settings, request, bounds).await;
     let fault = result.as_ref().err().map(|fault| fault.label());
-    gate.metrics.authorization_server_called(&issuer.settings.name, endpoint, began.elapsed(), fault);
+    means.metrics.authorization_server_called(&issuer.settings.name, endpoint, began.elapsed(), fault);
     result
 }
 
-const fn said(fault: HttpFault) -> &'static str {
+pub(in crate::flows) const fn said(fault: HttpFault) -> &'static str {
     match fault {
         HttpFault::Dns => "the AS's name has no address: the look-up (DNS) failed",
         HttpFault::Connect => "no connection to the AS could be made",

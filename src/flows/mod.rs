@@ -28,7 +28,7 @@
 //!
 //! - `fitting_keys`: whether an issuer's keys are of any use
 //! - `keep_keys_fresh`: issuers' keys and endpoints; `ask_issuer`: whether an issuer gives what is needed,
-//!   once
+//!   once; `try_credentials`: whether it takes what the gateway proves itself with
 //! - `explain`: what would become of a request; `describe_resource`: metadata of a resource
 //! - `reload`: asks for another reading of the configuration
 //!
@@ -73,6 +73,7 @@ pub mod session;
 pub mod sign_in;
 pub mod sign_out;
 pub mod token_endpoint;
+pub(crate) mod try_credentials;
 pub mod verify_id_token;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `tollgate check --live`: everybody that a gateway would talk to is asked, and of each it is said how it
-//! is.
+//! is. `credentials`: whether issuers take what the gateway proves itself with.
+
+mod credentials;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ async fn check(folder: &Path, config: &str) -> (u8, String) {
 }
 
 /// An authorization server whose metadata has these endpoints beside its keys, and says yes to what begins
-/// with `require`.
+/// with `require`. It takes whatever clients prove themselves with.
 async fn authorization_server(endpoints: &'static [&'static str]) -> Upstream {
     let keys = Issuer::new().jwks().to_string();
     Upstream::answering(Arc::new(move |asked| {
@@ -44,10 +46,23 @@ async fn authorization_server(endpoints: &'static [&'static str]) -> Upstream {
             let is_endpoint = !endpoint.starts_with("require");
             metadata[*endpoint] = if is_endpoint { json!(format!("{iss}/{endpoint}")) } else { json!(true) };
         }
-        let body = if asked.path() == "/jwks" { keys.clone() } else { metadata.to_string() };
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        match asked.path() {
+            "/jwks" => answer("200 OK", &keys),
+            "/token_endpoint" => answer("400 Bad Request", r#"{"error":"invalid_grant"}"#),
+            "/introspection_endpoint" => answer("200 OK", r#"{"active":false}"#),
+            "/pushed_authorization_request_endpoint" => {
+                answer("201 Created", r#"{"request_uri":"urn:one","expires_in":60}"#)
+            }
+            _ => answer("200 OK", &metadata.to_string()),
+        }
     }))
     .await
+}
+
+fn answer(status: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
 }
 
 fn config(issuers: &str, upstreams: &str, more: &str) -> String {
@@ -102,6 +117,8 @@ async fn everybody_who_is_there_is_said_to_be_there() {
             "issuer one",
             "1 key; its metadata has no end_session_endpoint, so a sign-out ends the session here only",
         ),
+        ("client web", "it is known there, without a secret"),
+        ("introspection one", "its secret counts, by client_secret_basic"),
         ("upstream plain", "takes connections"),
         ("upstream secure", "its certificate counts"),
         ("store redis://127.0.0.1", "can be read and written"),

@@ -34,6 +34,8 @@ const INFIX: &str = "-tx-";
 const NAME_LEN: usize = 16;
 /// 256 bits each for state, nonce and verifier.
 const RANDOM_LEN: usize = 32;
+/// How many bytes one needs that nobody can predict.
+pub const RANDOM: usize = 3 * RANDOM_LEN;
 
 /// A sign-in under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +79,7 @@ impl Transaction {
     /// `random`: bits that nobody can predict.
     pub fn begin(
         client: &str,
-        random: &Secret<[u8; 3 * RANDOM_LEN]>,
+        random: &Secret<[u8; RANDOM]>,
         return_to: String,
         step_up: StepUp,
         at: Registration,

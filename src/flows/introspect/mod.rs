@@ -28,7 +28,7 @@ use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::introspection::{IntrospectionAnswer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
-use crate::flows::call_authorization_server::{ClientAtServer, ClientProof, post};
+use crate::flows::call_authorization_server::{ClientAtServer, ClientProof, post, send};
 use crate::flows::claims_elsewhere::{read_of_access_tokens, warn_of_claims_elsewhere};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, Randomness};
@@ -174,6 +174,39 @@ struct Call {
     token: SecretString,
 }
 
+/// Asks the issuer about this one token, remembering nothing. Returns what came back, and how the gateway
+/// proved itself.
+///
+/// # Errors
+/// Why nothing came back.
+pub(in crate::flows) async fn ask_once(
+    means: Means<'_>,
+    random: &Arc<dyn Randomness>,
+    issuer: &Arc<IssuerState>,
+    token: SecretString,
+) -> Result<(Response<Bytes>, String), String> {
+    let call = Call {
+        http: Arc::clone(means.http),
+        clock: Arc::clone(means.clock),
+        random: Arc::clone(random),
+        metrics: means.metrics.clone(),
+        issuer: Arc::clone(issuer),
+        token,
+    };
+    call.send().await.map_err(|fault| fault.why)
+}
+
+/// What an answer says of a token, by [`ask_once`].
+///
+/// # Errors
+/// Why it says nothing.
+pub(in crate::flows) fn read_once(
+    answer: &Response<Bytes>,
+    manner: &str,
+) -> Result<IntrospectionAnswer, String> {
+    read(answer, manner).map_err(|fault| fault.why)
+}
+
 /// Where the issuer is asked.
 struct IntrospectionEndpoint {
     url: Url,
@@ -237,6 +270,12 @@ impl Call {
     }
 
     async fn ask(&self) -> Result<IntrospectionAnswer, Fault> {
+        let (answer, manner) = self.send().await?;
+        read(&answer, &manner)
+    }
+
+    /// What came back, and how the gateway proved itself.
+    async fn send(&self) -> Result<(Response<Bytes>, String), Fault> {
         let asked = self.issuer.settings.introspection.as_ref();
         let asked = asked.ok_or_else(|| Fault::of_the_server("the issuer is not asked about tokens"))?;
         let IntrospectionEndpoint { url, takes, token_endpoint } = self.endpoint(asked).await?;
@@ -255,14 +294,11 @@ impl Call {
         let request =
             post(&*self.random, self.clock.now(), place, client, &form).map_err(Fault::of_the_server)?;
         let bounds = Bounds { deadline: self.issuer.settings.timeout, answer_bytes: MAX_ANSWER };
-        let began = Instant::now();
-        let answer = self.http.send(&self.issuer.settings, request, bounds).await;
-        let (name, endpoint) = (&self.issuer.settings.name, ServerEndpoint::Introspection);
-        let fault = answer.as_ref().err().map(|fault| fault.label());
-        self.metrics.authorization_server_called(name, endpoint, began.elapsed(), fault);
+        let means = Means { http: &self.http, clock: &self.clock, metrics: &self.metrics };
+        let answer = send(means, &self.issuer, ServerEndpoint::Introspection, request, bounds).await;
         let answer = answer
             .map_err(|fault| Fault { why: fault.to_string(), of_the_server: fault.is_before_the_call() })?;
-        read(&answer, || Credential::from(&asked.credential).manner(&takes))
+        Ok((answer, Credential::from(&asked.credential).manner(&takes)))
     }
 
     async fn endpoint(&self, asked: &Introspection) -> Result<IntrospectionEndpoint, Fault> {
@@ -323,15 +359,14 @@ impl Call {
 
 /// RFC 7662 sections 2.2 and 2.3: 200 and JSON, or no answer. A refusal of our own credentials says nothing
 /// of the token. `manner`: how those were shown.
-fn read(answer: &Response<Bytes>, manner: impl FnOnce() -> String) -> Result<IntrospectionAnswer, Fault> {
+fn read(answer: &Response<Bytes>, manner: &str) -> Result<IntrospectionAnswer, Fault> {
     match answer.status() {
         StatusCode::OK if is_json(answer.headers()) => {
             IntrospectionAnswer::parse(answer.body()).map_err(|unreadable| Fault::new(unreadable.to_string()))
         }
         StatusCode::OK => Err(Fault::new("its answer is not application/json")),
         StatusCode::UNAUTHORIZED => Err(Fault::of_the_server(format!(
-            "it answered 401: it does not take `client_id` and credential of `introspection`, or not by {}",
-            manner()
+            "it answered 401: it does not take `client_id` and credential of `introspection`, or not by {manner}"
         ))),
         status if status.is_redirection() => {
             Err(Fault::new(format!("it answered {status}, and redirects are not followed")))

@@ -21,12 +21,14 @@ use crate::config::settings::{Client, Login};
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::ids::FamilyId;
+use crate::core::secret::Secret;
 use crate::core::session::authorization::{AuthorizationRequest, login_path};
 use crate::core::session::cookie;
-use crate::core::session::oauth::request::Parameters;
+use crate::core::session::oauth::request::{Parameters, ServerForm};
 use crate::core::session::sealed::{Binding, Purpose};
 use crate::core::session::step_up::StepUp;
-use crate::core::session::transaction::{Registration, attributes};
+use crate::core::session::transaction::{self, Registration, Transaction, attributes};
+use crate::core::time::Timestamp;
 use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 
@@ -103,6 +105,20 @@ fn request_of<'a>(client: &'a Client, login: &'a Login) -> AuthorizationRequest<
         more: &login.authorize,
         from_page: &[],
     }
+}
+
+/// The authorization request of a sign-in that nobody begins, to see whether it is taken where requests are
+/// pushed. `bits`: nobody knows them afterwards, so no browser can end it.
+pub(in crate::flows) fn nobodys_request(
+    client: &Client,
+    login: &Login,
+    issuer: &IssuerState,
+    bits: &Secret<[u8; transaction::RANDOM]>,
+    now: Timestamp,
+) -> ServerForm {
+    let at = registration(client, issuer);
+    let begun = Transaction::begin(client.name.as_str(), bits, "/".to_owned(), StepUp::default(), at, now);
+    request_of(client, login).pushed(&begun)
 }
 
 /// Where a sign-in of the client begins.

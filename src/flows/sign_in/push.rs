@@ -14,6 +14,7 @@ use crate::core::server_error::ServerError;
 use crate::core::session::oauth::pushed::{PushAnswer, RequestUri};
 use crate::core::session::oauth::request::ServerForm;
 use crate::flows::call_authorization_server::{log_invalid_client, push_authorization_request};
+use crate::flows::keep_keys_fresh::Means;
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
@@ -58,7 +59,9 @@ pub(super) async fn push(
         tracing::error!(client = %client.name, "too many authorization requests are being pushed to the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
     };
-    match push_authorization_request(gate, issuer, endpoints, url, client.into(), form).await {
+    let means = Means::of(gate);
+    match push_authorization_request(means, &*gate.random, issuer, endpoints, url, client.into(), form).await
+    {
         PushAnswer::Taken(name) => Ok(name),
         PushAnswer::Refused(said) => {
             log_refusal(client, asks_for, &said);
