@@ -15,7 +15,7 @@ use crate::core::digest::of_parts;
 use crate::core::hex;
 use crate::core::ids::FamilyId;
 use crate::core::revocation::{Kind, Target, Whose};
-use crate::core::session::exchange::{Family, Issued, SLACK};
+use crate::core::session::exchange::{Family, Issued, Now, REPLICA_CLOCK_SKEW, SLACK};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
@@ -281,6 +281,8 @@ fn keys(live: &Live, target: &Target) -> Vec<StoreKey> {
 
 /// Ends a session, unless it began after `before`, and gives the access tokens that it handed out by then;
 /// `None`: it goes on, or nobody knows it. Its refresh token is revoked at the AS when its holder next comes.
+/// One that is dated further ahead than the clocks of replicas may differ began before this clock was set
+/// back, and so was the clock by which `before` was said: it ends.
 ///
 /// # Errors
 /// The store failed.
@@ -290,9 +292,10 @@ pub(super) async fn end(
     family: FamilyId,
     before: Option<Timestamp>,
 ) -> Result<Option<Vec<Issued>>, StoreFault> {
-    let step = |known: &mut Family, _| {
+    let step = |known: &mut Family, now: Now| {
         let began_later = before.is_some_and(|before| known.signed_in_at().as_secs() > before.as_secs());
-        if began_later {
+        let is_ahead = known.signed_in_at() > now.here.plus(REPLICA_CLOCK_SKEW);
+        if began_later && !is_ahead {
             return None;
         }
         if known.over().is_none() {

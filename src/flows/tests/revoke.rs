@@ -1,6 +1,7 @@
 //! What the list of revocations means for sessions and for the access tokens that they handed out.
 
 mod again;
+mod clock_set_back;
 mod dated_back;
 mod found;
 mod in_part;
