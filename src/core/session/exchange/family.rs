@@ -21,16 +21,16 @@ const FORGIVEN: u8 = 2;
 pub(super) const UNPROVEN: Generation = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Flight {
-    id: FlightId,
-    answers: Answers,
-    shape: Shape,
-    used: bool,
+pub(super) struct Flight {
+    pub(super) id: FlightId,
+    pub(super) answers: Answers,
+    pub(super) shape: Shape,
+    pub(super) used: bool,
     /// Grows while somebody flies it.
-    beat: u64,
+    pub(super) beat: u64,
     /// Its request may have reached the AS.
     #[serde(default)]
-    sent: bool,
+    pub(super) sent: bool,
 }
 
 /// One family: all that is known of the generations of one sign-in.
@@ -47,7 +47,7 @@ pub struct Family {
     pub(super) successor: Option<Successor>,
     /// How holders of older generations reach what is sealed for later ones.
     links: Links,
-    flight: Option<Flight>,
+    pub(super) flight: Option<Flight>,
     pub(super) landings: VecDeque<Landing>,
     /// Access tokens that were handed out and that some replica may still take.
     pub(super) issued: Vec<Issued>,
@@ -281,36 +281,6 @@ impl Family {
         Decision::Replay
     }
 
-    /// Whether anybody who waits for this flight uses the session (nobody does in a poll). Whoever joins
-    /// later is to look whether the answer counts as use, and else to present again.
-    pub fn is_used(&self, flight: FlightId) -> bool {
-        self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.used)
-    }
-
-    /// Whoever flies it shows that it lives. Whether it is still the one under way.
-    pub fn beat(&mut self, flight: FlightId) -> bool {
-        let under_way = self.flight.as_mut().filter(|under_way| under_way.id == flight);
-        under_way.map(|flight| flight.beat = flight.beat.wrapping_add(1)).is_some()
-    }
-
-    /// Its request is about to leave for the AS. Whether it is still the one under way: else nothing may be
-    /// sent.
-    pub fn begin_sending(&mut self, flight: FlightId) -> bool {
-        let under_way = self.flight.as_mut().filter(|under_way| under_way.id == flight);
-        under_way.map(|flight| flight.sent = true).is_some() && self.beat(flight)
-    }
-
-    /// Whether the request of a flight may have reached the AS, which may have replaced the refresh token
-    /// then.
-    pub fn is_sent(&self, flight: FlightId) -> bool {
-        self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.sent)
-    }
-
-    /// The latest beat of a flight; `None`: it is not under way.
-    pub fn beat_of(&self, flight: FlightId) -> Option<u64> {
-        self.flight.as_ref().filter(|under_way| under_way.id == flight).map(|flight| flight.beat)
-    }
-
     /// The AS answered. A flight that was declared failed may land all the same, unless a later generation is
     /// known: what it brought is then the newest, and another flight of the same grant can bring nothing.
     pub fn land(&mut self, arrival: Arrival, now: Now) -> Landed {
@@ -367,12 +337,6 @@ impl Family {
     /// The last use of the session: `told` by a grant, or noted here.
     pub fn last_use(&self, told: Timestamp) -> Timestamp {
         self.used_at.map_or(told, |noted| noted.max(told))
-    }
-
-    /// The flight brought nothing: it is forgotten, and the next request begins another.
-    /// Whether it was still the one under way.
-    pub fn forget_flight(&mut self, flight: FlightId) -> bool {
-        self.flight.take_if(|under_way| under_way.id == flight).is_some()
     }
 
     /// An access token was seen that an exchange brought together with this generation. Whether it shows that

@@ -40,8 +40,9 @@
 //! by a later generation *and* that one was already presented, the browser goes back to a spent
 //! generation, which looks like theft. Answers on one connection keep their order.
 //!
-//! - `family`: the state and its transitions; `landing`: what is remembered of an exchange that landed;
-//!   `issued`: the access tokens that were handed out; `record`: the form in which a store keeps them
+//! - `family`: the state and its transitions; `flight`: what is under way in it
+//! - `landing`: what is remembered of an exchange that landed; `issued`: the access tokens that were handed
+//!   out; `record`: the form in which a store keeps them
 //! - `lease`: by what replicas agree that an exchange is under way
 //! - `seal`: how what a store holds is sealed; `links`: how holders of an older generation open what is
 //!   sealed for later ones
@@ -49,6 +50,7 @@
 
 pub mod answer;
 mod family;
+mod flight;
 mod issued;
 mod landing;
 pub mod lease;
