@@ -28,6 +28,7 @@ use crate::flows::exchange::receipts;
 use crate::flows::make_assertion::make_assertion;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::Presentation;
+use crate::flows::route_request::RouteRequest;
 use crate::flows::session::SessionSide;
 use crate::flows::session::{self, InSession, NotInSession, Wants};
 use crate::state::live::Live;
@@ -154,15 +155,15 @@ pub async fn admit(
     target: Target,
     now: Timestamp,
 ) -> Result<Admitted, Refusal> {
+    let request = RouteRequest { gate, live, head, now };
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
-    // Before any work is done for whoever is not let in from there.
+    // Before any work is done for a client that is not let in from its address.
     check_address(live, head, &matched)?;
-    let Authentication { caller, session } =
-        authenticate_caller(gate, live, head, &matched, query.as_deref(), now).await;
+    let Authentication { caller, session } = authenticate_caller(request, &matched, query.as_deref()).await;
     let permit = match caller {
         Err(denial) => Permit::without_credential(matched, query, denial),
-        Ok(caller) => make_permit(gate, live, head, matched, query, caller, now),
+        Ok(caller) => make_permit(request, matched, query, caller),
     };
     match permit {
         Ok(permit) => Ok(Admitted { permit, session }),
@@ -173,14 +174,12 @@ pub async fn admit(
 /// Builds the permit of the authenticated caller, or an anonymous one, and adds the assertion for the
 /// upstream.
 fn make_permit(
-    gate: &Gate,
-    live: &Live,
-    head: &RequestHead<'_>,
+    request: RouteRequest<'_>,
     matched: Matched,
     query: Option<String>,
     caller: Option<Authenticated>,
-    now: Timestamp,
 ) -> Result<Permit, NotPermitted> {
+    let now = request.now;
     let identity = &matched.route().forwarding.identity;
     let (forwards, asserts) = (identity.forwards_access_token, identity.assertion.is_some());
     let Some(Authenticated { token, of_session }) = caller else {
@@ -193,7 +192,7 @@ fn make_permit(
     };
     let mut permit = Permit::grant(matched, query, Some(caller), forwards, now)?;
     if let (Some(token), Some(caller)) = (asserted, permit.caller()) {
-        match make_assertion(gate, live, &permit, head.method, caller, &token, now) {
+        match make_assertion(request, &permit, caller, &token) {
             Ok(assertion) => permit.set_assertion(assertion),
             Err(denial) => return Err(permit.withdraw(denial)),
         }
@@ -220,13 +219,11 @@ struct Authentication {
 
 /// Finds and verifies the one credential of the request.
 async fn authenticate_caller(
-    gate: &Arc<Gate>,
-    live: &Arc<Live>,
-    head: &RequestHead<'_>,
+    request: RouteRequest<'_>,
     matched: &Matched,
     query: Option<&str>,
-    now: Timestamp,
 ) -> Authentication {
+    let RouteRequest { live, head, .. } = request;
     let route = matched.route();
     let brought = |by| {
         let tally = Tally::of(route, head.headers);
@@ -234,17 +231,17 @@ async fn authenticate_caller(
     };
     let token = match carried(head.headers, query) {
         Err(denial) => Err(denial),
-        Ok(None) => return authenticate_session(gate, live, head, route).await,
+        Ok(None) => return authenticate_session(request, route).await,
         Ok(Some(Carried::Authorization(scheme, token))) => {
             let by = Presentation::scheme(scheme, head, matched.path());
-            authenticate_bearer(gate, live, token, brought(by), now).await
+            authenticate_token(request, token, brought(by)).await
         }
         Ok(Some(Carried::Subprotocol(offered))) => {
             match may_bring_subprotocol(live, head, route).and_then(|()| offered.token()) {
-                // No proof can come along.
+                // A browser's WebSocket request carries no DPoP proof.
                 Ok(token) => {
                     let (token, by) = (token.expose().into(), Presentation::Having);
-                    authenticate_bearer(gate, live, token, brought(by), now).await
+                    authenticate_token(request, token, brought(by)).await
                 }
                 Err(denial) => Err(denial),
             }
@@ -256,12 +253,8 @@ async fn authenticate_caller(
 
 /// The session whose cookie came along, where the route takes one. On a public route a session that does not
 /// hold counts as absent; two cookies of one name are refused everywhere.
-async fn authenticate_session(
-    gate: &Arc<Gate>,
-    live: &Arc<Live>,
-    head: &RequestHead<'_>,
-    route: &Route,
-) -> Authentication {
+async fn authenticate_session(request: RouteRequest<'_>, route: &Route) -> Authentication {
+    let RouteRequest { gate, live, head, .. } = request;
     let taken = route.session.as_ref();
     let Some((takes, client)) = taken.and_then(|takes| Some((takes, live.settings.client(&takes.client)?)))
     else {
@@ -292,14 +285,14 @@ async fn authenticate_session(
     }
 }
 
-/// Whoever brings this token. That it is used shows that it arrived.
-async fn authenticate_bearer(
-    gate: &Gate,
-    live: &Live,
+/// Authenticates an access token that the request brought, by whatever scheme. Its use also shows that the
+/// exchange which it came from reached its browser (`exchange::receipts`).
+async fn authenticate_token(
+    request: RouteRequest<'_>,
     token: Spelled<'_>,
     brought: Brought<'_>,
-    now: Timestamp,
 ) -> Result<Arc<KnownCaller>, Denial> {
+    let RouteRequest { gate, live, now, .. } = request;
     let found = authenticate(gate, live, token, brought, now).await?;
     receipts::note_use(gate, live, &found, now);
     Ok(found)

@@ -1,36 +1,33 @@
-//! Tells an upstream who calls, under the gateway's signature (see [`crate::core::assertion`]). One that was
-//! made for the same token and upstream serves again for half its life, unless each request has its own. The
-//! route says whether and how.
+//! Tells an upstream who calls, in a statement signed by the gateway (see [`crate::core::assertion`]). The
+//! route says whether and how. An assertion bound to an upstream alone is reused for the same token and
+//! upstream for half of its life.
 //!
-//! Where it is asked for and cannot be made, nothing goes to the upstream.
+//! If a route asks for one and it cannot be made, nothing goes to the upstream.
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 
 use crate::core::assertion::{About, Binding, RequestFacts};
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::route::permit::Permit;
-use crate::core::time::Timestamp;
-use crate::flows::Gate;
 use crate::flows::ports::random;
-use crate::state::live::Live;
+use crate::flows::route_request::RouteRequest;
 use crate::state::verified_tokens::KnownCaller;
 
-/// The header that goes with a request of this caller, who has this token, on a route that asks for it.
+/// Makes the header for a permitted request, on a route that asks for one. `caller`: whom the upstream is
+/// told of. `token`: the access token that was verified for the request.
 ///
 /// # Errors
-/// [`Denial::Internal`] when it cannot be signed, or nobody knows how.
+/// [`Denial::Internal`] when it cannot be signed, or nothing is configured to sign it with.
 pub(in crate::flows) fn make_assertion(
-    gate: &Gate,
-    live: &Live,
+    request: RouteRequest<'_>,
     permit: &Permit,
-    method: &Method,
     caller: &Arc<Caller>,
     token: &KnownCaller,
-    now: Timestamp,
 ) -> Result<(HeaderName, HeaderValue), Denial> {
+    let RouteRequest { gate, live, head, now } = request;
     let route = permit.route();
     let (Some(assertions), Some(rules), Some(upstream)) =
         (&live.assertions, &route.forwarding.identity.assertion, &route.upstream)
@@ -49,7 +46,7 @@ pub(in crate::flows) fn make_assertion(
     let value = match rules.binding {
         Binding::Request => {
             let id = random(&*gate.random);
-            make(Some(RequestFacts { method, path: permit.path().as_str(), id }))?.value
+            make(Some(RequestFacts { method: head.method, path: permit.path().as_str(), id }))?.value
         }
         Binding::Upstream => {
             let whose = (token.notes.fingerprint, upstream.clone(), rules.ttl);

@@ -38,8 +38,8 @@
 //! - `brake`: who gets no more work done; `brought`: how an access token reached us
 //! - `own_endpoint`: which paths are Tollgate's own; `oauth_answer`: what is said at `/oauth/token`
 //! - `claims_elsewhere`: tells operators what tokens leave out
-//! - `client_request`: a request that concerns one client; `family`: what store and cookie hold of its
-//!   session
+//! - `route_request`: a request to a route; `client_request`: a request that concerns one client
+//! - `family`: what store and cookie hold of a client's session
 
 pub mod admit;
 pub mod answer_preflight;
@@ -69,6 +69,7 @@ pub mod ports;
 pub mod prove_possession;
 pub mod reload;
 pub mod revoke;
+mod route_request;
 pub mod session;
 pub mod sign_in;
 pub mod sign_out;
