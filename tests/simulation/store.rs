@@ -2,7 +2,7 @@
 //! act.
 
 use tollgate::core::session::activity::Activity;
-use tollgate::core::session::exchange::{Family, FlightId, Landed, Now};
+use tollgate::core::session::exchange::{Family, FlightId, Landed, Now, RefreshRequest};
 use tollgate::core::session_end::SessionEnd;
 
 use super::flights::{arrival, opened};
@@ -72,14 +72,12 @@ impl World {
         Some(match change {
             Change::Present(request, new) => {
                 let asked = self.requests.get(request)?;
-                let decision = family.present(
-                    &asked.grant,
-                    &shape(asked.shape),
-                    Activity::use_if(asked.used),
-                    self.windows(),
-                    now,
-                    *new,
-                );
+                let refresh = RefreshRequest {
+                    shape: &shape(asked.shape),
+                    activity: Activity::use_if(asked.used),
+                    flight: *new,
+                };
+                let decision = family.present(&asked.grant, refresh, self.windows(), now);
                 opened(decision, family, &asked.grant)
             }
             Change::Withdraw(_, made, given_ago) => {

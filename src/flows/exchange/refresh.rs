@@ -20,7 +20,7 @@ use crate::core::secret::SecretString;
 use crate::core::session::activity::Activity;
 use crate::core::session::exchange::answer::ExchangeAnswer;
 use crate::core::session::exchange::seal::Holder;
-use crate::core::session::exchange::{Decision, FlightId, Issued, Shape, Windows};
+use crate::core::session::exchange::{Decision, FlightId, Issued, RefreshRequest, Shape, Windows};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::core::session_end::SessionEnd;
@@ -93,12 +93,13 @@ async fn refuse_if_over(
     shape: &Shape,
     activity: Activity,
 ) -> Option<ExchangeEnd> {
-    let (windows, no_flight) = (windows(request.live, request.client), FlightId(0));
+    let windows = windows(request.live, request.client);
     let mut presented = None;
     let put = change(request.gate, grant, windows.timeouts, |family, now| {
         let newest = family.successor().cloned();
         let mut tried = family.clone();
-        let decision = tried.present(grant, shape, activity, windows, now, no_flight);
+        let asked = RefreshRequest { shape, activity, flight: FlightId::NONE };
+        let decision = tried.present(grant, asked, windows, now);
         presented = match decision {
             Decision::Over { .. } | Decision::Replay => {
                 *family = tried;
@@ -110,7 +111,7 @@ async fn refuse_if_over(
     });
     let is_put = matches!(timeout(request.patience(), put).await, Ok(Ok(())));
     if !is_put {
-        return Some(refuse_unconfirmed(request, grant, windows.timeouts, no_flight, presented));
+        return Some(refuse_unconfirmed(request, grant, windows.timeouts, FlightId::NONE, presented));
     }
     match presented? {
         Presented::Replay { revoke, issued } => Some(end_for_replay(request, grant, revoke, &issued)),
@@ -329,7 +330,9 @@ impl Attempt<'_> {
                 family.use_at(known.used_at());
             }
             let newest = family.successor().cloned();
-            let decision = family.present(grant, &asked.shape, asked.activity, windows, now, id);
+            let ExchangeRequest { shape, activity, .. } = asked;
+            let asked = RefreshRequest { shape, activity: *activity, flight: id };
+            let decision = family.present(grant, asked, windows, now);
             let found = Presented::of(decision, newest.as_ref(), family, grant);
             if matches!(found, Presented::Unreadable) {
                 // Nobody will fly it.

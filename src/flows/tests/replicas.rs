@@ -6,7 +6,7 @@ use super::*;
 use crate::core::session::activity::Activity;
 use crate::core::session::exchange::lease;
 use crate::core::session::exchange::seal::Holder;
-use crate::core::session::exchange::{Family, FlightId, Shape};
+use crate::core::session::exchange::{Family, FlightId, RefreshRequest, Shape};
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::family::record;
@@ -286,7 +286,8 @@ async fn nobody_flies(scene: &Scene, cookie: &str, sent: bool) {
     let shape = Shape { resource: Some("https://api.example".into()), ..Shape::default() };
     let windows = windows(&scene.live, &scene.live.settings.clients[0]);
     let noted = record::change(&scene.gate, &grant, windows.timeouts, |family, now| {
-        family.present(&grant, &shape, Activity::Use, windows, now, FlightId(7));
+        let asked = RefreshRequest { shape: &shape, activity: Activity::Use, flight: FlightId(7) };
+        family.present(&grant, asked, windows, now);
         sent && family.begin_sending(FlightId(7))
     });
     assert_eq!(noted.await, Ok(sent));

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::landing::{ANSWERS, Answers, Given, LANDINGS, Landing};
 use super::links::{Link, Links};
-use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Shape, Successor, Windows, With};
+use super::{
+    Arrival, Decision, FlightId, Issued, Landed, Now, RefreshRequest, Shape, Successor, Windows, With,
+};
 use crate::core::session::activity::Activity;
 use crate::core::session::grant::{Generation, Grant, Timeouts};
 use crate::core::session_end::SessionEnd;
@@ -103,57 +105,71 @@ impl Family {
         }
     }
 
-    /// Somebody presents `grant` and asks for `shape`.
-    /// `new`: names the flight, if one begins.
+    /// Decides what a presented grant gets: an answer that is kept, that of a flight, a flight of its own, or
+    /// the end of the session.
     pub fn present(
         &mut self,
         grant: &Grant,
-        shape: &Shape,
-        activity: Activity,
+        request: RefreshRequest<'_>,
         windows: Windows,
         now: Now,
-        new: FlightId,
     ) -> Decision {
-        let used = activity.is_use();
         let presented = grant.generation;
         if let Some((end, revoke)) = self.refuse_and_mark(presented) {
             return Decision::Over { end, revoke };
         }
         self.drop_stale(windows, now);
-        let lost_before = self.lost;
-        self.prove_receipt(presented);
-        if self.given_up.is_some_and(|(first, last)| (first..=last).contains(&presented)) {
-            self.lost = lost_before;
-        }
+        self.note_presented(presented);
         let in_window = self.is_in_window(presented, windows, now);
-        // What a flight is under way for gets its window when that lands.
-        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.answers.opens_window_for(presented));
-        if presented < self.proven && !in_window && !in_flight {
+        if presented < self.proven && !in_window && !self.gets_window_from_flight(presented) {
             return self.replayed(presented);
         }
         if let Some(end) = self.ended(grant, windows.timeouts, now) {
             return self.end_now(end, presented);
         }
-        if let Some(decision) = self.kept_answer(presented, shape, used, windows.grace, now) {
+        if let Some(decision) = self.kept_answer(presented, request, windows.grace, now) {
             return decision;
         }
-        if let Some(flight) = &mut self.flight {
-            if flight.shape == *shape && flight.answers.reaches(presented) {
-                flight.used |= used;
-                return Decision::Join(flight.id);
-            }
-            return Decision::AskAgainAfter(flight.id);
+        if let Some(decision) = self.join_flight(presented, request) {
+            return decision;
         }
-        let lost = presented < self.latest && !in_window;
-        if lost && self.lost >= FORGIVEN {
+        let is_lost = presented < self.latest && !in_window;
+        if is_lost && self.lost >= FORGIVEN {
             return self.replayed(presented);
         }
-        // What a lost answer is made up for with has its own bound.
+        // Recoveries of lost answers have a bound of their own, `FORGIVEN`.
         let unproven = self.latest.saturating_sub(self.proven);
         if presented < self.latest && in_window && unproven >= UNPROVEN {
             return Decision::TooMany;
         }
-        self.begin_flight(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
+        self.begin_flight(grant, request, is_lost, windows.timeouts, now)
+    }
+
+    /// Notes that the cookie of a generation was presented, which proves its receipt. If a recovery had
+    /// already made up for it, the count of lost answers stays: otherwise a thief and a browser that take
+    /// turns would never be noticed.
+    fn note_presented(&mut self, presented: Generation) {
+        let lost_before = self.lost;
+        self.prove_receipt(presented);
+        if self.given_up.is_some_and(|(first, last)| (first..=last).contains(&presented)) {
+            self.lost = lost_before;
+        }
+    }
+
+    /// Whether a generation has its window once the flight under way has landed.
+    fn gets_window_from_flight(&self, presented: Generation) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.answers.opens_window_for(presented))
+    }
+
+    /// Waits for the flight under way, if there is one: for its answer if that is what is asked for, else for
+    /// its end.
+    fn join_flight(&mut self, presented: Generation, request: RefreshRequest<'_>) -> Option<Decision> {
+        let flight = self.flight.as_mut()?;
+        if flight.shape != *request.shape || !flight.answers.reaches(presented) {
+            return Some(Decision::AskAgainAfter(flight.id));
+        }
+        flight.used |= request.activity.is_use();
+        Some(Decision::Join(flight.id))
     }
 
     /// Whether it may get the answer of a landing: of one that is recent, or, if it is not spent by now, of
@@ -176,7 +192,9 @@ impl Family {
     /// of having asked.
     pub fn end_if_over(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
         let mut presented = self.clone();
-        let decision = presented.present(grant, &Shape::default(), Activity::Poll, windows, now, FlightId(0));
+        let request =
+            RefreshRequest { shape: &Shape::default(), activity: Activity::Poll, flight: FlightId::NONE };
+        let decision = presented.present(grant, request, windows, now);
         matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
             *self = presented;
             decision
@@ -206,12 +224,13 @@ impl Family {
     fn kept_answer(
         &mut self,
         presented: Generation,
-        shape: &Shape,
-        used: bool,
+        request: RefreshRequest<'_>,
         grace: Duration,
         now: Now,
     ) -> Option<Decision> {
-        let fits = |landing: &&mut Landing| landing.answers.reaches(presented) && landing.shape == *shape;
+        let used = request.activity.is_use();
+        let fits =
+            |landing: &&mut Landing| landing.answers.reaches(presented) && landing.shape == *request.shape;
         let landing = self.landings.iter_mut().rev().find(fits)?;
         let answer = landing.answer.clone()?;
         if landing.worth_until.is_some_and(|until| now.store >= until) || (used && !landing.used) {
@@ -246,7 +265,7 @@ impl Family {
     fn begin_flight(
         &mut self,
         presented: &Grant,
-        flight: Flight,
+        request: RefreshRequest<'_>,
         recovers: bool,
         timeouts: Timeouts,
         now: Now,
@@ -266,9 +285,15 @@ impl Family {
         }
         let answers =
             Answers { from: presented.generation, window_from: presented.generation.max(self.proven), of };
-        let id = flight.id;
-        self.flight = Some(Flight { answers, ..flight });
-        Decision::Exchange { flight: id, with, recovers }
+        self.flight = Some(Flight {
+            id: request.flight,
+            answers,
+            shape: request.shape.clone(),
+            used: request.activity.is_use(),
+            beat: 0,
+            sent: false,
+        });
+        Decision::Exchange { flight: request.flight, with, recovers }
     }
 
     fn end_now(&mut self, end: SessionEnd, presented: Generation) -> Decision {
@@ -452,11 +477,5 @@ impl Family {
     /// outlive it.
     pub fn keep_until(&self) -> Timestamp {
         self.issued.iter().map(Issued::known_until).fold(self.keep_until, Ord::max)
-    }
-}
-
-impl Flight {
-    fn new(id: FlightId, shape: Shape, used: bool) -> Self {
-        Self { id, answers: Answers { from: 0, window_from: 0, of: 0 }, shape, used, beat: 0, sent: false }
     }
 }

@@ -67,6 +67,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::family::Family;
 pub use self::links::Link;
+use crate::core::session::activity::Activity;
 use crate::core::session::grant::{Generation, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::core::session_end::SessionEnd;
@@ -94,6 +95,20 @@ pub struct Shape {
 /// A random name of a flight, so that one that was given up cannot end a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FlightId(pub u64);
+
+impl FlightId {
+    /// The name for requests that are never to begin a flight.
+    pub const NONE: Self = Self(0);
+}
+
+/// What comes with a presented grant (RFC 6749 section 6).
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshRequest<'a> {
+    pub shape: &'a Shape,
+    pub activity: Activity,
+    /// Names the flight, if one begins.
+    pub flight: FlightId,
+}
 
 /// A value that only a holder of the right generation can read ([`seal`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,6 @@
 use super::*;
 
 use crate::core::secret::Secret;
-use crate::core::session::activity::Activity;
 use crate::core::session::exchange::family::UNPROVEN;
 use crate::core::session::exchange::issued::TOKENS;
 use crate::core::session::exchange::landing::{ANSWERS, LANDINGS};
@@ -115,9 +114,9 @@ impl Scene {
     fn present_used(&mut self, generation: usize, shape: &Shape, used: bool, seconds: i64) -> Outcome {
         let presented = self.grants[generation].clone();
         self.flights += 1;
-        let new = FlightId(self.flights);
-        let decision =
-            self.family.present(&presented, shape, Activity::use_if(used), WINDOWS, now(seconds), new);
+        let flight = FlightId(self.flights);
+        let asked = RefreshRequest { shape, activity: Activity::use_if(used), flight };
+        let decision = self.family.present(&presented, asked, WINDOWS, now(seconds));
         // As every replica does, it is written and read again between any two steps.
         self.family = Family::from_bytes(&self.family.to_bytes()).unwrap();
         let holder = Holder::of(&presented);
