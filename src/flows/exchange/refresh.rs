@@ -49,17 +49,17 @@ pub(super) async fn refresh(
             return Err(OAuthRefusal::of(denial, request.client, None));
         }
     };
-    let found =
+    let end =
         match request.gate.revocations.admits_grant(&GrantIdentity::of(&grant), request.gate.clock.now()) {
             Ok(true) => match read_request(request, &grant, scope, activity).await {
                 Ok(asked) => answer_for(request, &grant, &asked, Instant::now() + request.patience()).await,
-                Err(found) => found,
+                Err(end) => end,
             },
             Ok(false) => refuse_revoked(request, &grant).await,
             Err(denial) => ExchangeEnd::refused(denial),
         };
-    found.count(request);
-    found.into_response(request, &grant)
+    end.count(request);
+    end.into_response(request, &grant)
 }
 
 /// Reads what a request of a page asks for. A proof costs work and memory, so none is judged for a session
@@ -78,8 +78,8 @@ async fn read_request(
         return Ok(ExchangeRequest { shape: Shape { scope, resource, key: None }, proof: None, activity });
     };
     let shape = Shape { scope, resource, key: Some(brought.claimed()) };
-    if let Some(found) = refuse_if_over(request, grant, &shape, activity).await {
-        return Err(found);
+    if let Some(end) = refuse_if_over(request, grant, &shape, activity).await {
+        return Err(end);
     }
     let proof = brought.prove(request, page_key::holder_of(grant)).await.map_err(ExchangeEnd::refused)?.proof;
     Ok(ExchangeRequest { shape, proof: Some(proof), activity })
@@ -139,9 +139,9 @@ pub(in crate::flows) async fn renew(
 ) -> ExchangeEnd {
     let shape = Shape { resource: request.client.resource.clone(), ..Shape::default() };
     let asked = ExchangeRequest { shape, proof: None, activity };
-    let found = answer_for(request, grant, &asked, Instant::now() + patience).await;
-    found.count(request);
-    found
+    let end = answer_for(request, grant, &asked, Instant::now() + patience).await;
+    end.count(request);
+    end
 }
 
 /// Ends a session that the list of revocations names and that was used in a request.
