@@ -114,7 +114,7 @@
 //! | what a reload can follow | `app/reload.rs`, `edge/proxy/serving.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/connection/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
 //! | what happens at a drain | `edge/drain.rs`, `edge/connection/cut_off.rs`, `edge/connection/listening.rs`, `edge/server.rs` |
-//! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
+//! | a metric | `state/metrics.rs`, its name and help in `state/metrics/series.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/proxy/access_log.rs`, left by `edge/proxy/finish.rs`; its `outcome` `state/metrics/request_outcome.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
 //! | which messages are written at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `flows/try_credentials.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |

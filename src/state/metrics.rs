@@ -1,6 +1,7 @@
 //! What operators see at `/metrics`: every series that Tollgate has, with typed labels, so that a
 //! label outside its closed set cannot be written.
 //!
+//! - `series`: name, help and labels of each
 //! - `labels`: the closed sets; `request_outcome`: what became of a request, in the access log too
 //! - `beginning`: which series begin at 0
 //! - `at_hand`: what every request counts, without a look-up; `servers`: what is counted of each server of an
@@ -12,6 +13,7 @@ mod beginning;
 mod documented;
 mod labels;
 mod request_outcome;
+mod series;
 mod servers;
 
 use std::sync::{Arc, Mutex};
@@ -19,10 +21,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use prometheus::core::{Atomic, Collector, GenericGaugeVec};
-use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::config::settings::ShownCertificate;
 use crate::core::ids::{ClientName, IssuerName, RouteName, SignalName, UpstreamName};
@@ -38,237 +37,49 @@ pub use labels::{
     SignalResult, UpstreamResult,
 };
 pub use request_outcome::{Reason, RequestOutcome};
+use series::{
+    AuthorizationServers, Clients, Listeners, Process, Registrar, Requests, Revoking, Tokens, Upstreams,
+};
 
 /// All series of one process. A clone writes to the same series.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    request_duration: HistogramVec,
-    auth_duration: HistogramVec,
-    recall_duration: Histogram,
-    verify_duration: Histogram,
-    denials: IntCounterVec,
-    report_only_denials: IntCounterVec,
-    tokens_verified: IntCounterVec,
-    exchanges: IntCounterVec,
-    sign_ins: IntCounterVec,
-    as_request_duration: HistogramVec,
-    as_call_failures: IntCounterVec,
-    keys_age: GaugeVec,
-    keys_refresh: GaugeVec,
-    key_fetches: IntCounterVec,
-    unknown_kid: IntCounterVec,
-    introspections: IntCounterVec,
-    signals: IntCounterVec,
-    upstream_requests: IntCounterVec,
-    upstream_healthy: IntGaugeVec,
-    planted_cookies: IntCounterVec,
-    connections: IntGaugeVec,
-    streams_ended: IntCounterVec,
-    used_proofs: IntGaugeVec,
-    config_reloads: IntCounterVec,
-    config_is_taken_over: IntGauge,
-    admin_tokens_refused: IntCounter,
-    proxy_headers_refused: IntCounterVec,
-    log_lines_lost: IntCounterVec,
-    certificate_begin: IntGaugeVec,
-    certificate_end: IntGaugeVec,
-    store_up: IntGauge,
-    revocations: IntGaugeVec,
-    revocation_lag: Gauge,
-    build_info: IntGaugeVec,
-    in_flight: IntGauge,
-    up_since: Gauge,
+    requests: Requests,
+    tokens: Tokens,
+    authorization_servers: AuthorizationServers,
+    clients: Clients,
+    revoking: Revoking,
+    upstreams: Upstreams,
+    listeners: Listeners,
+    process: Process,
     gone: Arc<Mutex<Gone>>,
 }
 
-/// Buckets for durations that a person or a page waits for, in seconds.
-const DURATIONS: &[f64] =
-    &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Buckets for the gate's own judgement, in seconds.
-const JUDGEMENTS: &[f64] = &[0.000_002, 0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1, 1.0, 5.0];
-
 impl Metrics {
     /// # Errors
-    /// Only when two series have one name: a mistake in this file.
+    /// Only when two series have one name: a mistake in `series`.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("tollgate".to_owned()), None)?;
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-        };
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
-        };
-        let histogram = |name: &str, help: &str, buckets: &[f64], labels: &[&str]| {
-            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            registered(&registry, HistogramVec::new(options, labels)?)
-        };
-        let auth_duration =
-            histogram("auth_duration_seconds", "Time spent judging a credential.", JUDGEMENTS, &["path"])?;
+        let to = Registrar(&registry);
         let metrics = Self {
-            requests: counter("requests_total", "Requests answered.", &["route", "status"])?,
-            request_duration: histogram(
-                "request_duration_seconds",
-                "From the request's header to the answer's end.",
-                DURATIONS,
-                &["route"],
-            )?,
-            recall_duration: auth_duration.with_label_values(&["cached"]),
-            verify_duration: auth_duration.with_label_values(&["verified"]),
-            auth_duration,
-            denials: counter("denials_total", "Requests refused.", &["route", "reason"])?,
-            report_only_denials: counter(
-                "report_only_denials_total",
-                "Requests that passed as nobody's and would have been refused but for report_only.",
-                &["route", "reason"],
-            )?,
-            tokens_verified: counter(
-                "tokens_verified_total",
-                "Access tokens that are good by signature, claims and times; a revocation may refuse them all the same.",
-                &["issuer", "path"],
-            )?,
-            exchanges: counter(
-                "exchanges_total",
-                "Refresh tokens exchanged, at /oauth/token or for a session.",
-                &["client", "outcome"],
-            )?,
-            sign_ins: counter("sign_ins_total", "Sign-ins completed or failed.", &["client", "result"])?,
-            as_request_duration: histogram(
-                "as_request_duration_seconds",
-                "Calls to an authorization server.",
-                DURATIONS,
-                &["issuer", "endpoint"],
-            )?,
-            as_call_failures: counter(
-                "as_call_failures_total",
-                "Calls to an authorization server that brought no whole answer.",
-                &["issuer", "endpoint", "reason"],
-            )?,
-            keys_age: registered(
-                &registry,
-                GaugeVec::new(
-                    Opts::new("keys_age_seconds", "Since an issuer's keys were last read."),
-                    &["issuer"],
-                )?,
-            )?,
-            keys_refresh: registered(
-                &registry,
-                GaugeVec::new(
-                    Opts::new("keys_refresh_seconds", "At which age an issuer's keys are read again."),
-                    &["issuer"],
-                )?,
-            )?,
-            key_fetches: counter(
-                "key_fetches_total",
-                "Attempts to read an issuer's keys.",
-                &["issuer", "result"],
-            )?,
-            unknown_kid: counter("unknown_kid_total", "Tokens that named a key nobody knows.", &["issuer"])?,
-            introspections: counter(
-                "introspections_total",
-                "Times that an issuer was, or should have been, asked about an opaque token.",
-                &["issuer", "result"],
-            )?,
-            signals: counter(
-                "signals_total",
-                "Events that transmitters of shared signals told of, without those that were refused.",
-                &["signal", "event", "result"],
-            )?,
-            planted_cookies: counter(
-                "planted_cookies_total",
-                "Cookies of Tollgate's names that an upstream tried to set, and that were dropped.",
-                &["upstream"],
-            )?,
-            upstream_requests: counter(
-                "upstream_requests_total",
-                "Requests sent to an upstream.",
-                &["upstream", "server", "result"],
-            )?,
-            upstream_healthy: gauge(
-                "upstream_healthy",
-                "1 while a server answers its health checks and can be reached.",
-                &["upstream", "server"],
-            )?,
-            connections: gauge("connections", "Open connections.", &["listener"])?,
-            streams_ended: counter(
-                "streams_ended_total",
-                "Requests that were ended under way, because their access did.",
-                &["cause"],
-            )?,
-            used_proofs: gauge("used_proofs", "Used proofs of possession that are remembered.", &["at"])?,
-            config_reloads: counter(
-                "config_reloads_total",
-                "Configurations that were read again: taken over or not.",
-                &["result"],
-            )?,
-            config_is_taken_over: registered(
-                &registry,
-                IntGauge::new(
-                    "config_last_reload_successful",
-                    "1 while the configuration that was read last counts; 0 when it was refused.",
-                )?,
-            )?,
-            admin_tokens_refused: registered(
-                &registry,
-                IntCounter::new(
-                    "admin_tokens_refused_total",
-                    "Requests to the admin listener with a token that is not its own.",
-                )?,
-            )?,
-            proxy_headers_refused: counter(
-                "proxy_headers_refused_total",
-                "Connections of a load balancer that did not say whose they are.",
-                &["reason"],
-            )?,
-            log_lines_lost: counter(
-                "log_lines_lost_total",
-                "Lines that could not be written: their reader is too slow or gone, or the disk is full.",
-                &["log"],
-            )?,
-            certificate_begin: gauge(
-                "certificate_begin_time_seconds",
-                "From when on a certificate counts that Tollgate shows, Unix time.",
-                &["certificate"],
-            )?,
-            certificate_end: gauge(
-                "certificate_end_time_seconds",
-                "When a certificate ends that Tollgate shows, Unix time.",
-                &["certificate"],
-            )?,
-            store_up: registered(
-                &registry,
-                IntGauge::new(
-                    "store_up",
-                    "1 while the store does what it is asked, and the list of revocations can be written.",
-                )?,
-            )?,
-            revocations: gauge("revocations", "Entries of the list of revocations.", &["kind"])?,
-            revocation_lag: registered(
-                &registry,
-                Gauge::new(
-                    "revocation_lag_seconds",
-                    "How long ago the list of revocations was last known to be complete.",
-                )?,
-            )?,
-            build_info: gauge("build_info", "1, with the version as label.", &["version"])?,
-            in_flight: registered(
-                &registry,
-                IntGauge::new("requests_in_flight", "Requests not yet answered.")?,
-            )?,
-            up_since: registered(
-                &registry,
-                Gauge::new("start_time_seconds", "When this process was ready, Unix time.")?,
-            )?,
+            requests: Requests::register(&to)?,
+            tokens: Tokens::register(&to)?,
+            authorization_servers: AuthorizationServers::register(&to)?,
+            clients: Clients::register(&to)?,
+            revoking: Revoking::register(&to)?,
+            upstreams: Upstreams::register(&to)?,
+            listeners: Listeners::register(&to)?,
+            process: Process::register(&to)?,
             registry,
             gone: Arc::default(),
         };
-        // There from the beginning, so that the first is seen.
+        // There from the beginning, so that the first lost line is seen.
         for log in [Log::Access, Log::Messages] {
             metrics.log_lines_lost(log, 0);
         }
-        metrics.config_is_taken_over.set(1);
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.process.config_is_taken_over.set(1);
+        metrics.process.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
     }
 
@@ -278,56 +89,56 @@ impl Metrics {
     }
 
     fn answers(&self, route: &RouteName, status: StatusCode) -> IntCounter {
-        self.requests.with_label_values(&[route.as_str(), status.as_str()])
+        self.requests.answered.with_label_values(&[route.as_str(), status.as_str()])
     }
 
     fn answer_times(&self, route: &RouteName) -> Histogram {
-        self.request_duration.with_label_values(&[route.as_str()])
+        self.requests.duration.with_label_values(&[route.as_str()])
     }
 
     pub fn token_verified(&self, issuer: &IssuerName, took: Duration) {
-        self.tokens_verified.with_label_values(&[issuer.as_str(), "verified"]).inc();
-        self.verify_duration.observe(took.as_secs_f64());
+        self.tokens.verified.with_label_values(&[issuer.as_str(), "verified"]).inc();
+        self.tokens.verify_duration.observe(took.as_secs_f64());
     }
 
     /// A token that was found good before was so again.
     pub fn token_recalled(&self, took: Duration) {
-        self.recall_duration.observe(took.as_secs_f64());
+        self.tokens.recall_duration.observe(took.as_secs_f64());
     }
 
     /// What is counted up each time that happens to a token of this issuer.
     pub fn token_recalls(&self, issuer: &IssuerName) -> IntCounter {
-        self.tokens_verified.with_label_values(&[issuer.as_str(), "cached"])
+        self.tokens.verified.with_label_values(&[issuer.as_str(), "cached"])
     }
 
     /// An opaque token was found good by an answer of its issuer that was waited for.
     pub fn token_introspected(&self, issuer: &IssuerName, took: Duration) {
-        self.tokens_verified.with_label_values(&[issuer.as_str(), "introspected"]).inc();
-        self.auth_duration.with_label_values(&["introspected"]).observe(took.as_secs_f64());
+        self.tokens.verified.with_label_values(&[issuer.as_str(), "introspected"]).inc();
+        self.tokens.auth_duration.with_label_values(&["introspected"]).observe(took.as_secs_f64());
     }
 
     pub fn introspected(&self, issuer: &IssuerName, result: IntrospectionResult) {
-        self.introspections.with_label_values(&[issuer.as_str(), result.label()]).inc();
+        self.tokens.introspections.with_label_values(&[issuer.as_str(), result.label()]).inc();
     }
 
     pub fn signal_heard(&self, signal: &SignalName, event: EventType, result: SignalResult) {
-        self.signals.with_label_values(&[signal.as_str(), event.name(), result.label()]).inc();
+        self.revoking.signals.with_label_values(&[signal.as_str(), event.name(), result.label()]).inc();
     }
 
     pub fn denied(&self, route: &RouteName, reason: Reason) {
-        self.denials.with_label_values(&[route.as_str(), reason.label()]).inc();
+        self.requests.denials.with_label_values(&[route.as_str(), reason.label()]).inc();
     }
 
     pub fn would_be_denied(&self, route: &RouteName, reason: Reason) {
-        self.report_only_denials.with_label_values(&[route.as_str(), reason.label()]).inc();
+        self.requests.report_only_denials.with_label_values(&[route.as_str(), reason.label()]).inc();
     }
 
     pub fn exchanged(&self, client: &ClientName, outcome: ExchangeOutcome) {
-        self.exchanges.with_label_values(&[client.as_str(), outcome.label()]).inc();
+        self.clients.exchanges.with_label_values(&[client.as_str(), outcome.label()]).inc();
     }
 
     pub fn signed_in(&self, client: &ClientName, ok: bool) {
-        self.sign_ins.with_label_values(&[client.as_str(), if ok { "ok" } else { "failed" }]).inc();
+        self.clients.sign_ins.with_label_values(&[client.as_str(), if ok { "ok" } else { "failed" }]).inc();
     }
 
     /// `fault`: why it brought no answer, where it brought none.
@@ -338,80 +149,90 @@ impl Metrics {
         took: Duration,
         fault: Option<&'static str>,
     ) {
-        self.as_request_duration
+        self.authorization_servers
+            .request_duration
             .with_label_values(&[issuer.as_str(), endpoint.label()])
             .observe(took.as_secs_f64());
         if let Some(reason) = fault {
-            self.as_call_failures.with_label_values(&[issuer.as_str(), endpoint.label(), reason]).inc();
+            self.authorization_servers
+                .call_failures
+                .with_label_values(&[issuer.as_str(), endpoint.label(), reason])
+                .inc();
         }
     }
 
     pub fn keys_fetched(&self, issuer: &IssuerName, ok: bool) {
-        self.key_fetches.with_label_values(&[issuer.as_str(), if ok { "ok" } else { "failed" }]).inc();
+        self.authorization_servers
+            .key_fetches
+            .with_label_values(&[issuer.as_str(), if ok { "ok" } else { "failed" }])
+            .inc();
     }
 
     /// Sets how old the keys of each issuer are and should become, and drops the figures of issuers that are
     /// gone. Infinitely old while none were ever read: an alert must not be silent because there is no number
     /// yet.
     pub fn set_keys_ages(&self, ages: &[KeysAge<'_>]) {
-        for told in [&self.keys_age, &self.keys_refresh] {
+        for told in [&self.authorization_servers.keys_age, &self.authorization_servers.keys_refresh] {
             keep_only(told, |told| ages.iter().any(|own| own.of.as_str() == told));
         }
         for KeysAge { of, age, refresh } in ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
-            self.keys_age.with_label_values(&[of.as_str()]).set(age);
-            self.keys_refresh.with_label_values(&[of.as_str()]).set(refresh.as_secs_f64());
+            self.authorization_servers.keys_age.with_label_values(&[of.as_str()]).set(age);
+            self.authorization_servers
+                .keys_refresh
+                .with_label_values(&[of.as_str()])
+                .set(refresh.as_secs_f64());
         }
     }
 
     /// From when until when certificates count, as the next reading shall say it, and nothing of any other.
     pub fn set_certificates(&self, shown: &[ShownCertificate]) {
-        for told in [&self.certificate_begin, &self.certificate_end] {
+        for told in [&self.listeners.certificate_begin, &self.listeners.certificate_end] {
             keep_only(told, |told| shown.iter().any(|own| own.file == told));
         }
         for certificate in shown {
             let file = [certificate.file.as_str()];
-            self.certificate_begin.with_label_values(&file).set(certificate.begins_at.as_secs());
-            self.certificate_end.with_label_values(&file).set(certificate.ends_at.as_secs());
+            self.listeners.certificate_begin.with_label_values(&file).set(certificate.begins_at.as_secs());
+            self.listeners.certificate_end.with_label_values(&file).set(certificate.ends_at.as_secs());
         }
     }
 
     pub fn unknown_kid(&self, issuer: &IssuerName) {
-        self.unknown_kid.with_label_values(&[issuer.as_str()]).inc();
+        self.tokens.unknown_kid.with_label_values(&[issuer.as_str()]).inc();
     }
 
     pub fn stream_ended(&self, cause: Ending) {
-        self.streams_ended.with_label_values(&[cause.label()]).inc();
+        self.requests.ended.with_label_values(&[cause.label()]).inc();
     }
 
     /// `count` cookies of our names were taken out of an upstream's answer.
     pub fn planted_cookies(&self, upstream: &UpstreamName, count: usize) {
-        self.planted_cookies.with_label_values(&[upstream.as_str()]).inc_by(count as u64);
+        self.upstreams.planted_cookies.with_label_values(&[upstream.as_str()]).inc_by(count as u64);
     }
 
     /// A token came to the admin listener that is not its own.
     pub fn admin_token_refused(&self) {
-        self.admin_tokens_refused.inc();
+        self.listeners.admin_tokens_refused.inc();
     }
 
     /// Counts a connection of a load balancer that did not say whose it is.
     pub fn proxy_header_refused(&self, why: RefusedProxyHeader) {
-        self.proxy_headers_refused.with_label_values(&[why.label()]).inc();
+        self.listeners.proxy_headers_refused.with_label_values(&[why.label()]).inc();
     }
 
     pub fn config_reloaded(&self, taken_over: bool) {
-        self.config_is_taken_over.set(taken_over.into());
-        self.config_reloads.with_label_values(&[if taken_over { "ok" } else { "failed" }]).inc();
+        self.process.config_is_taken_over.set(taken_over.into());
+        self.process.config_reloads.with_label_values(&[if taken_over { "ok" } else { "failed" }]).inc();
     }
 
     /// So many more were lost.
     pub fn log_lines_lost(&self, log: Log, lines: u64) {
-        self.log_lines_lost.with_label_values(&[log.label()]).inc_by(lines);
+        self.process.log_lines_lost.with_label_values(&[log.label()]).inc_by(lines);
     }
 
     /// How the store fares, as the next reading shall say it.
     pub fn set_store_up(&self, up: bool) {
-        self.store_up.set(up.into());
+        self.revoking.store_up.set(up.into());
     }
 
     /// How many revocations there are and how current they are, as the next reading shall say it. Without a
@@ -420,9 +241,9 @@ impl Metrics {
     pub fn set_revocations(&self, list: &Revocations, now: Timestamp) {
         for kind in Kind::ALL {
             let count = i64::try_from(list.count(kind)).unwrap_or(i64::MAX);
-            self.revocations.with_label_values(&[kind.label()]).set(count);
+            self.revoking.revocations.with_label_values(&[kind.label()]).set(count);
         }
-        self.revocation_lag.set(match list.currency(now) {
+        self.revoking.lag.set(match list.currency(now) {
             Currency::Unknown => f64::INFINITY,
             Currency::Current { age } | Currency::Stale { age } => age.as_secs_f64(),
         });
@@ -431,21 +252,21 @@ impl Metrics {
     /// How many used proofs of possession are remembered, as the next reading shall say it.
     pub fn set_used_proofs(&self, on_routes: usize, at_token_endpoint: usize) {
         for (at, held) in [("routes", on_routes), ("token_endpoint", at_token_endpoint)] {
-            self.used_proofs.with_label_values(&[at]).set(i64::try_from(held).unwrap_or(i64::MAX));
+            self.tokens.used_proofs.with_label_values(&[at]).set(i64::try_from(held).unwrap_or(i64::MAX));
         }
     }
 
     pub fn connections(&self, listener: ListenerKind) -> IntGauge {
-        self.connections.with_label_values(&[listener.label()])
+        self.listeners.connections.with_label_values(&[listener.label()])
     }
 
     /// Requests not yet answered: what a drain waits for.
     pub const fn in_flight(&self) -> &IntGauge {
-        &self.in_flight
+        &self.requests.in_flight
     }
 
     pub fn set_started(&self, unix_seconds: f64) {
-        self.up_since.set(unix_seconds);
+        self.process.up_since.set(unix_seconds);
     }
 
     /// The text exposition format, version 0.0.4.
@@ -478,14 +299,6 @@ fn keep_only<P: Atomic>(gauge: &GenericGaugeVec<P>, is_kept: impl Fn(&str) -> bo
     }
 }
 
-fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    series: C,
-) -> Result<C, prometheus::Error> {
-    registry.register(Box::new(series.clone()))?;
-    Ok(series)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -499,7 +312,7 @@ mod tests {
         let documented: BTreeSet<&str> =
             table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         // A name, and what it says.
-        let literals: Vec<&str> = include_str!("metrics.rs").split('"').collect();
+        let literals: Vec<&str> = include_str!("metrics/series.rs").split('"').collect();
         let described = literals.windows(3).filter(|part| part[1].trim() == "," && part[2].ends_with('.'));
         let described: BTreeSet<&str> = described.map(|part| part[0]).collect();
         assert_eq!(documented, described);

@@ -21,36 +21,36 @@ impl Metrics {
     /// gone. `token_endpoint`: where pages show proofs of possession, too.
     pub fn begin(&self, settings: &Settings, token_endpoint: Option<&RouteName>) {
         let names: Vec<_> = settings.registered_clients().map(|client| client.name.as_str()).collect();
-        for series in [&self.exchanges, &self.sign_ins] {
+        for series in [&self.clients.exchanges, &self.clients.sign_ins] {
             forget_others(series, "client", &names);
         }
         for client in names {
             for outcome in ExchangeOutcome::ALL {
-                self.exchanges.with_label_values(&[client, outcome.label()]);
+                self.clients.exchanges.with_label_values(&[client, outcome.label()]);
             }
             for result in ["ok", "failed"] {
-                self.sign_ins.with_label_values(&[client, result]);
+                self.clients.sign_ins.with_label_values(&[client, result]);
             }
         }
         for result in ["ok", "failed"] {
-            self.config_reloads.with_label_values(&[result]);
+            self.process.config_reloads.with_label_values(&[result]);
         }
         for why in RefusedProxyHeader::ALL {
-            self.proxy_headers_refused.with_label_values(&[why.label()]);
+            self.listeners.proxy_headers_refused.with_label_values(&[why.label()]);
         }
         for cause in Ending::ALL {
-            self.streams_ended.with_label_values(&[cause.label()]);
+            self.requests.ended.with_label_values(&[cause.label()]);
         }
         for issuer in settings.called() {
-            self.unknown_kid.with_label_values(&[issuer.name.as_str()]);
+            self.tokens.unknown_kid.with_label_values(&[issuer.name.as_str()]);
         }
         for upstream in &settings.upstreams {
-            self.planted_cookies.with_label_values(&[upstream.name.as_str()]);
+            self.upstreams.planted_cookies.with_label_values(&[upstream.name.as_str()]);
         }
         let no_room = Denial::NoRoomForProofs.facts().label;
         let served = settings.routes.iter().filter(|route| route.is_served());
         for route in served.map(|route| &route.name).chain(token_endpoint) {
-            self.denials.with_label_values(&[route.as_str(), no_room]);
+            self.requests.denials.with_label_values(&[route.as_str(), no_room]);
         }
     }
 
@@ -74,22 +74,22 @@ impl Metrics {
     /// What was under way at a reload, and ended after it, still counted under names that are none any more.
     pub fn forget_again(&self) {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        for series in [&self.requests, &self.denials, &self.report_only_denials] {
+        for series in [&self.requests.answered, &self.requests.denials, &self.requests.report_only_denials] {
             forget_gone(series, "route", &gone.routes);
         }
-        forget_gone(&self.request_duration, "route", &gone.routes);
-        forget_gone(&self.planted_cookies, "upstream", &gone.upstreams);
+        forget_gone(&self.requests.duration, "route", &gone.routes);
+        forget_gone(&self.upstreams.planted_cookies, "upstream", &gone.upstreams);
         for series in [
-            &self.tokens_verified,
-            &self.key_fetches,
-            &self.unknown_kid,
-            &self.introspections,
-            &self.as_call_failures,
+            &self.tokens.verified,
+            &self.authorization_servers.key_fetches,
+            &self.tokens.unknown_kid,
+            &self.tokens.introspections,
+            &self.authorization_servers.call_failures,
         ] {
             forget_gone(series, "issuer", &gone.issuers);
         }
-        forget_gone(&self.as_request_duration, "issuer", &gone.issuers);
-        forget_gone(&self.signals, "signal", &gone.signals);
+        forget_gone(&self.authorization_servers.request_duration, "issuer", &gone.issuers);
+        forget_gone(&self.revoking.signals, "signal", &gone.signals);
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
             metrics.exchanged(client, ExchangeOutcome::ReuseDetected);
             metrics.exchanged(client, ExchangeOutcome::Rotated);
         }
-        forget_others(&metrics.exchanges, "client", &["stays"]);
+        forget_others(&metrics.clients.exchanges, "client", &["stays"]);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(text.contains(r#"{client="stays",outcome="reuse_detected"} 1"#), "{text}");
         assert!(text.contains(r#"{client="stays",outcome="rotated"} 1"#), "{text}");

@@ -14,16 +14,16 @@ impl Metrics {
         server: &str,
         result: UpstreamResult,
     ) -> IntCounter {
-        self.upstream_requests.with_label_values(&[upstream.as_str(), server, result.label()])
+        self.upstreams.requests.with_label_values(&[upstream.as_str(), server, result.label()])
     }
 
     pub fn upstream_healthy(&self, upstream: &UpstreamName, server: &str, healthy: bool) {
-        self.upstream_healthy.with_label_values(&[upstream.as_str(), server]).set(healthy.into());
+        self.upstreams.healthy.with_label_values(&[upstream.as_str(), server]).set(healthy.into());
     }
 
     /// Upstream, server, and whether it is healthy, of every server, in their order.
     pub fn servers(&self) -> Vec<(String, String, bool)> {
-        let families = self.upstream_healthy.collect();
+        let families = self.upstreams.healthy.collect();
         let series = families.iter().flat_map(|family| family.get_metric());
         let mut servers: Vec<_> = series
             .map(|series| {
@@ -41,7 +41,7 @@ impl Metrics {
     /// Nothing more is said of requests to servers that are none of these: a reload took them away.
     /// `is_known`: by upstream and server.
     pub fn forget_servers_but(&self, is_known: impl Fn(&str, &str) -> bool) {
-        beginning::forget(&self.upstream_requests, |labels| {
+        beginning::forget(&self.upstreams.requests, |labels| {
             let label = |name| labels.get(name).copied().unwrap_or_default();
             !is_known(label("upstream"), label("server"))
         });
@@ -49,6 +49,6 @@ impl Metrics {
 
     /// Nothing more is said of this server's health: a reload took it away.
     pub fn forget_server(&self, upstream: &UpstreamName, server: &str) {
-        let _ = self.upstream_healthy.remove_label_values(&[upstream.as_str(), server]);
+        let _ = self.upstreams.healthy.remove_label_values(&[upstream.as_str(), server]);
     }
 }
