@@ -30,6 +30,7 @@ use crate::edge::connection::connection_guard::Bounds;
 use crate::edge::connection::connections::{Connections, MostOfOne};
 use crate::edge::connection::door::Door;
 use crate::edge::connection::endable_app::Endable;
+use crate::edge::connection::guarded_app::Entry;
 pub use crate::edge::connection::listen_error::ListenError;
 pub use crate::edge::connection::listening::Inherited;
 use crate::edge::connection::listening::{Entrance, Listening};
@@ -115,11 +116,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         drain: drain.clone(),
         unrouted: RouteName::new(NO_ROUTE),
     };
-    let mut proxy = HttpProxy::new(proxy, configuration);
-    proxy.handle_init_modules();
-    proxy.server_options = Some(server_options(settings.patience.http2_idle));
-    proxy.h2_options = Some(http2_options(settings.limits.header));
-    let proxy = Arc::new(Endable { inner: Arc::new(proxy), patience: settings.patience });
+    let proxy = Arc::new(http_app(proxy, configuration, settings));
     let most_of_one = MostOfOne {
         most: settings.limits.connections_per_address,
         but_for: settings.trusted_proxies.clone(),
@@ -128,21 +125,19 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         Connections::new(gate.metrics.connections(ListenerKind::Public), most.public, most_of_one.clone());
     let admin_connections =
         Connections::new(gate.metrics.connections(ListenerKind::Admin), most.admin, most_of_one);
-    let bounds = Bounds {
-        patience: settings.patience.header,
-        bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
-        between: settings.patience.next_request,
-        unread: settings.patience.answer_unread,
-        linger: settings.patience.linger,
-        counting: counting(),
+    let bounds = bounds(settings);
+    let entry = |door, balancers_at, connections: &Arc<Connections>| Entry {
+        door: Arc::new(door),
+        balancers: Arc::new(Balancers::new(balancers_at, bounds.patience, gate.metrics.clone())),
+        connections: connections.clone(),
+        bounds,
     };
-    let balancers = |networks| Balancers::new(networks, bounds.patience, gate.metrics.clone());
     let entrance = |(socket, listener): (_, &Listener)| {
-        let way_in = (door(listener)?, balancers(listener.proxy_protocol.clone()));
-        Entrance::new(socket, way_in, bounds, proxy.clone(), public_connections.clone())
+        let entry = entry(door(listener)?, listener.proxy_protocol.clone(), &public_connections);
+        Entrance::new(socket, entry, proxy.clone())
     };
     let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<Vec<_>, _>>()?;
-    let nobody = balancers(Vec::new());
+    let admin_entry = entry(Door::ClearText, Vec::new(), &admin_connections);
     let metrics = gate.metrics.clone();
     let pages = serving.load().pages.over(false);
     let app = Arc::new(Admin {
@@ -154,8 +149,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         pages,
         refusal_told_at: AtomicI64::new(0),
     });
-    let way_in = (Door::ClearText, nobody);
-    let admin = Entrance::new(admin, way_in, bounds, app, admin_connections)?;
+    let admin = Entrance::new(admin, admin_entry, app)?;
     Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, public, admin })
 }
 
@@ -303,6 +297,17 @@ fn counting() -> Option<Counting> {
     counting
 }
 
+fn bounds(settings: &Settings) -> Bounds {
+    Bounds {
+        patience: settings.patience.header,
+        bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
+        between: settings.patience.next_request,
+        unread: settings.patience.answer_unread,
+        linger: settings.patience.linger,
+        counting: counting(),
+    }
+}
+
 fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
     Ok(ServerConf {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -315,6 +320,15 @@ fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
 
 fn door(listener: &Listener) -> Result<Door, ListenError> {
     Door::new(&listener.serves).map_err(|why| ListenError::Tls { address: listener.address, why })
+}
+
+/// The app that speaks HTTP on the listeners for clients.
+fn http_app(proxy: Proxy, configuration: Arc<ServerConf>, settings: &Settings) -> Endable<HttpProxy<Proxy>> {
+    let mut http = HttpProxy::new(proxy, configuration);
+    http.handle_init_modules();
+    http.server_options = Some(server_options(settings.patience.http2_idle));
+    http.h2_options = Some(http2_options(settings.limits.header));
+    Endable { inner: Arc::new(http), patience: settings.patience }
 }
 
 fn server_options(http2_idle: Duration) -> HttpServerOptions {

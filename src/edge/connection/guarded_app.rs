@@ -28,16 +28,22 @@ const LAST_REQUESTS: Duration = Duration::from_secs(1);
 /// How long the task of a connection that was accepted may take to begin.
 const LAST_ACCEPTED: Duration = Duration::from_millis(50);
 
+/// What a listener's connections come in by: how they are opened, counted and bounded.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) door: Arc<Door>,
+    pub(crate) balancers: Arc<Balancers>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) bounds: Bounds,
+}
+
 /// A pingora app whose connections are all under guard.
 pub(crate) struct GuardedApp<A> {
-    inner: Arc<A>,
-    door: Arc<Door>,
-    balancers: Arc<Balancers>,
-    connections: Arc<Connections>,
-    backlog: Arc<Backlog>,
+    pub(super) inner: Arc<A>,
+    pub(super) entry: Entry,
+    pub(super) backlog: Arc<Backlog>,
     /// True: connections that wait for a request are closed.
-    closing: ShutdownWatch,
-    bounds: Bounds,
+    pub(super) closing: ShutdownWatch,
 }
 
 /// A second, non-blocking handle on a listening socket: what the kernel had accepted before the listener
@@ -69,7 +75,7 @@ impl Backlog {
 
 impl<A> std::fmt::Debug for GuardedApp<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuardedApp").field("connections", &self.connections).finish_non_exhaustive()
+        f.debug_struct("GuardedApp").field("connections", &self.entry.connections).finish_non_exhaustive()
     }
 }
 
@@ -77,17 +83,6 @@ impl<A> GuardedApp<A>
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    pub(crate) fn new(
-        inner: Arc<A>,
-        (door, balancers): (Arc<Door>, Arc<Balancers>),
-        connections: Arc<Connections>,
-        backlog: Arc<Backlog>,
-        closing: ShutdownWatch,
-        bounds: Bounds,
-    ) -> Self {
-        Self { inner, door, balancers, connections, backlog, closing, bounds }
-    }
-
     /// Serves one connection to its end, or to where pingora takes it back. Once `shutdown` is told, its next
     /// answer is the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). `is_last`: the
     /// listener has stopped, and it ends by `shutdown` alone.
@@ -97,11 +92,12 @@ where
         shutdown: ShutdownWatch,
         is_last: bool,
     ) -> impl Future<Output = Option<Stream>> + use<A> {
-        let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
-        let connections = self.connections.clone();
-        let whose = self.balancers.whose(peer(&*io));
-        let place = ConnectionPlace::take(&self.connections, &door, whose);
-        let balancers = matches!(whose, Whose::Unintroduced(_)).then(|| self.balancers.clone());
+        let Entry { door, balancers, connections, bounds } = &self.entry;
+        let whose = balancers.whose(peer(&*io));
+        let place = ConnectionPlace::take(connections, door, whose);
+        let balancers = matches!(whose, Whose::Unintroduced(_)).then(|| balancers.clone());
+        let (door, connections, bounds) = (door.clone(), connections.clone(), *bounds);
+        let inner = self.inner.clone();
         let closing = self.closing.clone();
         async move {
             let mut place = place?;
@@ -186,7 +182,7 @@ where
         self.drain_backlog();
         let _ = self.closing.clone().wait_for(|closing| *closing).await;
         let deadline = Instant::now() + LAST_REQUESTS;
-        while self.connections.awaited() > 0 && Instant::now() < deadline {
+        while self.entry.connections.awaited() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.inner.cleanup().await;

@@ -22,12 +22,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::edge::connection::connection_guard::Bounds;
 use crate::edge::connection::connections::Connections;
 use crate::edge::connection::door::Door;
-use crate::edge::connection::guarded_app::{Backlog, GuardedApp};
+use crate::edge::connection::guarded_app::{Backlog, Entry, GuardedApp};
 use crate::edge::connection::listen_error::ListenError;
-use crate::edge::connection::proxy_protocol::Balancers;
 
 /// Connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;
@@ -146,13 +144,7 @@ impl std::fmt::Debug for Entrance {
 impl Entrance {
     /// # Errors
     /// When the socket cannot be used.
-    pub(crate) fn new<A>(
-        socket: ListeningSocket,
-        (door, balancers): (Door, Balancers),
-        bounds: Bounds,
-        app: Arc<A>,
-        connections: Arc<Connections>,
-    ) -> Result<Self, ListenError>
+    pub(crate) fn new<A>(socket: ListeningSocket, entry: Entry, app: Arc<A>) -> Result<Self, ListenError>
     where
         A: ServerApp + Send + Sync + 'static,
     {
@@ -160,9 +152,8 @@ impl Entrance {
         let fault = |source| ListenError::Address { key, address: is_at, source };
         let backlog = Arc::new(Backlog::new(socket.try_clone().map_err(fault)?));
         let ((stop, accepting), (close, closing)) = (watch::channel(false), watch::channel(false));
-        let door = Arc::new(door);
-        let way_in = (door.clone(), Arc::new(balancers));
-        let app = GuardedApp::new(app, way_in, connections.clone(), backlog.clone(), closing, bounds);
+        let (door, connections) = (entry.door.clone(), entry.connections.clone());
+        let app = GuardedApp { inner: app, entry, backlog: backlog.clone(), closing };
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(is_at.to_string()).l4_buffer(buffers));
