@@ -39,13 +39,14 @@
 //! - `own_endpoint`: which paths are Tollgate's own; `oauth_answer`: what is said at `/oauth/token`
 //! - `claims_elsewhere`: tells operators what tokens leave out
 //! - `route_request`: a request to a route; `client_request`: a request that concerns one client
-//! - `family`: what store and cookie hold of a client's session
+//! - `family`: what store and cookie hold of a client's session; `backoff`: pauses between attempts
 
 pub mod admit;
 pub mod answer_preflight;
 pub mod ask_issuer;
 pub mod authenticate;
 pub mod backchannel_logout;
+mod backoff;
 pub mod brake;
 pub mod brought;
 pub mod call_authorization_server;

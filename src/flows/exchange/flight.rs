@@ -38,6 +38,7 @@ use crate::core::session::oauth::answer::{ServerAnswer, TokenAnswer, claims_from
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::session_end::SessionEnd;
 use crate::flows::Gate;
+use crate::flows::backoff::Backoff;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::client_request::ClientRequest;
 use crate::flows::family::record::change;
@@ -52,7 +53,7 @@ use crate::state::sessions::HeldTokens;
 use arrival::NewTokens;
 
 /// Pauses between attempts to put into the store what a flight brought.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+const RETRY: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 /// For how long the end of a session is tried; then what the flight brought is revoked all the same.
 const ENDING: Duration = Duration::from_secs(30);
 
@@ -269,14 +270,14 @@ impl UnderWay {
         mut step: impl FnMut(&mut Family, Now) -> T + Send,
     ) -> Result<T, Denial> {
         let until = Instant::now() + outage;
-        let (mut pause, longest) = RETRY;
+        let mut pause = RETRY.first;
         loop {
             match change(&self.gate, &self.flight.grant, self.timeouts, &mut step).await {
                 Err(_) if Instant::now() < until => {}
                 result => return result,
             }
             sleep(pause).await;
-            pause = (pause * 2).min(longest);
+            pause = RETRY.after(pause);
         }
     }
 
@@ -400,7 +401,8 @@ impl UnderWay {
             return Ok(None);
         }
         let next = self.flight.grant.successor(None, new.seed, self.gate.clock.now(), false);
-        let (until, (mut pause, longest)) = (Instant::now() + FLIGHT, RETRY);
+        let until = Instant::now() + FLIGHT;
+        let mut pause = RETRY.first;
         loop {
             let kept = self.try_to_keep(new, &next).await;
             match kept {
@@ -412,7 +414,7 @@ impl UnderWay {
                 Err(denial) => return Err(denial),
             }
             sleep(pause).await;
-            pause = (pause * 2).min(longest);
+            pause = RETRY.after(pause);
         }
     }
 

@@ -33,13 +33,14 @@ use crate::core::revocation::wanted::{KnownIssuers, Mistake, Wanted};
 use crate::core::revocation::{Change, Hold, Kind, Revocation, RevocationId, Rule, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
+use crate::flows::backoff::Backoff;
 use crate::flows::ports::StoreFault;
 use crate::state::live::Live;
 use blocks::{TRIES, see, too_often};
 pub(in crate::flows) use naming::{name_session, name_signed_out, name_tokens, name_tokens_in_background};
 
-/// The first and the longest pause between attempts at work that nobody is waiting for.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// Pauses between attempts at work that nobody waits for.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) };
 
 /// Why nothing was taken back, or not all.
 #[derive(Debug)]

@@ -139,11 +139,11 @@ fn name_in_background(gate: &Arc<Gate>, family: FamilyId, new: Unnamed) {
 /// However long the list cannot be written: whoever ended the session does not wait, and it is over already.
 async fn write(gate: &Gate, mut turn: Turn<FamilyId, Unnamed>) {
     while let Some(mut left) = turn.take() {
-        let (mut pause, longest) = RETRY;
+        let mut pause = RETRY.first;
         while let Err(fault) = left.write(gate).await {
             tracing::error!(family = %turn.of(), %fault, "what a session handed out could not be revoked yet");
             tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(longest);
+            pause = RETRY.after(pause);
             if let Some(new) = turn.came() {
                 left.join(new);
             }

@@ -138,7 +138,7 @@ pub(in crate::flows) async fn note_again(
     outage: Duration,
 ) -> Result<(), StoreFault> {
     let until = Instant::now() + outage;
-    let (mut pause, longest) = RETRY;
+    let mut pause = RETRY.first;
     loop {
         let noted = async {
             note(gate, live, grant, token, timeouts, MOST_SESSIONS).await?;
@@ -152,7 +152,7 @@ pub(in crate::flows) async fn note_again(
             noted => return noted,
         }
         sleep(pause).await;
-        pause = (2 * pause).min(longest);
+        pause = RETRY.after(pause);
     }
 }
 

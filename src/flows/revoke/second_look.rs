@@ -115,11 +115,11 @@ impl Look {
     /// In a while, where anything is asked for.
     fn due_soon(mut turn: Turn<RevocationId, Sought>) -> Option<Self> {
         let sought = turn.take()?;
-        Some(Self { turn, sought, due: Instant::now() + LOOK_AGAIN_AFTER, pause: RETRY.0 })
+        Some(Self { turn, sought, due: Instant::now() + LOOK_AGAIN_AFTER, pause: RETRY.first })
     }
 
     fn put_off(self) -> Self {
-        let (due, pause) = (Instant::now() + self.pause, (2 * self.pause).min(RETRY.1));
+        let (due, pause) = (Instant::now() + self.pause, RETRY.after(self.pause));
         Self { due, pause, ..self }
     }
 
