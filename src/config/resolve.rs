@@ -27,7 +27,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let (network, listen) = Network::read(root);
     let sessions = sessions::sessions(root);
     let limits = sessions::limits(root);
-    let (patience, lame_duck) = sessions::timeouts(root);
+    let (patience, lame_duck) = sessions::patience(root);
     let log = sessions::log(root);
     let mut identity = identity::read(root);
     let store = store::read(root);

@@ -6,6 +6,7 @@ use crate::config::keys::cookie_keys;
 use crate::config::settings::{Limits, Log, LogFormat, Patience, Sessions, SubjectInLog};
 use crate::config::text::read::Keys;
 use crate::config::text::values::show_duration;
+use crate::core::session::grant::Timeouts;
 use crate::core::token::DEFAULT_TOKEN_LIMIT;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,7 +17,8 @@ const LONGEST_COOKIE_LIFE: Duration = Duration::from_secs(400 * 86_400);
 
 pub(super) fn sessions(root: &Keys<'_>) -> Sessions {
     let keys = root.section("sessions");
-    let (idle_timeout, absolute_timeout) = lifetimes(&keys, (8 * HOUR, 7 * DAY));
+    let Timeouts { idle: idle_timeout, absolute: absolute_timeout } =
+        timeouts(&keys, Timeouts { idle: 8 * HOUR, absolute: 7 * DAY });
     let grace = keys.duration("grace", 30 * SECOND, SECOND..=300 * SECOND);
     if keys.has("grace") && grace >= absolute_timeout {
         keys.wrong("grace", "is not shorter than `absolute_timeout`; an answer must not outlive its session");
@@ -25,13 +27,13 @@ pub(super) fn sessions(root: &Keys<'_>) -> Sessions {
     Sessions { idle_timeout, absolute_timeout, grace, keys: cookie_keys }
 }
 
-/// `idle_timeout` and `absolute_timeout` of all sessions, or of one client's. A longer default of
-/// the first gives way to the second.
-pub(super) fn lifetimes(keys: &Keys<'_>, (idle, absolute): (Duration, Duration)) -> (Duration, Duration) {
+/// `idle_timeout` and `absolute_timeout` of all sessions, or of one client's. A default `idle_timeout` that
+/// is longer than `absolute_timeout` is shortened to it.
+pub(super) fn timeouts(keys: &Keys<'_>, default: Timeouts) -> Timeouts {
     let given = |key| keys.get(key).and_then(|value| value.duration(SECOND..=LONGEST_COOKIE_LIFE));
     let (given_idle, given_absolute) = (given("idle_timeout"), given("absolute_timeout"));
-    let absolute = given_absolute.unwrap_or(absolute);
-    let idle = given_idle.unwrap_or(idle.min(absolute));
+    let absolute = given_absolute.unwrap_or(default.absolute);
+    let idle = given_idle.unwrap_or(default.idle.min(absolute));
     if idle > absolute {
         let message = format!(
             "`idle_timeout` ({}) is longer than `absolute_timeout` ({}), so it would never count; shorten it",
@@ -40,7 +42,7 @@ pub(super) fn lifetimes(keys: &Keys<'_>, (idle, absolute): (Duration, Duration))
         );
         keys.wrong("idle_timeout", message);
     }
-    (idle, absolute)
+    Timeouts { idle, absolute }
 }
 
 pub(super) const NO_BODY: &str =
@@ -88,7 +90,7 @@ pub(super) fn limits(root: &Keys<'_>) -> Limits {
 }
 
 /// How long a client may take, and how long new ones are taken after SIGTERM.
-pub(super) fn timeouts(root: &Keys<'_>) -> (Patience, Duration) {
+pub(super) fn patience(root: &Keys<'_>) -> (Patience, Duration) {
     let keys = root.section("timeouts");
     let keep_alive = keys.duration("keep_alive", 75 * SECOND, SECOND..=DAY);
     let lame_duck = keys.duration("lame_duck", SECOND, Duration::ZERO..=300 * SECOND);

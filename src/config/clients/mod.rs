@@ -11,8 +11,6 @@ mod login;
 mod native;
 pub(in crate::config) mod registration;
 
-use std::time::Duration;
-
 use url::Url;
 
 use self::registration::{
@@ -21,7 +19,7 @@ use self::registration::{
 use crate::config::keys::{no_private_key, private_key};
 use crate::config::names::{unknown, valid_name};
 use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, refuse_clear_text, url};
-use crate::config::sessions::lifetimes;
+use crate::config::sessions::timeouts;
 use crate::config::settings::{
     Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, Login, NativeClient, SameSite,
     SessionMode, Sessions,
@@ -30,6 +28,7 @@ use crate::config::text::read::{Keys, Value};
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::SecretString;
+use crate::core::session::grant::Timeouts;
 use crate::core::token::TokenRules;
 
 /// A client that was read, and where.
@@ -163,7 +162,7 @@ struct Pages {
     login: Option<Login>,
     session: Option<SessionMode>,
     cookie: CookieSettings,
-    timeouts: (Duration, Duration),
+    timeouts: Timeouts,
     accept_any_access_token: bool,
 }
 
@@ -185,7 +184,8 @@ impl Pages {
                 None
             }
         };
-        let defaults = (around.sessions.idle_timeout, around.sessions.absolute_timeout);
+        let defaults =
+            Timeouts { idle: around.sessions.idle_timeout, absolute: around.sessions.absolute_timeout };
         Self {
             origins,
             scope,
@@ -195,14 +195,14 @@ impl Pages {
             login,
             session,
             cookie,
-            timeouts: lifetimes(keys, defaults),
+            timeouts: timeouts(keys, defaults),
             accept_any_access_token: mode == Mode::Token && keys.flag("accept_any_access_token"),
         }
     }
 
     fn of(self, registration: Registration) -> Option<Client> {
         let Registration { name, client_id, issuer, credential } = registration;
-        let (idle_timeout, absolute_timeout) = self.timeouts;
+        let Timeouts { idle: idle_timeout, absolute: absolute_timeout } = self.timeouts;
         Some(Client {
             name,
             client_id,
