@@ -67,24 +67,45 @@ pub(super) fn introspecting(root: &Keys<'_>) -> Vec<IssuerName> {
     named.iter().filter(|(_, value)| asked(value)).map(|(name, _)| IssuerName::new(*name)).collect()
 }
 
+/// The claims in which the issuer's tokens say what is read here (`claims`).
+fn claim_names(keys: &Keys<'_>) -> ClaimNames {
+    let claims = keys.section("claims");
+    let names = |key, default: Vec<String>| {
+        claims.texts(key).map_or(default, |texts| texts.into_iter().map(|(_, text)| text).collect())
+    };
+    let default = ClaimNames::default();
+    ClaimNames {
+        scope: names("scope", default.scope),
+        client: names("client", default.client),
+        session: names("session", default.session),
+        id: names("id", default.id),
+        access_token: claims.texts("access_token").map(only_in_access_tokens).unwrap_or_default(),
+    }
+}
+
+/// Refuses keys that are about calls to an issuer which is never called.
+fn refuse_without_effect(keys: &Keys<'_>) {
+    if !keys.has("shared_secret") && !keys.has("jwks_file") {
+        return;
+    }
+    let is_asked = |key| key != "keys_refresh" && keys.has("introspection");
+    for key in ["timeout", "ca", "keys_refresh"].into_iter().chain(connection::KEYS) {
+        if keys.has(key) && !is_asked(key) {
+            keys.wrong(
+                key,
+                "has no effect: this issuer is never called for keys, because they are given here; remove it",
+            );
+        }
+    }
+}
+
 fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let iss = keys.get("url").and_then(|value| iss(&value, network));
     let audiences = keys.texts("audience").map(|texts| texts.into_iter().map(|(_, text)| text).collect());
     let shared = keys.has("shared_secret");
     let algorithms = algorithms(keys, shared);
     let source = key_source(keys, network, &algorithms);
-    let claims = keys.section("claims");
-    let names = |key, default: Vec<String>| {
-        claims.texts(key).map_or(default, |texts| texts.into_iter().map(|(_, text)| text).collect())
-    };
-    let default = ClaimNames::default();
-    let claims = ClaimNames {
-        scope: names("scope", default.scope),
-        client: names("client", default.client),
-        session: names("session", default.session),
-        id: names("id", default.id),
-        access_token: claims.texts("access_token").map(only_in_access_tokens).unwrap_or_default(),
-    };
+    let claims = claim_names(keys);
     let access_token_iss = access_token_iss(keys, iss.as_deref());
     let clients_without_audience = keys.texts("clients_without_audience").unwrap_or_default();
     let token_type = keys.get("token_type").and_then(|value| token_type(&value));
@@ -96,21 +117,13 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let ca = keys.get("ca").and_then(|value| ca(&value));
     let is_discovered = !["jwks_uri", "jwks_file", "shared_secret"].iter().any(|key| keys.has(key));
     let introspection = introspection::read(keys, is_discovered, network);
-    let is_asked = |key| key != "keys_refresh" && keys.has("introspection");
     let mut others = source.as_ref().map(named_urls).unwrap_or_default();
     others.extend(
         introspection.as_ref().and_then(|asked| Some(("introspection.endpoint", asked.endpoint.as_ref()?))),
     );
     let own = iss.as_deref().and_then(|iss| Url::parse(iss).ok());
     let connection = connection::read(keys, own.as_ref(), &others);
-    for key in ["timeout", "ca", "keys_refresh"].into_iter().chain(connection::KEYS) {
-        if keys.has(key) && (shared || keys.has("jwks_file")) && !is_asked(key) {
-            keys.wrong(
-                key,
-                "has no effect: this issuer is never called for keys, because they are given here; remove it",
-            );
-        }
-    }
+    refuse_without_effect(keys);
     let issuer = IssuerName::new(name);
     let rules = TokenRules {
         issuer: issuer.clone(),
