@@ -200,7 +200,19 @@ pub(in crate::core) fn decoded(segment: &str) -> Cow<'_, str> {
     }
 }
 
-/// Appends one segment in its canonical spelling. Says whether it has only one reading.
+/// What a segment holds that may have a second reading.
+#[derive(Clone, Copy, Default)]
+struct Doubts {
+    /// Escaped bytes that are not ASCII.
+    escaped_bytes: bool,
+    /// An escaped percent sign: the beginning of a double encoding.
+    percent: bool,
+    semicolon: bool,
+    /// An escaped slash that the caller keeps.
+    slash: bool,
+}
+
+/// Appends one segment in its canonical spelling. Returns whether it has only one reading.
 fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Result<bool, &'static str> {
     // Most segments are plain, also beside one that is not.
     if segment.iter().all(|byte| is_unreserved(*byte))
@@ -211,7 +223,7 @@ fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Resul
         return Ok(true);
     }
     let start = out.len();
-    let (mut escaped_bytes, mut percent, mut semicolon, mut slashes) = (false, false, false, false);
+    let mut doubts = Doubts::default();
     let mut bytes = segment.iter();
     while let Some(&byte) = bytes.next() {
         let (byte, escaped) = if byte == b'%' {
@@ -225,15 +237,15 @@ fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Resul
             (byte, false)
         };
         match (byte, slash) {
-            (b'/', EncodedSlash::Keep) => slashes = true,
+            (b'/', EncodedSlash::Keep) => doubts.slash = true,
             _ => never_in_a_segment(byte)?,
         }
-        semicolon |= byte == b';';
+        doubts.semicolon |= byte == b';';
         match (byte, escaped) {
             (_, _) if is_unreserved(byte) => out.push(char::from(byte)),
             (_, true) => {
-                escaped_bytes |= byte >= 0x80;
-                percent |= byte == b'%';
+                doubts.escaped_bytes |= byte >= 0x80;
+                doubts.percent |= byte == b'%';
                 percent::encode(byte, out);
             }
             // Allowed as they are (RFC 3986 section 3.3, `pchar`).
@@ -244,11 +256,19 @@ fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Resul
             (_, false) => return Err(RAW),
         }
     }
-    let written = out.get(start..).unwrap_or_default();
-    if !escaped_bytes && !percent && !semicolon && !slashes && !written.starts_with('.') {
+    has_one_reading(out.get(start..).unwrap_or_default(), doubts)
+}
+
+/// Whether a segment, in its canonical spelling, has only one reading, rather than a harmless second one.
+///
+/// # Errors
+/// What is wrong with a reading that an upstream may give it.
+fn has_one_reading(segment: &str, doubts: Doubts) -> Result<bool, &'static str> {
+    let Doubts { escaped_bytes, percent, semicolon, slash } = doubts;
+    if !escaped_bytes && !percent && !semicolon && !slash && !segment.starts_with('.') {
         return Ok(true);
     }
-    let once = percent::decode(written.as_bytes());
+    let once = percent::decode(segment.as_bytes());
     if escaped_bytes && std::str::from_utf8(&once).is_err() {
         return Err(UTF8);
     }
@@ -257,11 +277,11 @@ fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Resul
     if twice == once {
         return Ok(!semicolon);
     }
-    if slashes {
+    if slash {
         return Err(SLASH_IN_DOUBT);
     }
-    // Whoever decodes twice may read more in what is no UTF-8, as dots in overlong forms (RFC 3629 section
-    // 10).
+    // A reader that decodes twice may find more in invalid UTF-8, such as dots in overlong forms (RFC 3629
+    // section 10).
     std::str::from_utf8(&twice).map_err(|_| UTF8)?;
     twice.iter().try_for_each(|&byte| never_in_a_segment(byte))?;
     no_dot_segment(&twice)?;
