@@ -295,24 +295,12 @@ impl Story<'_> {
             Some(Carried::Authorization(scheme, token)) => token.text().map(|text| Some((scheme, text))),
             _ => Ok(None),
         });
-        let (scheme, text) = match spelled {
-            Ok(Some(brought)) => brought,
-            Ok(None) => {
-                let about = match &route.session {
-                    Some(takes) => format!(
-                        "no credential comes along; a session cookie of `{}` would be one",
-                        takes.client
-                    ),
-                    None => "no credential comes along".to_owned(),
-                };
-                self.say("token", Outcome::Holds, "none", about);
-                self.session(route);
-                return Ok(None);
-            }
-            Err(denial) => {
-                self.say("token", Outcome::Fails, "one credential", denial.facts().detail);
-                return Err(denial);
-            }
+        let spelled = spelled.inspect_err(|denial| {
+            self.say("token", Outcome::Fails, "one credential", denial.facts().detail);
+        })?;
+        let Some((scheme, text)) = spelled else {
+            self.say_without_token(route);
+            return Ok(None);
         };
         let brought = Brought::ByRequest {
             to: &route.access,
@@ -329,26 +317,40 @@ impl Story<'_> {
         let limit = self.live.settings.limits.token;
         let on_unknown_key = OnUnknownKey::Refuse;
         let judged = verify_jwt(means, &self.live.issuers, limit, text, on_unknown_key, self.now).await;
+        self.say_checks(text, judged.as_ref().err());
+        let token = judged?.token;
+        self.say("token", Outcome::NotAsked, "revocations", "only a running gateway knows what was revoked");
+        self.possession(&token, scheme)?;
+        Ok(Some(token))
+    }
+
+    /// Says that no token came, and what else would be a credential on the route.
+    fn say_without_token(&mut self, route: &Route) {
+        let about = match &route.session {
+            Some(takes) => {
+                format!("no credential comes along; a session cookie of `{}` would be one", takes.client)
+            }
+            None => "no credential comes along".to_owned(),
+        };
+        self.say("token", Outcome::Holds, "none", about);
+        self.session(route);
+    }
+
+    /// Says of each check of a JWT whether it held. `failed`: the first that did not, if any.
+    fn say_checks(&mut self, text: &str, failed: Option<&Failed>) {
         let told = Told::of(self.live, text, self.now);
         for check in Check::ALL {
-            let (outcome, about) = match &judged {
-                Err(Failed { check: failed, denial }) if *failed == check => {
+            let (outcome, about) = match failed {
+                Some(Failed { check: failed, denial }) if *failed == check => {
                     (Outcome::Fails, [denial.facts().detail, &told.against(check, denial)].join(" "))
                 }
-                Err(Failed { check: failed, .. }) if *failed < check => (Outcome::NotReached, String::new()),
+                Some(Failed { check: failed, .. }) if *failed < check => (Outcome::NotReached, String::new()),
                 _ => (Outcome::Holds, told.about(check)),
             };
             self.say("token", outcome, check.label(), about.trim().to_owned());
         }
         self.claims = told.claims();
-        self.proven = match &judged {
-            Ok(_) => true,
-            Err(failed) => failed.check > Check::Signature,
-        };
-        let token = judged?.token;
-        self.say("token", Outcome::NotAsked, "revocations", "only a running gateway knows what was revoked");
-        self.possession(&token, scheme)?;
-        Ok(Some(token))
+        self.proven = failed.is_none_or(|failed| failed.check > Check::Signature);
     }
 
     /// Which requests may use a session of the route; which this one is only its browser could say.
