@@ -1,8 +1,8 @@
-//! Who in this process waits for which flight. What becomes of a session is decided in the store
-//! ([`crate::core::session::exchange`]); this only spares those who wait here from asking it again and again.
+//! Which requests of this process wait for which flight. What becomes of a session is decided in the store
+//! ([`crate::core::session::exchange`]); this only spares them asking it over and over.
 //!
-//! Memory only, and none of it is needed to be right: after a restart, and on other replicas, a flight is
-//! watched in the store.
+//! Correctness does not depend on it: after a restart, and on other replicas, a flight is watched in the
+//! store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::core::session::exchange::answer::ExchangeAnswer;
 /// The most code exchanges at one AS at once. Anybody can begin one, and each may wait a minute for a slow
 /// AS: so it has places of its own, and what waits for it takes none of another's.
 pub const CODE_EXCHANGES: usize = 1_000;
-/// The most authorization requests that are pushed to one AS at once. Anybody can begin one, and each may
-/// wait for a slow AS; they take no place of somebody who comes back from there.
+/// The most pushed authorization requests at one AS at once. Anybody can begin one, and each may wait for a slow
+/// AS. They are counted apart, so that they keep out nobody who comes back with a code.
 pub const PUSHED_REQUESTS: usize = 1_000;
-/// The most refreshes of native clients at one AS at once, which wait as long; they take no place of somebody
-/// who signs in.
+/// The most refreshes of native clients at one AS at once, each of which may wait a minute too. They are counted
+/// apart, so that they keep out nobody who signs in.
 pub const PASSED_REFRESHES: usize = 1_000;
 
-/// What those hear who wait for a flight.
+/// How a flight ended, for the requests that wait for it.
 #[derive(Clone, Debug)]
 pub enum FlightEnd {
     /// It landed with this answer.
@@ -43,7 +43,8 @@ type Flights = DashMap<(FamilyId, FlightId), watch::Receiver<Option<FlightEnd>>>
 /// How many places are taken at each AS.
 type Places = DashMap<IssuerName, Arc<AtomicUsize>>;
 
-/// The flights that somebody waits for, and what else is known of exchanges in this process alone.
+/// The flights that requests of this process wait for, how many calls to an AS are under way, and which
+/// warnings were given.
 #[derive(Debug, Default)]
 pub struct Exchanges {
     flights: Arc<Flights>,
@@ -55,16 +56,17 @@ pub struct Exchanges {
     had_id_token: DashSet<ClientName>,
 }
 
-/// What is spent at an AS and not yet in the store, and whether more may be.
+/// The exchanges whose refresh token or code may be spent at the AS while the answer is not yet in the store,
+/// and whether more may begin.
 #[derive(Debug, Default)]
 struct Air {
-    /// Each by its number, in the order of taking off.
+    /// Numbered in the order in which they began.
     airborne: BTreeSet<u64>,
     next: u64,
     holds: usize,
 }
 
-/// Leave to ask an AS and to put into the store what it gives; it is given back when dropped.
+/// Leave to ask an AS and to store its answer. Given back when dropped.
 #[derive(Debug)]
 pub struct Airborne {
     air: Arc<watch::Sender<Air>>,
@@ -79,17 +81,17 @@ impl Drop for Airborne {
     }
 }
 
-/// While it is there, nothing takes off.
+/// Keeps exchanges from beginning until it is dropped.
 #[derive(Debug)]
 pub struct Hold(Arc<watch::Sender<Air>>);
 
 impl Hold {
-    /// How many are in the air.
+    /// How many exchanges are under way.
     pub fn airborne(&self) -> usize {
         self.0.borrow().airborne.len()
     }
 
-    /// Waits until none is, but not longer than `patience`; how many were left then.
+    /// Waits until none is under way, at most for `patience`. Returns how many are left.
     pub async fn landed(&self, patience: Duration) -> usize {
         let mut air = self.0.subscribe();
         let none = air.wait_for(|air| air.airborne.is_empty());
@@ -103,7 +105,7 @@ impl Drop for Hold {
     }
 }
 
-/// Leave to wait for an AS; it is given back when dropped.
+/// Leave to wait for an AS. Given back when dropped.
 #[derive(Debug)]
 pub struct WaitPermit(Arc<AtomicUsize>);
 
@@ -122,8 +124,8 @@ impl Drop for WaitPermit {
 }
 
 impl Exchanges {
-    /// Watches a flight for all who wait for it here, and whoever gets the [`Watch`] says how it ends;
-    /// `None`: somebody else watches it already.
+    /// Joins those who wait for a flight. The first also gets the [`Watch`], and with it the duty to say how
+    /// the flight ends; `None`: somebody has it.
     pub fn watch(&self, family: FamilyId, flight: FlightId) -> (Option<Watch>, FlightWaiter) {
         match self.flights.entry((family, flight)) {
             Entry::Occupied(known) => (None, FlightWaiter(known.get().clone())),
@@ -136,7 +138,8 @@ impl Exchanges {
         }
     }
 
-    /// Waits while exchanges are held back. To be had before the store is asked whether one may begin.
+    /// Waits while exchanges are held back, then counts as under way. Call it before asking the store whether
+    /// an exchange may begin.
     pub async fn take_off(&self) -> Airborne {
         loop {
             let mut number = None;
@@ -151,19 +154,19 @@ impl Exchanges {
             if let Some(number) = number {
                 return Airborne { air: Arc::clone(&self.air), number };
             }
-            // The sender is ours, so that this ends only as it should.
+            // `self` has a sender, so the channel cannot close.
             let _ = self.air.subscribe().wait_for(|air| air.holds == 0).await;
         }
     }
 
-    /// From here on no exchange begins; those in the air go on.
+    /// Keeps exchanges from beginning for as long as the value lives; those under way go on.
     pub fn hold(&self) -> Hold {
         self.air.send_modify(|air| air.holds += 1);
         Hold(Arc::clone(&self.air))
     }
 
-    /// Waits until all have landed that are in the air now, but not longer than `patience`. Others may take
-    /// off.
+    /// Waits until all exchanges that are under way now have ended, at most for `patience`. New ones may
+    /// begin.
     pub async fn landed(&self, patience: Duration) {
         let mut air = self.air.subscribe();
         let next = air.borrow().next;
@@ -188,12 +191,13 @@ impl Exchanges {
         WaitPermit::among(&self.passed_refreshes, at, PASSED_REFRESHES)
     }
 
-    /// Whether nobody was told yet that this client's access tokens outlive its sessions. Says so once.
+    /// Returns true once for each client: operators are then to be warned that its access tokens outlive its
+    /// sessions.
     pub fn claim_warning(&self, client: &ClientName) -> bool {
         self.warned.insert(client.clone())
     }
 
-    /// Whether no ID token of a sign-in of this client was looked at before. Says so once.
+    /// Returns true once for each client: for the first ID token of a sign-in.
     pub fn claim_first_id_token(&self, client: &ClientName) -> bool {
         self.had_id_token.insert(client.clone())
     }
@@ -208,7 +212,7 @@ impl Exchanges {
     }
 }
 
-/// The duty to tell how a flight ended. Dropped without a word, those who wait are told that it failed.
+/// The duty to say how a flight ended. If it is dropped instead, those who wait take it as failed.
 #[derive(Debug)]
 pub struct Watch {
     flights: Arc<Flights>,
@@ -219,11 +223,11 @@ pub struct Watch {
 impl Watch {
     /// Whether anybody waits now.
     pub fn is_awaited(&self) -> bool {
-        // One is kept for those who come later.
+        // One receiver stays in the map, for those who come later.
         self.sender.receiver_count() > 1
     }
 
-    /// Tells all who wait; who comes later finds what is in the store.
+    /// Tells all who wait. Those who come later find the outcome in the store.
     pub fn tell(self, heard: FlightEnd) {
         self.sender.send_replace(Some(heard));
     }

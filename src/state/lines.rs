@@ -1,44 +1,44 @@
-//! Lines on their way to a reader that may be slow, or never read again: those of the access log and our own
-//! messages. Whoever has one leaves it here and goes on; a thread (`io::line_writer`) writes what has
-//! gathered. When there is room for no more, lines are lost and counted.
+//! Log lines on their way to a reader that may be slow, or gone: those of the access log, and our own
+//! messages. Callers leave a line here and go on; one thread (`io::line_writer`) writes what has gathered.
+//! When the buffer is full, lines are dropped and counted.
 //!
-//! Whoever leaves a line must never wait: a full pipe would stop every worker, and with them health checks
-//! and signals.
+//! Leaving a line must never block: a full pipe would stop every worker, and with them health checks and
+//! signals.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines that may wait for the writer, in bytes.
+/// The size of the buffer, in bytes.
 pub const WAITING: usize = 4 * 1024 * 1024;
-/// The part of these that [`Lines::write_ordinary`] leaves free: nothing that a stranger can have said takes
-/// the room of what an operator must not miss.
+/// The part of the buffer, in bytes, that [`Lines::write_ordinary`] leaves free, so that lines which
+/// strangers can cause do not displace those that an operator must not miss.
 const RESERVE: usize = WAITING / 4;
-/// How long lines gather before they are written, so that nobody has to wake the writer for each.
+/// How long lines gather before they are written: a writer woken for each line would cost more.
 const GATHER: Duration = Duration::from_millis(10);
-/// So many bytes are written at once, however short the time that they gathered in.
+/// The number of bytes with which the writer no longer waits for more.
 const ENOUGH: usize = 16 * 1024;
-/// How long nobody is told again that lines are lost.
+/// The shortest time between two messages about dropped lines.
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Between those who have lines and the one who writes them.
+/// The buffer between those who log and the thread that writes.
 #[derive(Debug, Default)]
 pub struct Lines {
     waiting: Mutex<Waiting>,
-    /// The first line waits, or enough of them, or the writer is to end.
+    /// Signalled when a first line is left, when there are [`ENOUGH`] bytes, and when the writer is to end.
     has_work: Condvar,
-    /// The writer has written what it took.
+    /// Signalled when the writer has written what it took.
     is_written: Condvar,
-    /// Lost, and in no metric yet.
+    /// Lines dropped since [`Lines::newly_lost`] was last asked.
     uncounted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Lines that were lost, of which the log itself says nothing yet.
+    /// Lines dropped that the log itself does not mention yet.
     lost: u64,
-    /// Lines that the writer has taken and not written yet.
+    /// Lines that the writer has taken and not yet written.
     in_hand: u64,
     is_busy: bool,
     stops: bool,
@@ -46,24 +46,24 @@ struct Waiting {
     told_at: Option<Instant>,
 }
 
-/// What the writer is to do.
+/// What the writer is to do beside writing the bytes it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// So many lines were lost since it was last said.
+    /// How many lines were dropped since the log last said so.
     pub lost: u64,
     /// Nothing comes after this.
     pub is_last: bool,
 }
 
 impl Lines {
-    /// Leaves `text`, one line or several that belong together. True: it is lost, and nobody was told lately
-    /// that lines are.
+    /// Leaves `text`: one line, or several that belong together. Returns true if it was dropped and that is
+    /// worth a message: none was given for [`TELL_AGAIN_AFTER`].
     #[must_use]
     pub fn write(&self, text: &[u8]) -> bool {
         self.write_into(WAITING, text)
     }
 
-    /// The same, but that it may be lost while there is still room for what may not.
+    /// Like [`Self::write`], but drops the text earlier, while [`RESERVE`] is still free.
     #[must_use]
     pub fn write_ordinary(&self, text: &[u8]) -> bool {
         self.write_into(WAITING - RESERVE, text)
@@ -72,7 +72,7 @@ impl Lines {
     fn write_into(&self, room: usize, text: &[u8]) -> bool {
         let mut waiting = self.lock();
         if waiting.stops {
-            // Whoever stopped it knows.
+            // No message: whoever called `stop` knows.
             self.lose(&mut waiting, count(text));
             return false;
         }
@@ -89,19 +89,20 @@ impl Lines {
         false
     }
 
-    /// So many lines could not be written. True: nobody was told lately.
+    /// Counts lines that could not be written. Returns true if that is worth a message, as [`Self::write`]
+    /// does.
     #[must_use]
     pub fn lost(&self, lines: u64) -> bool {
         self.lose(&mut self.lock(), lines)
     }
 
-    /// The log could not say yet that so many are missing.
+    /// Notes that the log could not yet mention this many dropped lines.
     pub fn say_later(&self, lines: u64) {
         let mut waiting = self.lock();
         waiting.lost = waiting.lost.saturating_add(lines);
     }
 
-    /// True: nobody was told lately.
+    /// Counts dropped lines. Returns true if that is worth a message.
     fn lose(&self, waiting: &mut Waiting, lines: u64) -> bool {
         waiting.lost = waiting.lost.saturating_add(lines);
         self.uncounted.fetch_add(lines, Ordering::Relaxed);
@@ -112,15 +113,15 @@ impl Lines {
         is_news
     }
 
-    /// How many lines were lost since this was last asked.
+    /// How many lines were dropped since the last call.
     pub fn newly_lost(&self) -> u64 {
         self.uncounted.swap(0, Ordering::Relaxed)
     }
 
-    /// For the writer: waits for lines and takes what has gathered into `bytes`.
+    /// Waits for lines, then moves what has gathered into `bytes`. Called by the writer.
     pub fn take(&self, bytes: &mut Vec<u8>) -> Taken {
         bytes.clear();
-        // A reader that was slow for a while costs memory for that while.
+        // Gives back what a burst took.
         bytes.shrink_to(2 * ENOUGH);
         let mut waiting = self.lock();
         while waiting.bytes.is_empty() && !waiting.stops {
@@ -135,13 +136,13 @@ impl Lines {
         Taken { lost: std::mem::take(&mut waiting.lost), is_last: waiting.stops }
     }
 
-    /// The writer is done with these lines of what it took.
+    /// Counts this many of the taken lines as written. Called by the writer.
     pub fn written(&self, lines: u64) {
         let mut waiting = self.lock();
         waiting.in_hand = waiting.in_hand.saturating_sub(lines);
     }
 
-    /// The writer is done with all that it took.
+    /// Counts all that was taken as written. Called by the writer.
     pub fn all_written(&self, taken: Taken) {
         let mut waiting = self.lock();
         waiting.in_hand = 0;
@@ -151,19 +152,19 @@ impl Lines {
         self.is_written.notify_all();
     }
 
-    /// Waits until all is written that was left so far, `patience` at most.
+    /// Waits until all lines left so far are written, at most for `patience`.
     pub fn wait(&self, patience: Duration) {
         drop(self.written_while(patience, |waiting| !waiting.bytes.is_empty() || waiting.is_busy));
     }
 
-    /// Takes no more lines, and lets the writer end when it has written what there is.
+    /// Takes no more lines, and lets the writer end once the rest is written.
     pub fn stop(&self) {
         self.lock().stops = true;
         self.has_work.notify_one();
     }
 
-    /// Waits until the writer has ended after a [`Self::stop`], `patience` at most. How many lines are not
-    /// written.
+    /// Waits until the writer has ended after [`Self::stop`], at most for `patience`. Returns how many lines
+    /// are still unwritten.
     pub fn end(&self, patience: Duration) -> u64 {
         let waiting = self.written_while(patience, |waiting| !waiting.has_ended);
         if waiting.has_ended { 0 } else { waiting.in_hand.saturating_add(count(&waiting.bytes)) }

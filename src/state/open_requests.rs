@@ -1,10 +1,10 @@
-//! The requests that are under way for somebody: whoever takes access back must reach them, also while
-//! nothing passes. Each can be told to end; `flows::open_requests` decides which are, `edge` ends them.
+//! The requests in flight that were let in for a caller. When the caller's access is taken back they must
+//! end, even if no byte passes. `flows::open_requests` decides which end, `edge` ends them.
 //!
-//! What lasts has an end, the one of its token. It goes on where its session has got another in time: those
-//! that came to this process are kept here for as long as something of their session lasts.
+//! A long-lived response ends with its access token, unless its session has another by then: the tokens of
+//! such sessions that come to this process are kept here for that.
 //!
-//! It must never say that somebody may go on.
+//! It must never decide that a request may go on.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -25,20 +25,20 @@ use crate::core::session::grant::Timeouts;
 use crate::core::time::Timestamp;
 use crate::state::verified_tokens::KnownCaller;
 
-/// The tokens of one session that are kept here at once. A page needs one, and another before that ends.
+/// The most tokens kept of one session. A page needs one, and the next before that expires.
 const TOKENS: usize = 16;
 
-/// Why a request under way was ended: the label `cause` of `streams_ended_total`.
+/// Why a request in flight was ended: the label `cause` of `streams_ended_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Ending {
     /// Its token or its session was taken back.
     Revoked = 1,
-    /// Its token has expired, and its session got no other that would do.
+    /// Its token has expired, and its session has no other that the route takes.
     Expired,
     /// Its session is over: signed out, or timed out.
     SessionOver,
-    /// It is not known any more what was taken back.
+    /// The list of revocations is out of date.
     RevocationsUnavailable,
 }
 
@@ -56,7 +56,7 @@ impl Ending {
     }
 }
 
-/// The session by whose cookie somebody was let in.
+/// The session whose cookie let a request in.
 #[derive(Debug)]
 pub struct OfSession {
     pub family: FamilyId,
@@ -65,16 +65,16 @@ pub struct OfSession {
     pub last_used_at: Timestamp,
     pub timeouts: Timeouts,
     pub client: Arc<Client>,
-    /// Somebody asks the store whether it is used elsewhere.
+    /// Set while the store is asked whether the session was used at another replica.
     pub is_asked_about: AtomicBool,
-    /// What its access token was found to be.
+    /// The access token of the session, as it was verified.
     pub token: Arc<Caller>,
 }
 
-/// One request under way.
+/// One request in flight.
 #[derive(Debug)]
 pub struct OpenRequest {
-    /// The caller by whose token it was let in.
+    /// The caller that was let in.
     token: Arc<Caller>,
     session: Option<Box<OfSession>>,
     lasting: OnceLock<Box<Lasting>>,
@@ -83,24 +83,24 @@ pub struct OpenRequest {
     told: AtomicWaker,
 }
 
-/// What goes on until somebody ends it.
+/// A response that goes on until somebody ends it: a WebSocket, a feed, gRPC.
 #[derive(Debug)]
 pub struct Lasting {
     pub route: Arc<Route>,
     pub path: CanonicalPath,
-    /// The tokens of its session, once that is known.
+    /// The tokens of its session, once it is known which session that is.
     tokens: OnceLock<Arc<Tokens>>,
     holds: Mutex<Holds>,
 }
 
-/// What a request goes on by, and until when.
+/// The token that lets a response go on, and until when.
 #[derive(Clone, Debug)]
 pub struct Holds {
     pub token: Arc<Caller>,
     pub until: Timestamp,
 }
 
-/// Access tokens of one session that came to this process while something of it lasts.
+/// The access tokens of one session that came to this process while one of its responses goes on.
 #[derive(Debug, Default)]
 struct Tokens(Mutex<Vec<Arc<KnownCaller>>>);
 
@@ -117,32 +117,31 @@ impl OpenRequest {
         self.lasting.get().map(|lasting| &**lasting)
     }
 
-    /// The token that it goes on by.
+    /// The token that lets the request go on now.
     pub fn token(&self) -> Arc<Caller> {
         self.lasting().map_or_else(|| self.token.clone(), |lasting| lasting.holds().token)
     }
 
-    /// Its answer has begun, and goes on until somebody ends it: `until`, unless there is another token by
-    /// then.
+    /// Marks the response as long-lived. It ends at `until`, unless its session has another token by then.
     pub fn mark_lasting(&self, route: Arc<Route>, path: CanonicalPath, until: Timestamp) {
         let holds = Mutex::new(Holds { token: self.token.clone(), until });
         let lasting = Lasting { route, path, tokens: OnceLock::new(), holds };
         let _ = self.lasting.set(Box::new(lasting));
     }
 
-    /// Tells whoever serves it to end it. The first reason counts.
+    /// Ends the request. The first reason counts.
     pub fn end(&self, why: Ending) {
         let _ = self.ending.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire);
         self.told.wake();
     }
 
-    /// Why it was told to end, if it was.
+    /// Why the request was ended, if it was.
     pub fn ending(&self) -> Option<Ending> {
         let ending = self.ending.load(Ordering::Acquire);
         Ending::ALL.into_iter().find(|why| *why as u8 == ending)
     }
 
-    /// Ready once it was told to end.
+    /// Ready once the request was ended; registers the task to be woken then.
     pub fn poll_ending(&self, cx: &Context<'_>) -> Poll<Ending> {
         if self.ending.load(Ordering::Acquire) == 0 {
             self.told.register(cx.waker());
@@ -156,12 +155,12 @@ impl Lasting {
         lock(&self.holds).clone()
     }
 
-    /// It goes on by another token.
+    /// Lets the response go on with another token.
     pub fn continue_by(&self, holds: Holds) {
         *lock(&self.holds) = holds;
     }
 
-    /// The tokens that its session has got here, the one that lives longest first.
+    /// The tokens of its session that came here, the one that expires last first.
     pub fn tokens(&self) -> Vec<Arc<KnownCaller>> {
         self.tokens.get().map(|tokens| lock(&tokens.0).clone()).unwrap_or_default()
     }
@@ -171,7 +170,7 @@ impl Tokens {
     fn add(&self, token: &Arc<KnownCaller>, now: Timestamp) {
         let mut all = lock(&self.0);
         let ends = |token: &KnownCaller| token.token().expires_at();
-        // Of one token there may be several readings.
+        // The same token may be here as verified at other times; all of these are kept.
         all.retain(|known| ends(known) > now && !Arc::ptr_eq(known, token));
         let at = all.partition_point(|known| ends(known) > ends(token));
         all.insert(at, token.clone());
@@ -179,14 +178,14 @@ impl Tokens {
     }
 }
 
-/// All that are under way for somebody.
+/// All requests in flight that were let in for a caller.
 #[derive(Debug, Default)]
 pub struct OpenRequests {
     /// Every open request, under its address in memory.
     all: DashMap<usize, Arc<OpenRequest>, RandomState>,
-    /// The tokens of the sessions of which something lasts.
+    /// The tokens of the sessions that have a long-lived response.
     sessions: DashMap<FamilyId, Weak<Tokens>, RandomState>,
-    /// How many these are, to ask without a lock.
+    /// The size of [`Self::sessions`], to be read without a lock.
     known: AtomicUsize,
 }
 
@@ -195,7 +194,7 @@ fn place(open: &Arc<OpenRequest>) -> usize {
 }
 
 impl OpenRequests {
-    /// A request was let in by this token, or by its session's.
+    /// Adds a request that was let in by this token, which may be its session's.
     pub fn enter(&self, token: Arc<Caller>, session: Option<Box<OfSession>>) -> Arc<OpenRequest> {
         let (lasting, ending, told) = (OnceLock::new(), AtomicU8::new(0), AtomicWaker::new());
         let open = Arc::new(OpenRequest { token, session, lasting, ending, told });
@@ -203,17 +202,17 @@ impl OpenRequests {
         open
     }
 
-    /// It is over.
+    /// Removes a request that is over.
     pub fn leave(&self, open: &Arc<OpenRequest>) {
         self.all.remove(&place(open));
     }
 
-    /// Those that are under way now.
+    /// The requests in flight now.
     pub fn all(&self) -> Vec<Arc<OpenRequest>> {
         self.all.iter().map(|entry| entry.value().clone()).collect()
     }
 
-    /// It is known whose session a lasting one belongs to.
+    /// Notes which session a long-lived response belongs to, so that it sees that session's tokens.
     pub fn assign_to_session(&self, lasting: &Lasting, family: FamilyId) {
         let tokens = match self.sessions.entry(family) {
             Entry::Occupied(mut known) => known.get().upgrade().unwrap_or_else(|| {
@@ -231,7 +230,7 @@ impl OpenRequests {
         let _ = lasting.tokens.set(tokens);
     }
 
-    /// A session has got this access token, or uses it. Kept where something of the session lasts.
+    /// Keeps an access token that a session was given or has used, if one of its responses is long-lived.
     pub fn renewed(&self, family: FamilyId, token: &Arc<KnownCaller>, now: Timestamp) {
         let tokens = self.sessions.get(&family).and_then(|tokens| tokens.upgrade());
         if let Some(tokens) = tokens {
@@ -239,12 +238,12 @@ impl OpenRequests {
         }
     }
 
-    /// Whether something of this session lasts.
+    /// Whether the session has a long-lived response.
     pub fn has_lasting(&self, family: FamilyId) -> bool {
         self.sessions() > 0 && self.sessions.get(&family).is_some_and(|tokens| tokens.strong_count() > 0)
     }
 
-    /// Forgets sessions of which nothing lasts any more.
+    /// Forgets the sessions that have no long-lived response any more.
     pub fn sweep(&self) {
         self.sessions.retain(|_, tokens| {
             let stays = tokens.strong_count() > 0;
@@ -255,7 +254,7 @@ impl OpenRequests {
         });
     }
 
-    /// How many sessions have something that lasts; some may be over.
+    /// How many sessions have a long-lived response; some may have ended since the last [`Self::sweep`].
     pub fn sessions(&self) -> usize {
         self.known.load(Ordering::Relaxed)
     }

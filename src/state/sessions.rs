@@ -1,10 +1,8 @@
-//! What this process knows of sessions whose pages hold a cookie alone: the tokens of their generations, so
-//! that a request asks no store, and of each family its last use and the newest generation that was seen
-//! here.
+//! This replica's memory of sessions in `session` mode: the tokens of each generation, so that a request need
+//! not ask the store, and for each family when it was last used and the newest generation seen here.
 //!
-//! Memory only and bounded; none of it is needed to be right: what is gone is read from the store again. It
-//! must never say that a session goes on: the grant in the cookie, the list of revocations and the token
-//! itself say that.
+//! It is a bounded cache: what was dropped is read from the store again. It must never decide that a session
+//! goes on. The grant in the cookie, the list of revocations and the token itself decide that.
 
 use std::ptr::addr_eq;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -25,42 +23,43 @@ use crate::core::time::Timestamp;
 use crate::core::token::json;
 use crate::state::token_memory::expected;
 
-/// The most families that are known at once: about 10 MB. Of more, those that come least often are read
-/// again.
+/// The most families held at once: about 10 MB. Beyond that the least used are dropped, and read from the
+/// store when they come back.
 const FAMILIES: usize = 64 * 1024;
-/// What a generation takes beside its texts.
+/// The memory that one generation takes beside its texts, in bytes.
 const PLACE: u64 = 400;
-/// An access token that ends within it is exchanged, but not before half of its life: one that is short would
-/// serve one request alone.
+/// How long before its expiry an access token is exchanged, but never before half of its life is over: a
+/// short-lived one would serve a single request.
 const EXCHANGE_BEFORE_END: Duration = Duration::from_secs(10);
 
-/// While something of its session lasts here, it is exchanged in this part of its life: what lasts goes on
-/// only by another that is there in time, and a page asks for it no more often than its person does
-/// something.
+/// While a long-lived response of its session is open, an access token is exchanged in the last of this many
+/// equal parts of its life. The response goes on only if the next token is there in time, and a page may send
+/// no request for as long as its user does nothing.
 const LAST_PART: u32 = 5;
 
-/// The tokens of one generation, at hand. It does not change where it is remembered: what it takes is counted
-/// once.
+/// The tokens of one generation, in memory. A value in the cache never changes, because its size is counted
+/// when it is put there.
 #[derive(Clone, Debug)]
 pub struct HeldTokens {
     pub access_token: SecretString,
     pub expires_at: Timestamp,
-    /// From here on it is exchanged for another.
+    /// When the access token is due to be exchanged for the next.
     pub due_at: Timestamp,
-    /// The same, while something of its session lasts.
+    /// The same while a long-lived response of the session is open.
     pub due_early_at: Timestamp,
-    /// The claims of the ID token, where upstreams are told who calls by it.
+    /// The claims of the ID token, where the identity headers are filled from it.
     pub id_claims: Option<Map<String, Value>>,
-    /// Itself, there: the store may lose it, and an exchange need not bring another.
+    /// The ID token itself, kept only together with [`Self::id_claims`]: the store may lose it, and an
+    /// exchange need not return another.
     pub id_token: Option<SecretString>,
     spoken_of: Option<SpokenOf>,
-    /// Without what upstreams are told.
+    /// The size in bytes without [`Self::spoken_of`].
     own_size: u64,
     size: u64,
 }
 
-/// What upstreams are told, made once for each reading of the access token. That is only compared: what is
-/// gone must not stay in memory for it.
+/// The caller that upstreams are told of, made once for each verification of the access token. The verified
+/// token is held weakly, for comparison alone, so that it can be freed.
 #[derive(Clone, Debug)]
 struct SpokenOf {
     token: Weak<Caller>,
@@ -74,7 +73,7 @@ impl SpokenOf {
 }
 
 impl HeldTokens {
-    /// `since`: when the tokens came.
+    /// Weighs the tokens and says when they are due. `since`: when they came.
     pub fn new(tokens: &SessionTokens, since: Timestamp, id_claims: Option<Map<String, Value>>) -> Self {
         let life = tokens.expires_at.since(since);
         let id_token = tokens.id_token.clone().filter(|_| id_claims.is_some());
@@ -103,15 +102,15 @@ fn in_bytes(length: usize) -> u64 {
 /// Why a session is not exchanged again at each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// The access token that came is refused here: another would be, too.
+    /// The new access token is refused here, and the next one would be, too.
     AccessTokenUnusable,
     /// The AS refused the request.
     Refused,
-    /// The AS wants the person to sign in there.
+    /// The AS wants the user to sign in again.
     WantsThePerson,
-    /// The session has no ID token, by which upstreams would be told who calls.
+    /// The session has no ID token to fill the identity headers from.
     NoIdToken,
-    /// The key of the access token that came is not known yet: another would be signed by it, too.
+    /// The key that signed the new access token is not known yet, and the next token would have the same key.
     KeyNotKnownYet,
 }
 
@@ -123,10 +122,11 @@ impl Pause {
         Self::NoIdToken,
         Self::KeyNotKnownYet,
     ];
-    /// For the end in one number with the reason.
+    /// The factor of the end in [`Self::packed`]: larger than the number of reasons, so that one is added to
+    /// it.
     const PLACES: i64 = 8;
 
-    /// In one number, so that end and reason are of one pause.
+    /// End and reason in one number, so that one atomic store sets both.
     fn packed(self, until: Timestamp) -> i64 {
         let at = Self::ALL.into_iter().zip(0..).find_map(|(why, at)| (why == self).then_some(at));
         until.as_millis().saturating_mul(Self::PLACES).saturating_add(at.unwrap_or_default())
@@ -139,24 +139,25 @@ impl Pause {
     }
 }
 
-/// What is known of a family, beside its tokens.
+/// What is known of one family, beside its tokens.
 #[derive(Debug)]
 pub struct KnownFamily {
     newest: AtomicU64,
-    /// The newest generation whose receipt the store was told of, and one more.
+    /// One more than the newest generation whose receipt the store was told of; 0: none.
     told: AtomicU64,
     used_at: AtomicI64,
-    /// The last use that the store knows.
+    /// The last use that the store was told of, in milliseconds.
     noted_at: AtomicI64,
     is_over: AtomicBool,
-    /// Until when it is not exchanged again, and why: see [`Pause::packed`].
+    /// Until when the session is not exchanged again, and why: see [`Pause::packed`].
     paused: AtomicI64,
-    /// No exchange before it is due, while something of it lasts, begins before.
+    /// The earliest time for an exchange ahead of [`HeldTokens::due_at`], in milliseconds.
     early_from: AtomicI64,
 }
 
 impl KnownFamily {
-    /// As the store has it. `used_at`: the later of what the store and the grant say.
+    /// Begins with what the store says. `used_at`: the later of the last uses that the store and the grant
+    /// tell of.
     pub fn new(newest: Generation, used_at: Timestamp, is_over: bool) -> Self {
         Self {
             newest: AtomicU64::new(newest),
@@ -169,7 +170,7 @@ impl KnownFamily {
         }
     }
 
-    /// A generation was seen, or made.
+    /// Notes a generation that a request brought or an exchange made.
     pub fn note_generation(&self, generation: Generation) {
         self.newest.fetch_max(generation, Ordering::Relaxed);
     }
@@ -178,7 +179,7 @@ impl KnownFamily {
         self.newest.load(Ordering::Relaxed)
     }
 
-    /// Whether the store was not yet told that this generation arrived. Says so once.
+    /// Returns true once for each generation: the store is then to be told that its cookie arrived.
     pub fn claim_first_sight(&self, generation: Generation) -> bool {
         let told = generation.saturating_add(1);
         self.told.load(Ordering::Relaxed) < told && self.told.fetch_max(told, Ordering::Relaxed) < told
@@ -188,7 +189,7 @@ impl KnownFamily {
         Timestamp::from_millis(self.used_at.load(Ordering::Relaxed))
     }
 
-    /// It is used now; whether the store is to be told, which it is once in `every`.
+    /// Records a use now. Returns whether the store is to be told, at most once in `every`.
     pub fn record_use(&self, now: Timestamp, every: Duration) -> bool {
         self.used_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         let noted = self.noted_at.load(Ordering::Relaxed);
@@ -199,19 +200,19 @@ impl KnownFamily {
                 .is_ok()
     }
 
-    /// The store was told by an exchange, or another replica was.
+    /// Records a use that the store already knows, from an exchange or from another replica.
     pub fn mark_noted(&self, at: Timestamp) {
         self.used_at.fetch_max(at.as_millis(), Ordering::Relaxed);
         self.noted_at.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
-    /// The store did not take what it was told: with the next request it is told again.
+    /// Records that the store could not be told: the next request tells it again.
     pub fn mark_unnoted(&self) {
         self.noted_at.store(i64::MIN, Ordering::Relaxed);
         self.told.store(0, Ordering::Relaxed);
     }
 
-    /// The session is over, as far as the store says.
+    /// Whether the session is over, as far as the store was heard to say.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
@@ -220,27 +221,27 @@ impl KnownFamily {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Why another exchange would bring nothing now. A pause whose end is further ahead than one lasts began
-    /// before the clock was set back, and holds nobody up until the clock is there again.
+    /// Why another exchange would fail now, if it would. A pause whose end is further ahead than a pause lasts
+    /// began before the clock was set back, and delays nobody until the clock is there again.
     pub fn paused(&self, now: Timestamp) -> Option<Pause> {
         Pause::unpacked(self.paused.load(Ordering::Relaxed))
             .filter(|(_, until)| now < *until && until.since(now) <= EXCHANGE_BEFORE_END)
             .map(|(why, _)| why)
     }
 
-    /// Whether it may be exchanged before that is due. One that is due is never held up by this.
+    /// Whether an exchange may begin ahead of [`HeldTokens::due_at`]. It never holds up one that is due.
     pub fn may_be_early(&self, now: Timestamp) -> bool {
         now.as_millis() >= self.early_from.load(Ordering::Relaxed)
     }
 
-    /// An exchange brought nothing, and the tokens at hand are good until `expires_at`: nobody waits for
-    /// another for a moment, and for longer where there is time.
+    /// Puts off the next exchange ahead of time after one that failed. The tokens at hand are good until
+    /// `expires_at`; the longer that is, the longer the wait.
     pub fn delay_early(&self, now: Timestamp, expires_at: Timestamp) {
         let pause = EXCHANGE_BEFORE_END.max(expires_at.since(now) / 4);
         self.early_from.store(now.plus(pause).as_millis(), Ordering::Relaxed);
     }
 
-    /// An exchange brought nothing, and another would not for a moment.
+    /// Stops further exchanges for [`EXCHANGE_BEFORE_END`], after one that failed for this reason.
     pub fn pause(&self, why: Pause, now: Timestamp) {
         self.paused.store(why.packed(now.plus(EXCHANGE_BEFORE_END)), Ordering::Relaxed);
     }
@@ -255,7 +256,7 @@ impl Weighter<(FamilyId, Generation), Arc<HeldTokens>> for Bytes {
     }
 }
 
-/// The sessions that were used here lately.
+/// The sessions that were lately used at this replica.
 #[derive(Debug)]
 pub struct Sessions {
     tokens: Cache<(FamilyId, Generation), Arc<HeldTokens>, Bytes, RandomState>,
@@ -263,7 +264,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// `limit`: of their tokens, in bytes.
+    /// Makes an empty cache. `limit`: what all tokens may take, in bytes.
     pub fn new(limit: u64) -> Self {
         Self {
             tokens: Cache::with(
@@ -293,9 +294,9 @@ impl Sessions {
         held
     }
 
-    /// The caller whose session it is. `held`: its tokens, of this generation. `token`: as the access token
-    /// says it. `make`: what is said of them instead; it is made again each time only where there is no room
-    /// to remember it.
+    /// Returns the caller of a session's request. `held`: the tokens of this generation. `token`: what the
+    /// access token was found to be. `make`: builds the caller from it, once, unless there is no room to
+    /// remember the result.
     pub fn caller(
         &self,
         (family, generation): (FamilyId, Generation),
@@ -307,12 +308,12 @@ impl Sessions {
             return Arc::clone(&made.caller);
         }
         let caller: Arc<Caller> = Arc::new(make());
-        // Of a token that is gone its own place is left, for as long as it is compared with.
+        // The weak reference keeps the token's allocation, though not what it owned.
         let more = in_bytes(caller.size().saturating_add(size_of_val(&**token)));
         let size = held.own_size.saturating_add(more);
         let spoken_of = Some(SpokenOf { token: Arc::downgrade(token), caller: Arc::clone(&caller) });
-        // What is too large for its part of the memory would take the tokens with it. What was exchanged
-        // meanwhile does not come back.
+        // A value too large for its shard would evict the tokens themselves. `replace` does not bring back
+        // tokens that an exchange has dropped meanwhile.
         if size <= self.tokens.shard_capacity() / 2 {
             let held = HeldTokens { spoken_of, size, ..held.clone() };
             let _ = self.tokens.replace((family, generation), Arc::new(held), true);
@@ -320,7 +321,7 @@ impl Sessions {
         caller
     }
 
-    /// They were exchanged for others.
+    /// Drops the tokens of a generation that was exchanged for the next.
     pub fn drop_tokens(&self, family: FamilyId, generation: Generation) {
         self.tokens.remove(&(family, generation));
     }
@@ -329,7 +330,7 @@ impl Sessions {
         self.families.get(&family)
     }
 
-    /// Remembers a family; where two learn of it at once the first counts.
+    /// Remembers a family. If two requests do so at once, the first one's value stays; returns that.
     pub fn know(&self, family: FamilyId, known: KnownFamily) -> Arc<KnownFamily> {
         let known = Arc::new(known);
         let learnt = self.families.get_or_insert_with(&family, || Ok::<_, ()>(Arc::clone(&known)));
