@@ -1,9 +1,9 @@
-//! What an issuer said of opaque tokens (RFC 7662), and which calls are under way to ask it. Memory only; who
-//! asks is `flows::introspect`.
+//! What an issuer answered about opaque tokens (RFC 7662), and which introspection calls are under way.
+//! Memory only; `flows::introspect` makes the calls.
 //!
-//! Good tokens are kept apart from the rest and by their size in bytes, so that made-up tokens, however many,
-//! push none of them out. A token is known by the fingerprint of its text. One call for a token at a time, a
-//! bounded number at an issuer; tokens never found good get only a share of it.
+//! Good tokens have a cache of their own, bounded in bytes, so that made-up tokens push none of them out. A
+//! token is known by the fingerprint of its text. There is one call at a time for a token and a bounded
+//! number for an issuer, and tokens that were never good get only a share of those.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,30 +20,32 @@ use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::verified::VerifiedToken;
 
-/// The most that good tokens of one issuer take, in bytes, and how many that probably are.
+/// The most that the good tokens of one issuer take, in bytes, and about how many tokens that is.
 const BYTES: u64 = 32 << 20;
 const TOKENS: usize = 16 * 1024;
-/// How many tokens that are not good are known at once.
+/// The most tokens that are remembered as not good.
 const REFUSED: usize = 16 * 1024;
-/// The most calls under way at one issuer, and the most of them for tokens that were not found good before.
+/// The most calls under way at one issuer, and how many of them may be for tokens that were never found good.
 const CALLS: usize = 64;
 const CALLS_FOR_STRANGERS: usize = 48;
-/// How long it is known at most that a token is not good: a server may learn of a new one a moment late.
+/// The longest that a token is remembered as not good. It is short because a server may learn of a new token
+/// a moment late.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
-/// How long it is known that a token has ended, once its issuer has said so twice: whoever has many that
-/// ended asks it no faster, and does not count as somebody who makes tokens up.
+/// How long a token is remembered as ended, once its issuer has said so twice. A client with many ended
+/// tokens causes no more calls by them, and does not count as one that makes tokens up.
 const ENDED_FOR: Duration = Duration::from_secs(60);
-/// How long nobody asks again after a call that brought no answer.
+/// The pause after a call that brought no answer.
 const FAILED_FOR: Duration = Duration::from_secs(1);
-/// How far a request's moment may lie before that of a call which it did not see begin.
+/// How far the time of a request may lie before that of an answer which it did not see asked for: requests
+/// read the clock once, at their start.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// How often the log hears that an issuer cannot be asked.
+/// The shortest time between two messages of one kind.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// What is held against a token, or the token.
+/// The verified token, or why it is refused.
 pub type Verdict = Result<Arc<VerifiedToken>, Denial>;
 
-/// All of one issuer.
+/// The answers of one issuer, and the calls to it.
 #[derive(Debug)]
 pub struct Introspections {
     memory: ArcSwap<Memory>,
@@ -59,18 +61,18 @@ struct Trouble {
     told_of_one_at: Option<Timestamp>,
 }
 
-/// What to do with a token.
+/// What is known of a token, or what to do to find out.
 #[derive(Debug)]
 pub enum Lookup {
-    /// The issuer has said it.
+    /// An answer that still counts.
     Known(Verdict),
-    /// A call is under way.
+    /// A call is under way: wait for it.
     UnderWay(Landing),
-    /// The call has to be made: the caller must carry out the flight.
+    /// A call is to be made: the caller must carry out the [`Flight`].
     Begun(Flight, Landing),
-    /// Nobody is to ask now: the issuer could not be asked a moment ago.
+    /// No call may be made now: the last one failed a moment ago.
     Paused,
-    /// There is no room for one more call.
+    /// No call may be made now: too many are under way.
     Full,
 }
 
@@ -78,60 +80,61 @@ pub enum Lookup {
 #[derive(Debug)]
 pub enum CallOutcome {
     Judged(Verdict),
-    /// No answer. `of_the_server`: whatever the token was.
+    /// There was no answer. `of_the_server`: because of the server, whatever the token.
     Failed {
         of_the_server: bool,
     },
 }
 
 impl Introspections {
-    /// `cache`: how long an answer is remembered at most.
+    /// Remembers nothing yet. `cache`: the longest that an answer counts.
     pub fn new(cache: Duration) -> Self {
         Self { memory: ArcSwap::from_pointee(Memory::default()), cache, trouble: Mutex::default() }
     }
 
-    /// What the issuer said of a token and still counts.
+    /// The answer about a token, while it counts.
     pub fn recall(&self, id: Fingerprint, now: Timestamp) -> Option<Verdict> {
         self.memory.load().recall(id, now)
     }
 
-    /// The same, or who finds it out.
+    /// The answer about a token, or the call that will bring it.
     pub fn find(&self, id: Fingerprint, now: Timestamp) -> Lookup {
         let memory = self.memory.load();
         memory.begin(&memory, id, now, self.cache)
     }
 
-    /// Forgets every answer, but not which tokens were good before; those of calls under way are for whoever
-    /// waits for them alone.
+    /// Forgets every answer, but not which tokens were good before. Calls under way end for those who wait
+    /// for them, and are not remembered.
     pub fn forget(&self) {
         let once_good = Arc::clone(&self.memory.load().once_good);
         self.memory.store(Arc::new(Memory { once_good, ..Memory::default() }));
     }
 
-    /// How many good tokens are remembered; the time of some may be over.
+    /// How many good tokens are remembered; some may have expired.
     pub fn held(&self) -> usize {
         self.memory.load().good.len()
     }
 
-    /// Why the issuer could not be asked the last time; `None` when it could.
+    /// Why the last call failed; `None`: it did not.
     pub fn trouble(&self) -> Option<Arc<str>> {
         lock(&self.trouble).now.clone()
     }
 
-    /// The issuer could not be asked, whatever the token. Whether people are to hear of it now.
+    /// Notes that the issuer could not be asked, whatever the token. Returns whether the log is to say so
+    /// now.
     pub fn failed(&self, why: &str, now: Timestamp) -> bool {
         let mut trouble = lock(&self.trouble);
         trouble.now = Some(why.into());
         is_due(&mut trouble.told_at, now)
     }
 
-    /// It brought no answer about one token, which may be that token's doing and is no trouble with the
-    /// issuer. Whether people are to hear of it now.
+    /// Notes that there was no answer about one token, which may be the token's doing and is no outage of the
+    /// issuer. Returns whether the log is to say so now.
     pub fn failed_for_one(&self, now: Timestamp) -> bool {
         is_due(&mut lock(&self.trouble).told_of_one_at, now)
     }
 
-    /// The issuer has answered. Whether it could not be asked before.
+    /// Notes that the issuer has answered. Returns whether it could not be asked before.
     pub fn answered(&self) -> bool {
         lock(&self.trouble).now.take().is_some()
     }
@@ -141,12 +144,12 @@ impl Introspections {
 struct Memory {
     good: Cache<Fingerprint, Known<Good>, InBytes>,
     refused: Cache<Fingerprint, Known<Denial>>,
-    /// What was ever good, and whether it was so the last time that its issuer was asked, however long ago.
+    /// The tokens that were ever good, and whether they still were at the last answer, however long ago.
     once_good: Arc<Cache<Fingerprint, bool>>,
     calls: Mutex<Calls>,
 }
 
-/// What was said of a token, and when that counts.
+/// An answer about a token, and from when until when it counts.
 #[derive(Clone, Debug)]
 struct Known<T> {
     said: T,
@@ -186,7 +189,7 @@ impl Memory {
     fn begin(&self, shared: &Arc<Self>, id: Fingerprint, now: Timestamp, cache: Duration) -> Lookup {
         let was_good = self.once_good.get(&id) == Some(true);
         let mut calls = lock(&self.calls);
-        // A call that landed meanwhile has left its answer before it left the list.
+        // A call leaves its answer before it leaves `under_way`, so this finds one that ended meanwhile.
         if let Some(verdict) = self.recall(id, now) {
             return Lookup::Known(verdict);
         }
@@ -209,13 +212,13 @@ impl Memory {
 }
 
 impl<T> Known<T> {
-    /// A clock that was set back makes nothing live longer.
+    /// Whether the answer counts at `now`. A clock that was set back prolongs nothing.
     fn counts(&self, now: Timestamp) -> bool {
         is_within(self.since, self.until, now)
     }
 }
 
-/// Whether it is time to say it again; if so, it is said.
+/// Whether [`TELL_EVERY`] has passed since `told_at`; if so, sets that to now.
 fn is_due(told_at: &mut Option<Timestamp>, now: Timestamp) -> bool {
     let is_due = !told_at.is_some_and(|at| is_within(at, at.plus(TELL_EVERY), now));
     if is_due {
@@ -228,7 +231,7 @@ fn is_within(since: Timestamp, until: Timestamp, now: Timestamp) -> bool {
     since <= now.plus(AT_ONCE) && now < until
 }
 
-/// A call under way. Dropped without an end, it counts as failed.
+/// A call under way. If it is dropped without an end, it counts as failed.
 #[derive(Debug)]
 pub struct Flight {
     memory: Arc<Memory>,
@@ -240,8 +243,8 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// The call has ended. An answer counts from when it was asked for: what is taken back at the issuer
-    /// meanwhile must not count for longer. That there was none counts from now.
+    /// Ends the call. An answer counts from when it was asked for, so that it does not outlive a revocation
+    /// at the issuer meanwhile. A failure counts from now.
     pub fn land_with(mut self, outcome: CallOutcome, now: Timestamp) {
         self.land(outcome, now);
     }
@@ -277,7 +280,7 @@ impl Flight {
             Err(denial) => {
                 self.refuse(denial, asked_at, self.refused_for(denial));
                 self.memory.good.remove(&self.id);
-                // Only where it is known: what was never good is not to be.
+                // Only where there is an entry: a token that was never good gets none.
                 let _ = self.memory.once_good.replace(self.id, false, true);
             }
         }
@@ -290,7 +293,7 @@ impl Flight {
         self.told.send_replace(Some(verdict));
     }
 
-    /// Also where nothing else is remembered: what has ended stays so.
+    /// How long a refusal counts. A token that has ended stays so, even where `cache` is 0.
     fn refused_for(&self, denial: &Denial) -> Duration {
         match (denial, self.memory.once_good.get(&self.id)) {
             (Denial::TokenInactive { .. }, Some(false)) => ENDED_FOR,
@@ -332,8 +335,7 @@ impl Weighter<Fingerprint, Known<Good>> for InBytes {
     }
 }
 
-/// What the memory takes for a token beside the token: its fingerprint, and its places in two lists and
-/// tables.
+/// What an entry takes beside the token, in bytes: its fingerprint, and its places in two caches.
 const PLACE: usize = 512;
 
 /// No invariant spans a panic: every change under these locks is one assignment.

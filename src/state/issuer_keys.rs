@@ -1,6 +1,6 @@
-//! What is known of each issuer: its keys, its endpoints, how fresh they are. Memory only; who fetches is
-//! `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure. What it said of
-//! opaque tokens is in [`Introspections`].
+//! What is known of each issuer: its keys, its endpoints, and how fresh they are. Memory only;
+//! `flows::keep_keys_fresh` fetches. A key set is swapped as a whole and never emptied by a failed fetch.
+//! What the issuer answered about opaque tokens is in [`Introspections`].
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,13 +17,13 @@ use crate::core::token::freshness::{Decision, Freshness, Limits};
 use crate::core::token::jwks::{KeySet, Skipped};
 use crate::state::introspections::Introspections;
 
-/// One issuer: what was asked, and what is known of it now. A clone knows the same.
+/// One issuer: its configuration, and what is known of it now. Clones share what is known.
 #[derive(Clone, Debug)]
 pub struct IssuerState {
     pub settings: Arc<Issuer>,
     limits: Limits,
     known: Arc<Known>,
-    /// Its place among the issuers of its configuration.
+    /// Its index among the issuers of its configuration.
     place: usize,
     introspections: Option<Arc<Introspections>>,
 }
@@ -33,15 +33,15 @@ pub struct IssuerState {
 struct Known {
     keys: ArcSwapOption<KeySet>,
     endpoints: ArcSwapOption<Endpoints>,
-    /// What the second of its metadata documents said when it was last read.
+    /// What its second metadata document said when it was last read.
     second_document: ArcSwapOption<Endpoints>,
     freshness: Mutex<Freshness>,
-    /// Until when, in milliseconds, known keys need no decision.
+    /// Until when the keys at hand are used without asking `freshness`, in milliseconds.
     fresh_until: AtomicI64,
-    /// Counts the fetches that ended.
+    /// The number of fetches that have ended.
     landed: watch::Sender<u64>,
     last_error: Mutex<Option<Arc<str>>>,
-    /// Operators were told that its tokens have claims elsewhere.
+    /// Whether the log has said that its tokens keep claims elsewhere.
     is_told_of: AtomicBool,
 }
 
@@ -62,13 +62,13 @@ impl IssuerState {
         Self { settings, limits, known, introspections: asked, place: 0 }
     }
 
-    /// What it said of opaque tokens; `None` where it is not asked about any.
+    /// Its answers about opaque tokens; `None`: it is not asked about any.
     pub fn introspections(&self) -> Option<&Introspections> {
         self.introspections.as_deref()
     }
 
-    /// Whether nobody was told yet that its tokens leave out claims that are read here, and say that they
-    /// stand elsewhere. Says so once.
+    /// Returns true once: the log is then to say that its tokens leave out claims that are read here, and
+    /// that those stand elsewhere.
     pub fn claim_word_of_claims_elsewhere(&self) -> bool {
         !self.known.is_told_of.swap(true, Ordering::Relaxed)
     }
@@ -78,7 +78,7 @@ impl IssuerState {
         self.known.keys.load_full()
     }
 
-    /// The keys at hand when they are fresh: the common case, without a lock.
+    /// The keys at hand, if they are fresh: the common case, without a lock.
     pub fn fresh_keys(&self, now: Timestamp) -> Option<Arc<KeySet>> {
         self.is_fresh(now).then(|| self.keys()).flatten()
     }
@@ -104,7 +104,7 @@ impl IssuerState {
         endpoints
     }
 
-    /// The same in place of `before`, unless others were discovered meanwhile.
+    /// Replaces the endpoints, unless others than `before` were discovered meanwhile.
     pub fn complete_endpoints(&self, before: &Arc<Endpoints>, endpoints: Endpoints) {
         self.known.endpoints.compare_and_swap(before, Some(Arc::new(endpoints)));
     }
@@ -113,8 +113,8 @@ impl IssuerState {
         self.known.second_document.store(Some(Arc::new(said)));
     }
 
-    /// Adds what the second metadata document said before, while it is not read: no more of it than it is
-    /// read for. What the first said before does not come back.
+    /// Completes a first metadata document with what the second said when it was last read, for the members
+    /// that the second is read for.
     pub fn with_second_document(&self, first: Endpoints) -> Endpoints {
         let Some(second) = self.known.second_document.load_full() else { return first };
         Endpoints {
@@ -131,17 +131,17 @@ impl IssuerState {
         self.known.keys.load().is_some()
     }
 
-    /// Whether tokens are verified with its keys: they are not too old.
+    /// Whether tokens are verified with its keys: there are some, and they are not too old.
     pub fn keys_usable(&self, now: Timestamp) -> bool {
         self.keys_ready() && (!self.is_fetched() || self.freshness().is_usable(&self.limits, now))
     }
 
-    /// Since its keys were last read; `None` when they never were, or are not fetched at all.
+    /// How long ago its keys were last read; `None`: never, or they are not fetched.
     pub fn keys_age(&self, now: Timestamp) -> Option<Duration> {
         self.freshness().age(now)
     }
 
-    /// Why the latest fetch brought no keys; `None` when it did. Names URLs, nothing secret.
+    /// Why the latest fetch failed; `None`: it did not. Names URLs, nothing secret.
     pub fn last_error(&self) -> Option<Arc<str>> {
         lock(&self.known.last_error).clone()
     }
@@ -151,8 +151,8 @@ impl IssuerState {
         matches!(self.settings.keys, KeySource::Discovery(_) | KeySource::JwksUri(_))
     }
 
-    /// What to do with a token whose key is known, or is not. With a decision that begins a fetch
-    /// comes the [`Flight`], which the caller must carry out; there is never more than one.
+    /// What to do with a token whose key is known, or is not. If the decision begins a fetch, the caller gets
+    /// the [`Flight`] and must carry it out; there is never more than one.
     pub fn consult(&self, kid_known: bool, now: Timestamp) -> (Decision, Option<Flight>) {
         if !self.is_fetched() {
             let decision = match (kid_known, self.keys_ready()) {
@@ -171,12 +171,12 @@ impl IssuerState {
         (decision, flight)
     }
 
-    /// After how long a key that is unknown is looked for again; `None`: never, its keys are not fetched.
+    /// How long until an unknown key may cause another fetch; `None`: the keys are not fetched.
     pub fn looks_again(&self, now: Timestamp) -> Option<Duration> {
         self.is_fetched().then(|| self.freshness().rest(&self.limits, now))
     }
 
-    /// Begins a fetch whatever the age of the keys; `None` while one is under way, or where none are fetched.
+    /// Begins a fetch, whatever the age of the keys. `None`: one is under way, or the keys are not fetched.
     pub fn begin_fetch(&self, now: Timestamp) -> Option<Flight> {
         let mut freshness = self.freshness();
         if !self.is_fetched() || freshness.is_in_flight() {
@@ -186,12 +186,12 @@ impl IssuerState {
         Some(Flight { known: self.known.clone(), began: now, limits: self.limits, is_open: true })
     }
 
-    /// Has its keys fetched again, however young they are; those at hand count until then.
+    /// Makes the next fetch due, however young the keys are. They count until it succeeds.
     fn doubt_keys(&self, now: Timestamp) {
         self.freshness().doubt(now);
     }
 
-    /// Changes whenever a fetch ended. Take it before [`Self::consult`], so that none is missed.
+    /// Changes whenever a fetch ends. Subscribe before [`Self::consult`], so that no end is missed.
     pub fn landings(&self) -> watch::Receiver<u64> {
         self.known.landed.subscribe()
     }
@@ -225,7 +225,7 @@ impl Known {
             endpoints: ArcSwapOption::empty(),
             second_document: ArcSwapOption::empty(),
             freshness: Mutex::default(),
-            // What is not fetched does not grow old.
+            // Keys that are not fetched do not grow old.
             fresh_until: AtomicI64::new(fresh_until),
             landed: watch::Sender::new(0),
             last_error: Mutex::new(error),
@@ -233,7 +233,8 @@ impl Known {
         }
     }
 
-    /// What is known now. What is fetched from here on by the trust or on the way of before does not come in.
+    /// A copy of what is known now, cut off from fetches under way: those go by the trust or the route of the
+    /// configuration before.
     fn apart(&self) -> Self {
         Self {
             keys: ArcSwapOption::new(self.keys.load_full()),
@@ -248,8 +249,8 @@ impl Known {
     }
 }
 
-/// Keys are kept over a reload when they are the same issuer's and come from the same place. Whom that place
-/// is known by (`ca`) does not say whose keys these are; see [`Issuers::doubt_changed`].
+/// Whether the keys come from the same issuer and the same place, and so are kept over a reload. A changed
+/// `ca` says nothing about whose keys they are; see [`Issuers::doubt_changed`].
 fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
     let same_place = match (&before.keys, &now.keys) {
         (KeySource::Discovery(a), KeySource::Discovery(b)) => a == b,
@@ -259,12 +260,13 @@ fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
     same_place && before.rules.iss == now.rules.iss
 }
 
-/// Whether calls go by another trust or on another way.
+/// Whether calls go by another trust (`ca`) or another route (`proxy`, `connect_to`).
 fn is_another_way(before: &Issuer, now: &Issuer) -> bool {
     before.ca != now.ca || before.connection != now.connection
 }
 
-/// What was said of opaque tokens is kept over a reload while it would be asked for and judged as before.
+/// Whether opaque tokens would be asked about and judged as before, so that the answers are kept over a
+/// reload.
 fn is_judged_alike(before: &Issuer, now: &Issuer) -> bool {
     let is_discovered = |issuer: &Issuer| matches!(issuer.keys, KeySource::Discovery(_));
     let same_place = is_same_source(before, now) || !is_discovered(before) && !is_discovered(now);
@@ -274,7 +276,7 @@ fn is_judged_alike(before: &Issuer, now: &Issuer) -> bool {
         && before.introspection == now.introspection
 }
 
-/// A fetch under way. Dropped without an end, it counts as failed.
+/// A fetch under way. If it is dropped without an end, it counts as failed.
 #[derive(Debug)]
 pub struct Flight {
     known: Arc<Known>,
@@ -284,10 +286,10 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// The fetch brought keys. Returns those that were there.
+    /// Ends the fetch with these keys. Returns those that were there before.
     pub fn succeeded(mut self, keys: Arc<KeySet>) -> Option<Arc<KeySet>> {
         let before = self.known.keys.load_full();
-        // The same keys stay the same ones, and what was verified with them stays verified.
+        // An equal set is not swapped in: tokens verified with the old one stay verified.
         if before.as_ref().is_none_or(|before| !before.same_as(&keys)) {
             self.known.keys.store(Some(keys));
         }
@@ -298,7 +300,7 @@ impl Flight {
         before
     }
 
-    /// The fetch brought none. Whether this is news: another error than the last time.
+    /// Ends the fetch without keys. Returns whether that is news: the error differs from the last.
     pub fn failed(mut self, error: String) -> bool {
         self.fail(error)
     }
@@ -337,7 +339,8 @@ pub struct Issuers {
 }
 
 impl Issuers {
-    /// `previous`: the issuers before a reload; what did not change keeps its keys.
+    /// Makes the issuers of a configuration. `previous`: those before a reload; what did not change keeps its
+    /// keys.
     pub fn new(settings: &[Arc<Issuer>], previous: Option<&Self>) -> Self {
         let state = |(place, issuer): (usize, &Arc<Issuer>)| {
             let before = previous.and_then(|issuers| issuers.by_name(&issuer.name));
@@ -346,8 +349,8 @@ impl Issuers {
         Self { all: settings.iter().enumerate().map(state).collect() }
     }
 
-    /// Has the keys of issuers fetched again whose `ca`, `proxy` or `connect_to` is another than `before`. To
-    /// be called when the new ones count.
+    /// Makes a fetch due for every issuer whose `ca`, `proxy` or `connect_to` differs from `before`. To be
+    /// called once the new configuration counts.
     pub fn doubt_changed(&self, before: &Self, now: Timestamp) {
         for issuer in &self.all {
             let was = before.by_name(&issuer.settings.name);
@@ -357,22 +360,23 @@ impl Issuers {
         }
     }
 
-    /// Whether it is one of these, and not one of the same name of another configuration.
+    /// Whether this very value is one of these, not only one of the same name.
     pub fn has(&self, issuer: &Arc<IssuerState>) -> bool {
         self.all.get(issuer.place).is_some_and(|own| Arc::ptr_eq(own, issuer))
     }
 
-    /// The issuer whose ID tokens and logout tokens say this, and of whom all that is remembered is.
+    /// The issuer with this `iss` in its ID tokens and logout tokens, under which everything about it is
+    /// remembered.
     pub fn by_iss(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.iss == iss)
     }
 
-    /// Who has this among its names.
+    /// The issuer that has this among its names.
     pub fn called(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.is_called(iss))
     }
 
-    /// The issuer whose access tokens say this.
+    /// The issuer with this `iss` in its access tokens.
     pub fn of_access_tokens(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.takes_access_tokens_of(iss))
     }

@@ -1,17 +1,16 @@
-//! Which proofs of possession were used (RFC 9449 section 11.1), for as long as each would be good by its
-//! age. Memory of this process alone: another replica, and this one after a restart, knows nothing of them.
+//! Which DPoP proofs were used (RFC 9449 section 11.1), each for as long as its age allows it to be used.
+//! Memory of this process alone: other replicas, and this one after a restart, know nothing of them.
 //!
-//! It must never forget one that could be used again: where there is no more room no new one is taken. What
-//! may come again depends on the largest `clock_skew` that ever counted here; when a reload raises it, or the
-//! clock is set back, those that were forgotten by then stay too old.
+//! It must never forget a proof that could be used again: when it is full, no new proof is taken. Which
+//! proofs could depends on the largest `clock_skew` that ever applied. When a reload raises it, or the clock
+//! is set back, all that was dropped by then stays too old.
 //!
-//! One with a nonce of the authorization server can come again for as long as that server takes it, and is
-//! remembered for as long as others are: after that it is that server which knows it.
+//! A proof with a nonce of the authorization server could be used for as long as that server takes the nonce.
+//! It is remembered no longer than others; after that the server knows it.
 //!
-//! There are two memories: that of the routes is filled by whoever has a token and the key that it is bound
-//! to; that of the token endpoint by whoever has a session, or makes up codes for as long as the brake lets
-//! them. Neither can keep the other from its work. Nobody may fill one of them: each has a share, whatever
-//! keys they make ([`Holder`]).
+//! There are two of these memories. That of the routes is filled by clients with a bound token and its key,
+//! that of the token endpoint by clients with a session, or with made-up codes until the brake stops them. So
+//! neither can keep the other from its work. Within one each [`Holder`] has a share, whatever keys it makes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
@@ -26,77 +25,76 @@ use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::{LIFE, Plausible, ValidProof};
 
-/// In so many parts, so that not everybody waits for one lock. By the proof: who chooses its `jti` may choose
-/// the part, and gains nothing by it, because no part has a limit of its own.
+/// How many parts with a lock each there are. The proof chooses its part: a client that chooses its `jti` may
+/// aim at one, and gains nothing, because no part has a limit of its own.
 const PARTS: usize = 32;
-/// How many of each holder there are is counted in so many places. A holder has its place by a hash under a
-/// secret of the process: nobody knows with whom they share it, and hardly anybody shares it with a flood.
+/// How many counters there are for holders. A holder has its counter by a hash under a secret of the process,
+/// so nobody can tell with whom they share one, and hardly anybody shares one with a flood.
 const PLACES: usize = 1 << u16::BITS;
-/// What one takes, in its two places, rather too many bytes than too few.
+/// What one proof takes, in bytes, rather too many than too few.
 const ROOM: u64 = 76;
-/// There is room for so many, whatever the configuration says.
+/// The smallest number of proofs there is room for, whatever the configuration says.
 const LEAST: usize = 64 * 1024;
 /// [`LIFE`], in seconds.
 #[allow(clippy::cast_possible_wrap)] // a minute
 const LIFE_SECS: i64 = LIFE.as_secs() as i64;
-/// How many that are over are dropped with each new one: more than come, and never so many that somebody
-/// waits.
+/// How many expired proofs are dropped with each new one: more than arrive, and few enough that nobody waits.
 const SWEPT: usize = 8;
-/// And in each part where there is no room for one.
+/// The same in each part when there is no room for a new one.
 const SWEPT_FOR_ROOM: usize = 4096;
 
 type Id = [u8; 16];
 
-/// The one whose share a proof takes. Anybody can make keys, and have tokens bound to each, so it is not the
-/// key where more is known.
+/// Who is charged for a proof. Anybody can make keys and have tokens bound to each, so it is the key only
+/// where nothing better is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder<'a> {
-    /// A person, or whatever else an issuer names so, in all their sessions and with all their tokens.
+    /// A subject of an issuer, with all of its sessions and tokens.
     Subject { iss: &'a str, sub: &'a str },
-    /// A session of which nobody knows whose it is.
+    /// A session whose subject is not known.
     Session(FamilyId),
-    /// Whoever exchanges a code has shown nothing yet.
+    /// A client that exchanges a code: it has proven nothing yet.
     Address(ClientNetwork),
-    /// A token that names nobody.
+    /// The key of a token without a subject.
     Key(Thumbprint),
 }
 
-/// What came of noting a proof.
+/// The outcome of noting a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     First,
     Again,
-    /// Nobody can say: it may have been forgotten.
+    /// Not known: the proof may have been dropped.
     TooOld,
-    /// Nobody could say, because there is no room for it.
+    /// Not noted: there is no room.
     NoRoom,
 }
 
 #[derive(Debug)]
 pub struct UsedProofs {
     parts: [Mutex<Part>; PARTS],
-    /// How many there are of each holder, by its place: made with the first, as many gateways never see one.
+    /// The number of proofs by the counter of their holder. Made with the first proof, as many gateways never
+    /// see one.
     of_holders: OnceLock<Box<[AtomicU32]>>,
     places: RandomState,
-    /// In all parts.
+    /// The number of proofs in all parts.
     held: AtomicUsize,
     most: AtomicUsize,
-    /// The largest that ever counted, in seconds: proofs are remembered for so long beside their life.
+    /// The largest `clock_skew` that ever applied, in seconds: a proof is remembered for [`LIFE`] and this.
     clock_skew: AtomicI64,
-    /// Those that were made in this second or before may have been forgotten, though their age alone does not
-    /// tell.
+    /// Proofs made in this second or before may have been dropped, though by their age they could be used.
     forgotten: AtomicI64,
 }
 
 #[derive(Debug, Default)]
 struct Part {
     used: HashSet<Id, RandomState>,
-    /// The same with the places of their holders, by the second in which they were made.
+    /// The same proofs, each with the counter of its holder, by the second in which they were made.
     made: BTreeMap<i64, Vec<(Id, u16)>>,
 }
 
 impl UsedProofs {
-    /// `limit`: in bytes. `clock_skew`: the largest by which clocks may differ.
+    /// Remembers nothing yet. `limit`: in bytes. `clock_skew`: the largest difference between clocks.
     pub fn new(limit: u64, clock_skew: Duration) -> Self {
         Self::with_places(limit, clock_skew, secret())
     }
@@ -111,14 +109,14 @@ impl UsedProofs {
         made
     }
 
-    /// The memory may have this many bytes from now on.
+    /// Changes the limit, in bytes.
     pub fn set_limit(&self, limit: u64) {
         let most = usize::try_from(limit / ROOM).unwrap_or(usize::MAX);
         self.most.store(most.max(LEAST), Ordering::Relaxed);
     }
 
-    /// Clocks may differ by this from now on, or by less. Called before any request is judged by it. `now` is
-    /// asked after whatever was dropped by the one before.
+    /// Allows clocks to differ by `largest` from now on. To be called before a request is judged by it. `now`
+    /// is read after the last drop under the smaller skew.
     pub fn allow_clock_skew(&self, largest: Duration, now: impl FnOnce() -> Timestamp) {
         let largest = whole_seconds(largest);
         let before = self.clock_skew.fetch_max(largest, Ordering::SeqCst);
@@ -127,12 +125,12 @@ impl UsedProofs {
         }
     }
 
-    /// How many are remembered.
+    /// How many proofs are remembered.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Whether it was used, whoever made it.
+    /// Whether a proof with this id was used.
     pub fn knows(&self, proof: &Plausible<'_>, now: Timestamp) -> bool {
         let Some(part) = self.part_of(proof.id()) else { return false };
         let mut part = lock(part);
@@ -140,7 +138,7 @@ impl UsedProofs {
         part.used.contains(proof.id())
     }
 
-    /// Notes a proof that holds.
+    /// Notes a valid proof, charged to `holder`.
     pub fn note(&self, proof: &ValidProof, holder: Holder<'_>, now: Timestamp) -> Use {
         match self.try_to_note(proof, holder, now) {
             Use::NoRoom => {
@@ -169,8 +167,7 @@ impl UsedProofs {
         if made_in <= self.forgotten.load(Ordering::SeqCst) {
             return Use::TooOld;
         }
-        // Those who look at once in several parts may all find the last room: a few more than there should
-        // be.
+        // Requests in several parts may all see the last room: a few more proofs than the limit.
         if !self.has_room(of_holder.load(Ordering::Relaxed)) {
             return Use::NoRoom;
         }
@@ -198,11 +195,11 @@ impl UsedProofs {
 
     fn sweep(&self, part: &mut Part, most: usize, now: Timestamp) {
         let mut dropped = 0;
-        // A second more, for those made at the end of theirs.
+        // One second more, because the time of a proof is cut to whole seconds.
         let over = now.as_secs() - LIFE_SECS - self.clock_skew.load(Ordering::SeqCst) - 1;
         part.sweep(most, over, |made_in, place| {
             dropped += 1;
-            // Too old by this clock, and for good: one that is set back would find it young again.
+            // Too old for good: a clock that is set back would find the proof young again.
             self.forgotten.fetch_max(made_in, Ordering::SeqCst);
             if let Some(of_holder) = self.of_holder(place) {
                 of_holder.fetch_sub(1, Ordering::Relaxed);
@@ -211,27 +208,27 @@ impl UsedProofs {
         self.held.fetch_sub(dropped, Ordering::Relaxed);
     }
 
-    /// Whether one more may be kept of a holder with so many: with fewer than there is room for. So one alone
-    /// fills half of all, another half of what is left, and so on: each leaves as much as it takes.
+    /// Whether a holder with this many proofs may have one more: as long as it has fewer than there is room
+    /// left. So a single holder fills at most half, the next half of the rest, and so on.
     fn has_room(&self, of_holder: u32) -> bool {
         let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
         usize::try_from(of_holder).is_ok_and(|of_holder| of_holder < most.saturating_sub(held))
     }
 }
 
-/// That of the process.
+/// The secret of this process.
 #[cfg(not(test))]
 fn secret() -> RandomState {
     RandomState::new()
 }
 
-/// Always the same: whoever floods one place in a test is alone in it, or never.
+/// A fixed secret: which holders share a counter is then the same in every test run.
 #[cfg(test)]
 const fn secret() -> RandomState {
     RandomState::with_seeds(1, 2, 3, 4)
 }
 
-/// The next larger, where it is none.
+/// Rounds up to whole seconds.
 fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i64::MAX / 2)
 }
@@ -241,12 +238,12 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 }
 
 impl Part {
-    /// Drops some of what was made in this second or before, and tells of each when it was made and the place
-    /// of its holder.
+    /// Drops up to `most` proofs made in the second `over` or before. Calls `dropped` for each, with the
+    /// second it was made in and the counter of its holder.
     fn sweep(&mut self, most: usize, over: i64, mut dropped: impl FnMut(i64, u16)) {
         for _ in 0..most {
             let Some(mut oldest) = self.made.first_entry() else {
-                // What a flood took is given back.
+                // Gives back what a flood took.
                 self.used.shrink_to(LEAST / PARTS);
                 break;
             };

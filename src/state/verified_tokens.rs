@@ -1,12 +1,11 @@
-//! What was verified is not verified again: tokens that were found good, by the fingerprint of their whole
-//! text, with all that was found. Bounded in bytes; when there is no room, those that were asked for only
-//! once go first, so that nobody who has many good tokens can push out those in use.
+//! The cache of verified access tokens, keyed by the fingerprint of the whole token. Bounded in bytes; when
+//! it is full, tokens that were used only once go first, so that a client with many good tokens cannot push
+//! out those in use.
 //!
-//! It must never say that a token is good for longer than the judgement holds: only while its times are
-//! right, its issuer is of the configuration at work, by whose lists its headers were made, and its issuer's
-//! keys are the very ones it was verified with. Whether it was taken back is asked each time, elsewhere. Of
-//! an opaque token only what was made of it is kept here; how long its issuer's word counts is for
-//! `state::introspections`.
+//! It must never call a token good for longer than its judgement holds: only while its times are right, its
+//! issuer belongs to the current configuration (whose lists made its headers), and its issuer's keys are the
+//! very ones that verified it. Whether it was revoked is asked elsewhere, each time. For an opaque token only
+//! what was made of the answer is here; how long that answer counts is up to `state::introspections`.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -28,41 +27,42 @@ use crate::core::token::verified::VerifiedToken;
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::token_memory::expected;
 
-/// No request asks from here on.
+/// No request asks the store any more.
 const NEVER: i64 = i64::MAX;
-/// In milliseconds: nobody says a moment further ahead, so one that is was said by a clock that was set back
-/// since.
+/// The furthest that a request may set the next question ahead, in milliseconds. A time beyond it was set
+/// before the clock was put back.
 const FURTHEST_AHEAD: i64 = 60_000;
 
-/// What a token was found good by. Only compared: what is gone must not stay in memory for it.
+/// What a token was verified by. Held weakly, for comparison alone, so that it can be freed.
 #[derive(Debug)]
 pub enum Grounds {
-    /// A signature by one of these.
+    /// A signature by a key of this set.
     Keys(Weak<KeySet>),
-    /// What its issuer answered.
+    /// This answer of its issuer.
     Word(Weak<VerifiedToken>),
 }
 
-/// Who brings a token that was found good, with all that was found of it.
+/// The caller of a verified token, with all that was found out about it.
 pub type KnownCaller = Caller<TokenNotes>;
 
-/// What a good token was found to be, beside whom it names.
+/// What is known of a verified token beside whom it names.
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
 pub struct TokenNotes {
     /// The fingerprint of its text.
     pub fingerprint: Fingerprint,
-    /// Counts its uses.
+    /// The counter of its uses.
     pub uses: IntCounter,
-    /// The issuer in the configuration that it was judged by.
+    /// The issuer, as of the configuration that judged the token.
     pub issuer: Arc<IssuerState>,
     grounds: Grounds,
-    /// From which millisecond on a request with it asks the store about it; [`NEVER`]: somebody does, or did.
+    /// From when on, in milliseconds, a request with it asks the store which session it is of. [`NEVER`]: one
+    /// does, or did.
     asks_from: AtomicI64,
     size: u64,
-    /// What it is looked up by when it is asked whether it was taken back.
+    /// The keys by which it is looked up in the list of revocations.
     pub marks: TokenMarks,
-    /// In which session it was handed out, once somebody knows.
+    /// The session it was handed out in, once known.
     family: OnceLock<FamilyId>,
 }
 
@@ -92,8 +92,8 @@ impl TokenNotes {
         Self { fingerprint, uses, issuer, grounds, asks_from, size: 0, marks, family: OnceLock::new() }
     }
 
-    /// Makes the known caller of this token. `headers`: see [`Caller::new`]; they are made of all of its
-    /// claims, of which those are kept that the configuration still reads.
+    /// Makes the caller of this token. `headers` (see [`Caller::new`]) are filled from all of its claims; of
+    /// the claims only those that the configuration still reads are kept.
     pub fn of(self, token: VerifiedToken, headers: &[HeaderList], reads: &ReadClaims) -> Arc<KnownCaller> {
         let mut made = Caller::new(token, headers, self).with_only(reads);
         let other_names = size_of_val(&*made.notes.marks.by_other_names);
@@ -102,8 +102,8 @@ impl TokenNotes {
         Arc::new(made)
     }
 
-    /// Whether the request of now asks the store about it: the first does, and after that none until
-    /// [`Self::asks_again_from`].
+    /// Returns whether this request is to ask the store which session the token is of: the first is, and then
+    /// none until [`Self::asks_again_from`].
     pub fn claim_lookup(&self, now: Timestamp) -> bool {
         let from = self.asks_from.load(Ordering::Relaxed);
         let takes = || self.asks_from.compare_exchange(from, NEVER, Ordering::Relaxed, Ordering::Relaxed);
@@ -112,30 +112,30 @@ impl TokenNotes {
         is_due && takes().is_ok()
     }
 
-    /// Whoever asked heard nothing. `moment`: a minute ahead at most.
+    /// Lets a request ask again from `moment` on, at most a minute ahead, after one got no answer.
     pub fn asks_again_from(&self, moment: Timestamp) {
         self.asks_from.store(moment.as_millis(), Ordering::Relaxed);
     }
 
-    /// Whether its issuer's keys are the ones that it was verified with.
+    /// Whether its issuer's keys are still those that verified it.
     pub fn has_its_keys(&self) -> bool {
         matches!(&self.grounds, Grounds::Keys(keys) if self.issuer.has_keys(keys))
     }
 
-    /// Whether it was found good by a signature, and not by its issuer's word alone.
+    /// Whether it was verified by a signature, rather than by its issuer's answer.
     pub const fn was_signed(&self) -> bool {
         matches!(self.grounds, Grounds::Keys(_))
     }
 
-    /// Whether it was found good by this answer.
+    /// Whether it was verified by this answer.
     pub fn rests_on(&self, answer: &Arc<VerifiedToken>) -> bool {
         matches!(&self.grounds, Grounds::Word(word) if std::ptr::eq(word.as_ptr(), Arc::as_ptr(answer)))
     }
 }
 
 impl KnownCaller {
-    /// Whether its token would be found good by these issuers too, as far as they decide that: by the same
-    /// rules, and by its issuer's keys or word as they are now.
+    /// Whether its token would be verified by these issuers too, as far as they decide that: by the same
+    /// rules, and by the issuer's current keys or answer.
     pub fn is_good_by(&self, issuers: &Issuers) -> bool {
         let judged_by = &self.notes.issuer.settings;
         let same = issuers.by_name(&judged_by.name).filter(|now| now.settings.rules == judged_by.rules);
@@ -150,7 +150,7 @@ impl KnownCaller {
     }
 }
 
-/// What the memory takes for a token beside what was found: its places in a list and a table.
+/// What an entry takes beside what was found, in bytes: its places in a list and a table.
 const ROOM: usize = 128;
 
 #[derive(Clone, Debug)]
@@ -162,27 +162,27 @@ impl Weighter<u64, Arc<KnownCaller>> for Bytes {
     }
 }
 
-/// The tokens that were found good, by the first bits of their fingerprints: a place is small, and the whole
-/// is compared where it lies with the rest. Of two with the same first bits the newer one is known.
+/// The verified tokens, by a prefix of their fingerprints, which keeps the table small; the whole fingerprint
+/// is compared at the value. Of two tokens with one prefix the newer is known.
 #[derive(Debug)]
 pub struct VerifiedTokens(Cache<u64, Arc<KnownCaller>, Bytes, RandomState>);
 
 impl VerifiedTokens {
-    /// `limit`: in bytes (`limits.token_memory`).
+    /// Remembers nothing yet. `limit`: in bytes (see `limits.token_memory`).
     pub fn new(limit: u64) -> Self {
         let (hashed, life) = (RandomState::new(), DefaultLifecycle::default());
         Self(Cache::with(expected(limit), limit, Bytes, hashed, life))
     }
 
-    /// The memory may have this many bytes from now on.
+    /// Changes the limit, in bytes.
     pub fn set_limit(&self, limit: u64) {
         if self.0.capacity() != limit {
             self.0.set_capacity(limit);
         }
     }
 
-    /// What was found, as long as that holds by configuration and clock. Whether the keys are still its own
-    /// is to be asked after it was made sure that they are not too old.
+    /// What was found out about a token, while configuration and clock allow. The caller must still make sure
+    /// that the keys are not too old, and then compare them.
     pub fn get(&self, token: &Fingerprint, issuers: &Issuers, now: Timestamp) -> Option<Arc<KnownCaller>> {
         let found = self.0.get(&token.prefix()).filter(|found| found.notes.fingerprint == *token)?;
         if !found.token().is_timely(now) {
@@ -200,7 +200,7 @@ impl VerifiedTokens {
         self.0.remove_if(&token.prefix(), |found| found.notes.fingerprint == *token);
     }
 
-    /// How many tokens, and how many bytes they take.
+    /// How many tokens there are, and how many bytes they take.
     pub fn held(&self) -> (usize, u64) {
         (self.0.len(), self.0.weight())
     }
