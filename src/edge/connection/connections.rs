@@ -1,5 +1,5 @@
-//! The open connections of a listener: how many there are, whose, and what each is at. A connection takes its
-//! place before its first byte is read, and gives it back whatever became of it.
+//! The open connections of a listener: how many there are, whose they are, and what each is doing. A
+//! connection takes its place before its first byte is read, and gives it back however it ends.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::edge::connection::door::Door;
 use crate::edge::connection::recurring::Recurring;
 use crate::edge::request::inflow::LetIn;
 
-/// What a connection is at.
+/// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::edge) enum Phase {
-    /// Accepted, and nothing came yet.
+    /// Accepted; nothing has come yet.
     Fresh = 0,
     /// A request's header is arriving.
     Header,
@@ -29,14 +29,14 @@ pub(in crate::edge) enum Phase {
     Busy,
     /// Answered; the next request may come.
     Idle,
-    /// A request is being answered, and all of it has come (HTTP/1.x).
+    /// A request is being answered, and has come to its end (HTTP/1.x).
     Complete,
 }
 
 impl Phase {
     const ALL: [Self; 5] = [Self::Fresh, Self::Header, Self::Busy, Self::Idle, Self::Complete];
 
-    /// The phase that was stored so.
+    /// The phase with this stored value.
     fn of(stored: u8) -> Self {
         Self::ALL.into_iter().find(|phase| *phase as u8 == stored).unwrap_or(Self::Busy)
     }
@@ -51,18 +51,18 @@ impl Phase {
 #[derive(Debug)]
 pub(crate) struct Connections {
     open: AtomicUsize,
-    /// Those on which a request is due (`Phase::is_awaited`).
+    /// How many of them wait for a request (see `Phase::is_awaited`).
     awaited: AtomicUsize,
     most: usize,
     gauge: IntGauge,
     by_address: OpenByAddress,
-    /// Those of load balancers that have not said yet whose they are, by the balancer's address.
+    /// Connections of load balancers that have not yet said for whom, by the balancer's address.
     unintroduced: OpenByAddress,
     most_of_one: MostOfOne,
     pub(crate) cut_off: CutOff,
 }
 
-/// How many connections one address may have.
+/// The limit for one address.
 #[derive(Clone, Debug)]
 pub(crate) struct MostOfOne {
     pub(crate) most: usize,
@@ -70,17 +70,17 @@ pub(crate) struct MostOfOne {
     pub(crate) but_for: Vec<IpNet>,
 }
 
-/// The one whose a connection is.
+/// The owner of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
     Client(IpAddr),
     /// A load balancer, which has yet to say for whom.
     Unintroduced(IpAddr),
-    /// That of a load balancer itself, or of somebody without an address.
+    /// No client's: a load balancer's own connection, or one without an address.
     Nobody,
 }
 
-/// Where a connection is counted beside all others.
+/// Which further count a connection is in, beside that of all.
 #[derive(Clone, Copy, Debug)]
 enum Counted {
     Client(ClientNetwork),
@@ -103,8 +103,8 @@ impl Connections {
         })
     }
 
-    /// Counts one more, unless whoever has it has too many. A balancer that has introduced nobody yet may
-    /// stand for many clients, and has never all places.
+    /// Counts one more connection, unless its owner has too many. A load balancer's connections that are not
+    /// introduced yet may be of many clients, but never take all places.
     fn count(&self, whose: Whose) -> Option<Counted> {
         let MostOfOne { most, but_for } = &self.most_of_one;
         match whose {
@@ -138,10 +138,10 @@ impl Connections {
     }
 }
 
-/// One connection, as the proxy sees it.
+/// One connection, as the layers above see it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// What its request was let in by, where it has one at a time.
+    /// The entry of its request among the open requests, where it has one request at a time (HTTP/1.x).
     pub(crate) let_in: LetIn,
     pub(crate) recurring: Recurring,
     /// A [`Phase`].
@@ -193,8 +193,8 @@ impl Connection {
         self.lingers.store(true, Ordering::Release);
     }
 
-    /// Whether bytes may come after the last answer: a socket that closes over them says that it is reset,
-    /// which may overtake the answer.
+    /// Whether bytes may arrive after the last answer. A socket closed with bytes unread is reset, and the
+    /// reset may overtake the answer.
     pub(in crate::edge) fn lingers(&self) -> bool {
         self.lingers.load(Ordering::Acquire) || self.hears_early()
     }
@@ -227,7 +227,7 @@ impl Connection {
 pub(crate) struct ConnectionPlace(pub(in crate::edge) Arc<Connection>, Counted);
 
 impl ConnectionPlace {
-    /// `None` when all are taken.
+    /// Takes a place; `None`: there is none left, or none for this owner.
     pub(crate) fn take(all: &Arc<Connections>, door: &Arc<Door>, whose: Whose) -> Option<Self> {
         if all.open() >= all.most {
             return None;
@@ -249,7 +249,7 @@ impl ConnectionPlace {
         Some(Self(Arc::new(connection), counted))
     }
 
-    /// Counts it where this one's are counted from here on. `None` when that one has too many.
+    /// Counts the connection as this owner's from now on. `None`: that owner has too many.
     pub(crate) fn pass_to(&mut self, whose: Whose) -> Option<()> {
         let counted = self.0.all.count(whose)?;
         self.0.all.give_back(std::mem::replace(&mut self.1, counted));

@@ -1,7 +1,7 @@
-//! Connections that a drain does not wait for any longer are cut off, whatever they are at: pingora keeps no
-//! handle on what serves them.
+//! Cuts off the connections that a drain waits for no longer, whatever they are doing: pingora keeps no
+//! handle on the tasks that serve them.
 //!
-//! It must never take a lock that a connection which goes on needs.
+//! It must never take a lock that a connection needs to go on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,12 +12,12 @@ use futures_util::future::{AbortHandle, Abortable};
 #[derive(Debug, Default)]
 pub(crate) struct CutOff {
     next: AtomicU64,
-    /// What ends those that are served.
+    /// The handles that abort the connections being served.
     served: DashMap<u64, AbortHandle, RandomState>,
     is_done: AtomicBool,
 }
 
-/// For as long as it lives its connection is known.
+/// Keeps a connection registered while it lives.
 struct Served<'a>(&'a CutOff, u64);
 
 impl Drop for Served<'_> {
@@ -38,8 +38,8 @@ impl CutOff {
         Abortable::new(serving, registration).await.ok().flatten()
     }
 
-    /// Cuts off all that are served, and each that comes from here on. Returns whether nobody had before:
-    /// several listeners may end at once.
+    /// Cuts off all connections, and every later one. Returns whether this was the first call: several
+    /// listeners may end at once.
     pub(crate) fn all(&self) -> bool {
         let is_first = !self.is_done.swap(true, Ordering::SeqCst);
         self.served.iter().for_each(|ends| ends.abort());

@@ -23,7 +23,7 @@ use crate::edge::connection::life::Life;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(15);
 
-/// The way in at one listener.
+/// How connections come in at one listener.
 #[derive(Debug)]
 pub(crate) enum Door {
     ClearText,
@@ -31,13 +31,13 @@ pub(crate) enum Door {
     Tls(ArcSwap<Secured>),
 }
 
-/// How TLS is spoken for now.
+/// The TLS configuration in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Secured {
     config: Arc<ServerConfig>,
     certificates: Vec<Arc<Certificate>>,
     clients: ClientCertificates,
-    /// The life of the connections that came in so.
+    /// Ends the connections that came in under this configuration.
     life: Arc<Life>,
 }
 
@@ -57,13 +57,13 @@ impl Door {
         })
     }
 
-    /// Whether it could take over from the other.
+    /// Whether both are of one kind, so that this one can adopt the other.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
-    /// Takes over the certificates of another way in, for handshakes from here on. Where some that clients
-    /// showed would not do any more, the connections that there are end after their next answer.
+    /// Takes over the certificates of another door, for handshakes from now on. If a client certificate that
+    /// was accepted before might not be accepted now, open connections end after their next answer.
     pub(crate) fn adopt(&self, other: Self) {
         if let (Self::Tls(mine), Self::Tls(theirs)) = (self, other) {
             let before = mine.load_full();
@@ -78,14 +78,14 @@ impl Door {
         }
     }
 
-    /// The certificates that it shows now, and from when until when they count.
+    /// The certificates that it shows now, with their dates.
     pub(crate) fn certificates(&self) -> Vec<ShownCertificate> {
         let Self::Tls(secured) = self else { return Vec::new() };
         secured.load().certificates.iter().map(|certificate| certificate.shown.clone()).collect()
     }
 
-    /// Lets a connection in, and says how long it may go on where that depends on the door. `None` when it is
-    /// not let in.
+    /// Lets a connection in: does the TLS handshake, if there is one. Returns what ends the connection when
+    /// the TLS configuration changes. `None`: the handshake failed or took too long.
     pub(crate) async fn enter(&self, io: Stream) -> Option<(Stream, Option<Arc<Life>>)> {
         let Self::Tls(secured) = self else { return Some((io, None)) };
         let (config, life) = {
@@ -118,15 +118,15 @@ fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, String> {
     if matches!(tls.clients, ClientCertificates::NotAsked) {
         config.ticketer = Ticketer::new().map_err(|error| text(&error))?;
     } else {
-        // Who resumes shows no certificate, and the one before may have ended since, or its authority may
-        // count no more.
+        // No resumption: a client that resumes shows no certificate, and the one it showed before may have
+        // expired since, or its authority may be trusted no more.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
     }
     Ok(Arc::new(config))
 }
 
-/// The certificate for the name that the client asks for; the first for every other.
+/// Chooses the certificate for the name that the client asks for, and the first for any other.
 #[derive(Debug)]
 struct ByName(Vec<Arc<Certificate>>);
 

@@ -1,11 +1,10 @@
-//! An app whose requests can be ended from outside, also while nothing passes, where no hook of pingora's
-//! reaches them: those that were let in and whose access was taken back, and those that stop in the midst of
-//! their body over HTTP/2.
+//! An app whose requests can be ended from outside, also while no byte passes and no hook of pingora's runs:
+//! requests whose access was taken back, and requests over HTTP/2 whose body stops.
 //!
-//! A request ends by being dropped. Over HTTP/2 its stream is reset, and the others of its connection live;
-//! over HTTP/1.1 its connection closes; the upstream's closes too, or its stream is reset. Nobody takes that
-//! for a whole answer (RFC 9112 section 8, RFC 9113 section 8.1), but a client of HTTP/1.0, whose answers
-//! without a length end just so.
+//! A request is ended by dropping its future. Over HTTP/2 its stream is reset, and other streams of the
+//! connection live on; over HTTP/1.1 its connection closes. The upstream's connection closes too, or its
+//! stream is reset. No client takes that for a whole answer (RFC 9112 section 8, RFC 9113 section 8.1),
+//! except one of HTTP/1.0, whose answers without a length always end this way.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ pub(crate) struct Endable<A> {
     pub(crate) patience: Patience,
 }
 
-/// What has a place for one request at a time: a connection of HTTP/1.1, a stream of HTTP/2.
+/// Where a request announces itself: its connection over HTTP/1.1, its stream over HTTP/2.
 enum Place {
     Connection(Arc<Connection>),
     Stream(Arc<Inflow>),
@@ -46,13 +45,13 @@ impl Place {
     }
 }
 
-/// One request being served. Small: an idle connection has one, too.
+/// One request being served. Kept small, because an idle connection has one, too.
 struct UntilEnded<'all> {
-    /// `None`: it was ended.
+    /// `None`: the request was ended.
     serving: Option<Serving<'all>>,
     place: Option<Place>,
     open: Option<Arc<OpenRequest>>,
-    /// Ends when its body, of HTTP/1.1, has stopped.
+    /// Completes when the request's body, over HTTP/1.1, has stopped.
     stops: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -64,12 +63,12 @@ impl UntilEnded<'_> {
         self.stops.as_mut().is_some_and(|stops| stops.as_mut().poll(cx).is_ready())
     }
 
-    /// Else it is heard of when it is.
+    /// Whether the request was ended. If not, `cx` is woken when it is.
     fn is_ended(&self, cx: &Context<'_>) -> bool {
         self.open.as_ref().is_some_and(|open| open.poll_ending(cx).is_ready())
     }
 
-    /// Takes what it was let in by. Returns whether that was just now.
+    /// Takes up the request's entry among the open requests, once there is one. Returns whether it just did.
     fn take_let_in(&mut self) -> bool {
         if self.open.is_some() {
             return false;

@@ -1,5 +1,6 @@
-//! What takes connections: the app that pingora's listener calls, which puts each under guard. And how it
-//! ends: what was accepted in time is still served, what waits without a request is closed last.
+//! The app that pingora's listener calls with each connection: it puts every connection under guard. It also
+//! ends in order: connections accepted in time are still served, those that wait without a request are closed
+//! last.
 
 use std::future::Future;
 use std::io;
@@ -22,10 +23,10 @@ use crate::edge::connection::door::Door;
 use crate::edge::connection::life::Life;
 use crate::edge::connection::proxy_protocol::{Balancers, peer, set_peer};
 
-/// How long a stopping listener waits for the first request of connections that it has accepted.
+/// How long a stopping listener waits for the first request of the connections it has accepted.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
-/// How long the task of a connection that was accepted may take to begin.
+/// How long the task of an accepted connection may take to start.
 const LAST_ACCEPTED: Duration = Duration::from_millis(50);
 
 /// What a listener's connections come in by: how they are opened, counted and bounded.
@@ -42,12 +43,12 @@ pub(crate) struct GuardedApp<A> {
     pub(super) inner: Arc<A>,
     pub(super) entry: Entry,
     pub(super) backlog: Arc<Backlog>,
-    /// True: connections that wait for a request are closed.
+    /// Becomes true when connections that wait for a request are to close.
     pub(super) closing: ShutdownWatch,
 }
 
-/// A second, non-blocking handle on a listening socket: what the kernel had accepted before the listener
-/// closed is still taken from it and answered. Gone when that is another process's to do.
+/// A second, non-blocking handle on a listening socket. With it, connections that the kernel accepted before
+/// the listener closed are still taken and served. Empty once another process does that.
 #[derive(Debug)]
 pub(crate) struct Backlog(Mutex<Option<TcpListener>>);
 
@@ -83,9 +84,9 @@ impl<A> GuardedApp<A>
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    /// Serves one connection to its end, or to where pingora takes it back. Once `shutdown` is told, its next
-    /// answer is the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). `is_last`: the
-    /// listener has stopped, and it ends by `shutdown` alone.
+    /// Serves one connection until it ends or pingora takes it back. Once `shutdown` is set, its next answer
+    /// is the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). `is_last`: the listener has
+    /// stopped, and `shutdown` alone ends the connection.
     fn serve(
         &self,
         io: Stream,
@@ -102,7 +103,8 @@ where
         async move {
             let mut place = place?;
             let serving = async move {
-                // A handshake's state is large, and must not stay for as long as the connection does.
+                // Boxed, because a handshake's state is large and must not stay for the life of the
+                // connection.
                 let entered = Box::pin(async {
                     tokio::select! {
                         entered = enter(io, &door, balancers.as_deref(), &mut place) => entered,
@@ -134,8 +136,8 @@ where
     }
 }
 
-/// Lets a connection in, as soon as it is known whose it is. `balancers`: those who say that, of one of
-/// theirs. `None` when it is not let in.
+/// Lets a connection in once it is known whose it is. `balancers`: set for a connection of a load balancer,
+/// which says that in a PROXY header. `None`: it is not let in.
 async fn enter(
     mut io: Stream,
     door: &Door,
@@ -150,7 +152,7 @@ async fn enter(
     door.enter(io).await
 }
 
-/// Until a stopping listener waits no longer.
+/// Waits until the listener has stopped and [`LAST_REQUESTS`] are over.
 async fn last_requests(mut closing: ShutdownWatch) {
     if closing.wait_for(|closing| *closing).await.is_err() {
         std::future::pending::<()>().await;
@@ -158,7 +160,7 @@ async fn last_requests(mut closing: ShutdownWatch) {
     tokio::time::sleep(LAST_REQUESTS).await;
 }
 
-/// The stream as pingora's own listener would have made it.
+/// The stream as pingora's own listener would have made it, with the peer's address.
 fn with_addresses(socket: tokio::net::TcpStream, peer: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::from(socket);
     set_peer(&mut stream, peer);
@@ -174,10 +176,10 @@ where
         self.serve(io, shutdown.clone(), false).await
     }
 
-    /// After the last accept: connections that were made in time are still served their request;
-    /// then the inner app closes those that wait idle.
+    /// Called by pingora after the last accept. Connections made in time are still served a request; then the
+    /// inner app closes those that are idle.
     async fn cleanup(&self) {
-        // The last that were accepted are counted once their tasks have begun.
+        // The last accepted connections count only once their tasks have started.
         tokio::time::sleep(LAST_ACCEPTED).await;
         self.drain_backlog();
         let _ = self.closing.clone().wait_for(|closing| *closing).await;

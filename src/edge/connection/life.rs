@@ -1,8 +1,9 @@
-//! Ends the connections that came in on the same terms, when their listener stops or the terms change: its
-//! certificates, for one.
+//! Ends all connections that came in under one TLS configuration: when their listener stops, or when the
+//! configuration (its certificates, for one) changes.
 //!
-//! pingora tells an app of one end alone, and ends a connection gently by it: its next answer is the last,
-//! and over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8).
+//! pingora gives an app a single shutdown signal, and then ends a connection gently: its next answer is the
+//! last, and over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). So both ends are merged into one
+//! signal here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Life {
     ended: watch::Sender<bool>,
-    /// Whether it hears of the listener's end.
+    /// Whether a task already passes on the listener's shutdown.
     hears: AtomicBool,
 }
 
@@ -24,16 +25,18 @@ impl Default for Life {
 }
 
 impl Life {
-    /// The terms have changed.
+    /// Ends the connections, because the configuration has changed.
     pub(in crate::edge) fn end(&self) {
         self.ended.send_replace(true);
     }
 
-    /// Told at the end of both. `shutdown`: the listener's, which is the same for all of its connections.
+    /// A signal that is set when the listener stops or [`Self::end`] is called. `shutdown`: the listener's
+    /// own, the same for all of its connections.
     pub(in crate::edge) fn until(self: &Arc<Self>, shutdown: ShutdownWatch) -> ShutdownWatch {
         let mut watch = self.ended.subscribe();
         if *watch.borrow() {
-            // Over HTTP/2 pingora waits for a change alone, and whoever subscribes has seen what is there.
+            // Over HTTP/2 pingora waits only for a change, and a new subscriber has already seen the current
+            // value.
             watch.mark_changed();
         }
         if !self.hears.swap(true, Ordering::AcqRel) {

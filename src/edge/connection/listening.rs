@@ -1,8 +1,9 @@
-//! Listening sockets: bound here or taken over from the process before, and one listener with its connections
+//! Listening sockets, bound here or inherited from the process before; and one listener with its connections,
 //! from its first accept to its last answer.
 //!
-//! A listener ends in one of two ways. It closes: then what the kernel had already accepted is still served.
-//! Or another process goes on accepting from the same socket: then it must leave alone what waits there.
+//! A listener ends in one of two ways. If it closes, connections that the kernel had already accepted are
+//! still served. If another process goes on accepting from the same socket, the waiting ones are left to that
+//! process.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,25 +28,25 @@ use crate::edge::connection::door::Door;
 use crate::edge::connection::guarded_app::{Backlog, Entry, GuardedApp};
 use crate::edge::connection::listen_error::ListenError;
 
-/// Connections that the kernel may hold for a listener.
+/// The accept backlog: connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;
 /// A client's connection on which nothing comes for `ASK_AFTER` is asked whether it lives (RFC 9293 section
-/// 3.8.4), and ends when nobody answers for two minutes more: a client with a WebSocket or an event stream
-/// may be gone without a word, and a NAT forgets a connection on which nothing passes.
+/// 3.8.4), and ends if nobody answers for two minutes more: a client with a WebSocket or an event stream
+/// may be gone silently, and a NAT forgets a connection on which nothing passes.
 const ASK_AFTER: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_secs(30);
 const ASK_TIMES: u32 = 4;
-/// The buffers below HTTP and TLS of a downstream connection, in bytes: much of what an idle one costs. What
-/// is read goes at once into one of theirs, which is as large; what is written at once fits a packet of
-/// Ethernet. Bodies pass by.
+/// The buffers of a downstream connection below HTTP and TLS, in bytes: much of what an idle connection
+/// costs. Reads need none, as HTTP and TLS read into buffers of their own, which are as large. Writes have
+/// room for one Ethernet packet; bodies bypass it.
 const READ_BUFFER: usize = 0;
 const WRITE_BUFFER: usize = 1460;
 /// How often a listener that ends looks whether its connections have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How long the tasks of connections that were cut off may take to end: each leaves its line in the log.
+/// How long the tasks of cut-off connections may take to end: each still writes its line of the access log.
 const CUT_OFF: Duration = Duration::from_secs(1);
 
-/// Listening sockets of the process before, each with the address that was asked for: port 0 stays port 0.
+/// The listening sockets of the process before, each with the configured address: port 0 stays port 0.
 #[derive(Debug, Default)]
 pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
 
@@ -54,8 +55,8 @@ impl Inherited {
         Self(sockets.into_iter().map(|(address, socket)| (address, socket.into())).collect())
     }
 
-    /// The socket that the process before has at this address, or a new one. What nobody asks for is closed
-    /// when `self` is dropped.
+    /// Returns the inherited socket for this address, or binds one. Inherited sockets that are not asked for
+    /// close when `self` is dropped.
     ///
     /// # Errors
     /// When the address cannot be had.
@@ -90,7 +91,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// What is accepted from it has this from it.
+/// Sets what the connections that are accepted from this socket inherit.
 fn ask_whether_they_live(socket: &TcpListener) -> io::Result<()> {
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, ASK_AFTER)?;
@@ -99,18 +100,18 @@ fn ask_whether_they_live(socket: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// A socket that listens, from which nobody accepts yet.
+/// A listening socket that nobody accepts from yet.
 #[derive(Debug)]
 pub(crate) struct ListeningSocket {
     /// The key of config.yaml that asks for it.
     key: &'static str,
     asked_for: SocketAddr,
-    /// The same, but for port 0.
+    /// The actual address: that of [`Self::asked_for`], except for port 0.
     is_at: SocketAddr,
     socket: TcpListener,
 }
 
-/// One listener that is ready; nobody is let in yet.
+/// A listener that is ready, but does not accept yet.
 pub(crate) struct Entrance {
     service: Box<dyn PingoraService>,
     socket: TcpListener,
@@ -118,7 +119,7 @@ pub(crate) struct Entrance {
     listener: Listener,
 }
 
-/// What is kept of a listener, before and while it listens.
+/// What is known of a listener before and while it accepts.
 #[derive(Debug)]
 struct Listener {
     /// The key of config.yaml that asks for it.
@@ -126,12 +127,12 @@ struct Listener {
     asked_for: SocketAddr,
     address: SocketAddr,
     door: Arc<Door>,
-    /// Those of all listeners of its key.
+    /// The connections of all listeners of this key.
     connections: Arc<Connections>,
     backlog: Arc<Backlog>,
-    /// True: no more connections.
+    /// Set to true to stop accepting.
     stop: watch::Sender<bool>,
-    /// True: connections that wait for a request are closed.
+    /// Set to true to close connections that wait for a request.
     close: watch::Sender<bool>,
 }
 
@@ -165,7 +166,7 @@ impl Entrance {
         &self.listener.door
     }
 
-    /// Lets connections in from here on.
+    /// Starts accepting connections.
     pub(crate) fn open(self) -> Listening {
         let Self { mut service, socket, accepting, listener } = self;
         let mut sockets = Fds::new();
@@ -188,7 +189,7 @@ impl Listening {
         self.listener.address
     }
 
-    /// As config.yaml says it: port 0 is port 0.
+    /// The configured address: port 0 stays port 0.
     pub(crate) const fn asked_for(&self) -> SocketAddr {
         self.listener.asked_for
     }
@@ -197,7 +198,7 @@ impl Listening {
         &self.listener.door
     }
 
-    /// A second handle on its socket, for another process, and the address that was asked for.
+    /// A second handle on its socket, for another process, with the configured address.
     ///
     /// # Errors
     /// When no more files can be open.
@@ -205,15 +206,15 @@ impl Listening {
         Ok((self.listener.asked_for, self.listener.backlog.socket()?))
     }
 
-    /// Closes the listener, then waits for the open connections, but not longer than `patience`: then they
+    /// Closes the listener, then waits for its connections to end, at most for `patience`, after which they
     /// are cut off.
     pub(crate) async fn stop(self, patience: Duration) {
         self.end(Instant::now() + patience).await;
     }
 
-    /// Another process accepts from this socket: takes no more connections and closes none that waits there.
-    /// Those that are open may be `idle` for so long: a request that comes is answered, and its answer closes
-    /// the connection. Then as [`Self::stop`].
+    /// Stops accepting, because another process does so on this socket, and leaves it the connections that
+    /// wait there. Connections that are open here may stay idle for `idle`; a request that arrives is
+    /// answered, and the answer closes its connection. Then as [`Self::stop`].
     pub(crate) async fn leave(self, idle: Duration, patience: Duration) {
         let (idle, deadline) = (Instant::now() + idle, Instant::now() + patience);
         self.listener.backlog.forget();
@@ -230,7 +231,7 @@ impl Listening {
         listener.connections_ended(deadline).await;
         let left = listener.connections.open();
         if left > 0 {
-            // They are those of all listeners of the key, which end at once.
+            // They belong to all listeners of this key, which end at once.
             if listener.connections.cut_off.all() {
                 let listeners = listener.key;
                 tracing::warn!(listeners, left, "connections were cut off at the end of the drain");
@@ -241,7 +242,7 @@ impl Listening {
 }
 
 impl Listener {
-    /// Waits until no connection is open, but not beyond `deadline`.
+    /// Waits until no connection is open, at most until `deadline`.
     async fn connections_ended(&self, deadline: Instant) {
         while self.connections.open() > 0 && Instant::now() < deadline {
             tokio::time::sleep(LOOK_EVERY).await;

@@ -1,13 +1,13 @@
-//! Notices a client that reads nothing of what is written for it, below HTTP: a write, a flush or the end of
-//! TLS that waits. pingora has a timeout for a body's pieces alone, not for heads and ends; and its time is
-//! for a whole piece, which cuts off whoever reads without pause and slowly.
+//! Notices a client that does not read what is written to it, below HTTP: when a write, a flush or the end of
+//! TLS waits. pingora's own write timeout covers only pieces of a body, not heads and ends, and it is for a
+//! whole piece, which would cut off a client that reads slowly but without pause.
 //!
-//! How much room the socket's buffer has says little: the kernel tells of it when a third is free, which may
-//! be a megabyte. What the client's side has confirmed of the stream says more (RFC 9293 section 3.8.6: with
-//! a closed window it confirms nothing new). Where nobody knows that (`confirmed`), room is all there is to
-//! go by, and is waited for much longer, so that nobody who reads is cut off.
+//! Free room in the socket's buffer says little: the kernel reports it only when a third is free, which may
+//! be a megabyte. What the client's side has acknowledged says more (RFC 9293 section 3.8.6: with a closed
+//! window it acknowledges nothing new). Where the kernel does not tell (`confirmed`), room is all there is to
+//! go by, and the wait is much longer, so that no client that reads is cut off.
 //!
-//! It must cost nothing where nothing waits: no clock, no timer.
+//! It must cost nothing while nothing waits: no clock, no timer.
 
 use std::io;
 use std::pin::Pin;
@@ -16,34 +16,35 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Into how many parts the patience is cut: after each it is looked at what was confirmed.
+/// How many equal parts the patience is cut into. After each one the acknowledged bytes are looked at.
 const LOOKS: u32 = 4;
 
-/// A client that confirms this many bytes in that time is reading: 70 a second with what clients are given.
+/// A client that acknowledges this many bytes within the patience is reading: with the default patience 70
+/// bytes a second.
 const LEAST: u64 = 4 * 1024;
 
-/// How many times as long it is waited where nobody knows what was confirmed: an hour with what clients are
-/// given. A third of the largest buffer that Linux makes by itself, of 4 MiB, is then read at 400 bytes a
+/// How many times longer the wait is where acknowledgements are not known: an hour with the default patience.
+/// In that time a third of the largest buffer that Linux makes by itself (4 MiB) is read at 400 bytes a
 /// second.
 const UNKNOWN: u32 = 60;
 
-/// How what is written for one client fares.
+/// Watches what is written to one client.
 #[derive(Debug)]
 pub(crate) struct Unread {
     patience: Duration,
-    /// From the first time on that something waited.
+    /// Made when a write first has to wait.
     waiting: Option<Box<Waiting>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     is_on: bool,
-    /// It is waited until all has left: that a buffer takes a little more is no end of it.
+    /// Whether the wait is for everything to leave: that the buffer takes a little more does not end it.
     for_all: bool,
     timer: Pin<Box<Sleep>>,
-    /// How much of all that was written the client's side had when it last had enough more.
+    /// How many bytes were acknowledged when there last were [`LEAST`] more.
     confirmed: Option<u64>,
-    /// How often it was looked since then.
+    /// How many looks there were since then.
     looks: u32,
     is_over: bool,
 }
@@ -53,8 +54,9 @@ impl Unread {
         Self { patience, waiting: None }
     }
 
-    /// What a write came to, or its end when nothing was read for too long. `of_all`: of all that was written
-    /// before. `confirmed`: how many bytes the client's side has, where that is known.
+    /// Passes on the outcome of a write, or a timeout if the client has read nothing for too long. `of_all`:
+    /// whether the write is a flush or an end, which waits for everything written before. `confirmed`:
+    /// returns the number of acknowledged bytes, where known.
     pub(crate) fn observe_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -105,7 +107,7 @@ impl Waiting {
         self.timer.as_mut().reset(now.checked_add(between).unwrap_or(now));
     }
 
-    /// The first look finds what there was; what comes after that was read.
+    /// Judges one look. The first one only notes how many bytes were acknowledged before.
     fn look(&mut self, confirmed: Option<u64>) {
         self.looks = self.looks.saturating_add(1);
         match (self.confirmed, confirmed) {
