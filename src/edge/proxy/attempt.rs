@@ -23,10 +23,10 @@ use crate::edge::request::watched::Watch;
 use crate::edge::upstreams::{allow_switch, over_http1, set_upstream_timeouts};
 use crate::state::metrics::{Metrics, UpstreamResult};
 
-/// What pingora waits for an upstream where `watched` knows better when it is silent.
+/// The timeout given to pingora where `watched` tells when an upstream is silent.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The versions of HTTP that a server may come to speak in one try.
+/// The versions of HTTP that one attempt may end up with.
 #[derive(Clone, Copy, Debug)]
 struct MaySpeak {
     http1: bool,
@@ -40,7 +40,7 @@ impl MaySpeak {
     }
 }
 
-/// Where this try goes. No permit, no upstream.
+/// Chooses the server and the address for this attempt. Without a permit there is none.
 ///
 /// # Errors
 /// [`Denial::UpstreamUnavailable`] when no server is well, or no name resolves.
@@ -56,7 +56,7 @@ pub(crate) async fn peer(
     let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     let (downstream, sending) = (&mut context.downstream, &mut context.sending);
     sending.upstream = Some(upstream.clone());
-    // A body that is sent again is counted again.
+    // A body that is sent again is counted from the start.
     downstream.body_bytes = 0;
     let client = downstream.client_address();
     let mut peer = loop {
@@ -69,7 +69,7 @@ pub(crate) async fn peer(
         };
         let failed = sending.turn.as_ref().and_then(|turn| turn.denial.clone());
         if failed.is_none() {
-            // Else each of its addresses was counted.
+            // If some of its addresses failed, each of those was counted already.
             server.count(metrics, UpstreamResult::ConnectFailed);
         }
         if !sending.give_up_server(&upstream, &server) {
@@ -80,8 +80,8 @@ pub(crate) async fn peer(
     let upgrades = downstream.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
     let offered = MaySpeak::of(&peer);
-    // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length
-    // comes in chunks, which a client of HTTP/1.0 cannot read.
+    // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6). And an answer over HTTP/2 without a length
+    // would go out in chunks, which a client of HTTP/1.0 cannot read.
     sending.forces_http1 = (upgrades || is_old || sending.wanted_http1) && offered.http1 && offered.http2;
     if sending.forces_http1 {
         over_http1(&mut peer);
@@ -95,8 +95,8 @@ pub(crate) async fn peer(
     Ok(peer)
 }
 
-/// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before.
-/// Returns what watches it, where that is needed.
+/// Makes a request whose body is still to come, and may go over HTTP/2, end when it should and not before.
+/// Returns the watch over it, if it needs one.
 fn watch(
     session: &mut Session,
     downstream: &Downstream,
@@ -111,14 +111,15 @@ fn watch(
         return None;
     }
     peer.options.read_timeout = Some(LONG.max(timeouts.read));
-    // Where the upstream takes no more of it, pingora looks at neither side but for this long time.
+    // When the upstream takes no more of the body, pingora reads from neither side until its long timeout.
     if let Some(connection) = downstream.connection.as_ref().filter(|_| !downstream.is_http2) {
         connection.let_in.tell_of_body(inflow.clone());
     }
     Some(Watch::new(inflow.clone(), timeouts.read))
 }
 
-/// Nothing was sent, so whatever the method, another address or server may be tried.
+/// Decides what follows a failed connection. Nothing was sent, so another address or server may be tried
+/// whatever the method.
 pub(crate) fn failed_to_connect(
     session: &Session,
     context: &mut Context,
@@ -143,8 +144,9 @@ pub(crate) fn failed_to_connect(
     note(session, context, error, result, metrics);
 }
 
-/// Something may have been sent: only what may be sent twice is tried again, while its body is still at
-/// hand, nothing of an answer has come, and the time is not over.
+/// Decides what follows a failure after the connection was made. Something may have been sent, so the request
+/// is tried again only if it may be sent twice (RFC 9110 section 9.2.2), its body is still at hand, nothing
+/// of an answer has come, and time is left.
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
     context.sending.turn = None;
     if context.failure == Some(Denial::UpstreamUnavailable) {
@@ -163,7 +165,7 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     if *error.etype() == ErrorType::ReadTimedout
         && context.downstream.inflow.as_ref().is_some_and(|inflow| !inflow.is_complete())
     {
-        // The body is still on its way: the upstream cannot be the one to blame.
+        // The body is still arriving, so the client is too slow, not the upstream.
         context.failure = Some(Denial::BodyTooSlow);
         error.set_retry(false);
         return;
@@ -171,7 +173,8 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     let is_whole = !session.as_ref().retry_buffer_truncated() && !has_heard(session);
     let decided = error.retry == RetryType::Decided(true);
     if *error.etype() == ErrorType::H2Downgrade && decided && !context.sending.wanted_http1 {
-        // It did nothing with it (RFC 9113 section 7), and is asked once more, as it wants to be.
+        // The server has not processed it (RFC 9113 section 7), and is asked once more over HTTP/1.1, as it
+        // wants.
         if let Some(server) = &context.sending.server {
             server.allow_http2_again();
         }
@@ -186,14 +189,13 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     note(session, context, error, result(error), metrics);
 }
 
-/// Whether the client has heard anything of an answer. That it may send its body is nothing of one, and may
-/// have been said here.
+/// Whether any part of an answer was written to the client. A `100 Continue` is none, and the gateway may
+/// have sent that itself.
 fn has_heard(session: &Session) -> bool {
     session.response_written().is_some_and(|answer| answer.status != StatusCode::CONTINUE)
 }
 
-/// Whether it is an upstream that was asked to switch protocols, and had said nothing of that for
-/// `timeouts.read`, or not all.
+/// Whether the upstream was asked to switch protocols and did not complete its answer within `timeouts.read`.
 fn is_silent_before_switch(context: &Context, error: &Error) -> bool {
     context.sending.switch.is_some()
         && context.failure.is_none()
@@ -201,22 +203,21 @@ fn is_silent_before_switch(context: &Context, error: &Error) -> bool {
         && cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
-/// Whether a server of HTTP/2 says that it did nothing with the request: `REFUSED_STREAM`, or a stream above
-/// the last that its `GOAWAY` names (RFC 9113 section 8.7). pingora tells these from others by deciding that
-/// they be tried again.
+/// Whether an HTTP/2 server says that it has not processed the request: by `REFUSED_STREAM`, or by a `GOAWAY`
+/// with a lower last stream (RFC 9113 section 8.7). pingora marks exactly these as retryable.
 fn is_unprocessed(error: &Error) -> bool {
     *error.etype() == ErrorType::H2Error && error.retry == RetryType::Decided(true)
 }
 
-/// Whether the handshake failed because we did not offer HTTP/2, so far as anybody can tell: that says
-/// nothing of how the server is, and another would say the same.
+/// Whether the TLS handshake failed because HTTP/2 was not offered, as far as can be told. That says nothing
+/// about the server's health, and another server would fail the same way.
 fn speaks_http2_alone(sending: &Sending, error: &Error) -> bool {
     sending.forces_http1 && *error.etype() == ErrorType::TLSHandshakeFailure
 }
 
-/// Whether an error of connecting says something of the server. All do, whatever pingora calls them, but two:
-/// a kept connection of HTTP/2 that takes no more requests, where the next try makes a new one; and that we
-/// have no file left.
+/// Whether a connection error counts against the server. All do, however pingora classes them, except two: a
+/// pooled HTTP/2 connection that takes no more requests, where the next attempt makes a new one; and a lack
+/// of file descriptors here.
 fn is_of_the_server(error: &Error) -> bool {
     let ours = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     let code = cause(error).and_then(io::Error::raw_os_error);
@@ -227,7 +228,7 @@ fn cause(error: &Error) -> Option<&io::Error> {
     error.root_cause().downcast_ref()
 }
 
-/// What a failure of a server is in the metrics, once a connection to it was made.
+/// The metrics' label for a failure after a connection was made.
 fn result(error: &Error) -> UpstreamResult {
     match denial_of_upstream(error.etype()) {
         Denial::UpstreamTimeout => UpstreamResult::Timeout,

@@ -1,6 +1,5 @@
-//! What is known of one request, from its header to its log line: how it was judged, and by subject what is
-//! known of its client's side (`downstream`), of how it is sent to its upstream (`sending`), of the answer,
-//! and for the log.
+//! What is known of one request, from its head to its line in the access log: how it was judged; and in parts
+//! its client's side (`downstream`), how it is sent upstream (`sending`), the answer, and facts for the log.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,57 +34,57 @@ pub(crate) struct Context {
     pub(super) started: Instant,
     pub(crate) downstream: Downstream,
     pub(super) permit: Option<Permit>,
-    /// The route that a refusal concerns; a permit has its own.
+    /// The route of a refused request; a permit has its own.
     refused_by: Option<Arc<Route>>,
-    /// The endpoint of ours that was asked.
+    /// The own endpoint that was asked.
     pub(crate) endpoint: Option<RouteName>,
-    /// What it asks for was read, and is at none of Tollgate's own paths.
+    /// Whether the target is known to be none of Tollgate's own paths.
     pub(crate) is_elsewhere: bool,
-    /// Among whose denials its refusal is counted.
+    /// The tally that its refusal counts in.
     pub(super) tally: Tally,
-    /// Why it fails, where a phase can only tell pingora that it does.
+    /// Why it fails, for phases that can only return an error to pingora.
     pub(super) failure: Option<Denial>,
-    /// Whether a session cookie came, where one was to prove who calls.
+    /// Whether a session cookie came; `None`: the credential was another, or none was looked for.
     pub(super) by_session: Option<bool>,
-    /// The next cookie of a session, for whatever answer is given.
+    /// The session's next cookie, to go out with whatever answer is given.
     ride: Option<Ride>,
-    /// Its entry among the open requests, by which it ends when its caller's access does.
+    /// Its entry among the open requests, through which it is ended if its access is taken back.
     pub(super) open: Option<Arc<OpenRequest>>,
     pub(super) sending: Sending,
     pub(super) answer: RelayedAnswer,
     pub(crate) log: LogFacts,
 }
 
-/// The upstream's answer, as far as it went on to the client.
+/// The upstream's answer, as far as it was passed on to the client.
 #[derive(Default)]
 pub(super) struct RelayedAnswer {
-    /// From when its head is here.
+    /// Set once the head has come.
     pub(super) status: Option<StatusCode>,
     /// The size of its body, so far.
     pub(super) bytes: usize,
-    /// All of it has come, and goes to the client.
+    /// Whether all of it has come from the upstream.
     pub(super) is_whole: bool,
-    /// It was cut short, or the client has left, whoever answered.
+    /// Whether it was cut short, or the client has left, whoever answered.
     pub(super) broke_off: bool,
 }
 
 impl RelayedAnswer {
-    /// Whether its head is here.
+    /// Whether the head has come.
     pub(super) const fn has_begun(&self) -> bool {
         self.status.is_some()
     }
 }
 
-/// What is known for the log alone.
+/// Facts for the log alone.
 pub(crate) struct LogFacts {
     pub(crate) outcome: RequestOutcome,
-    /// Why it would have been refused, but for `report_only`.
+    /// Why a route with `report_only` would have refused it.
     pub(super) report_only: Option<Reason>,
-    /// The client at the authorization server, and who called, where no permit says so.
+    /// The `client_id` and the subject, where no permit says them.
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) family: Option<FamilyId>,
-    /// Its line is written.
+    /// Whether its line is written.
     pub(super) is_noted: bool,
 }
 
@@ -95,7 +94,7 @@ fn token_of(permit: &Permit) -> Option<&VerifiedToken> {
 }
 
 impl Context {
-    /// A request whose header has not been looked at.
+    /// The context of a request that was not looked at yet.
     pub(super) fn new(gate: Arc<Gate>, serving: Arc<Serving>) -> Self {
         gate.metrics.in_flight().inc();
         Self {
@@ -136,7 +135,7 @@ impl Context {
         Error::explain(ErrorType::HTTPStatus(status), "refused")
     }
 
-    /// Says that an answer of its server is not passed on.
+    /// Warns that an answer of its server is not passed on.
     pub(super) fn warn_of_answer(&self, why: &'static str) {
         if let Some(server) = &self.sending.server {
             let (upstream, server) = (&server.upstream, &server.authority);
@@ -145,7 +144,7 @@ impl Context {
         }
     }
 
-    /// Keeps for the log what is known.
+    /// Keeps the route and the caller for the log.
     pub(crate) fn keep(&mut self, route: Option<Arc<Route>>, caller: Option<&VerifiedToken>) {
         self.refused_by = route;
         let subject = caller.and_then(VerifiedToken::subject).map(str::to_owned);
@@ -153,8 +152,8 @@ impl Context {
         self.log.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
     }
 
-    /// Keeps for the log whose request it is, as tokens have it: so one search finds all, and what it finds
-    /// can be taken back.
+    /// Keeps for the log the `client_id`, as tokens have it, so that one search finds all lines, and what it
+    /// finds can be revoked.
     pub(crate) fn keep_client(&mut self, name: Option<&ClientName>) {
         self.log.client = name.map(|name| {
             let client_id = self.live().settings.client_id(name);
@@ -162,7 +161,7 @@ impl Context {
         });
     }
 
-    /// Keeps what the session cookie came to. Returns by what it let somebody in.
+    /// Keeps the outcome of the session cookie. Returns the session that let the request in, if one did.
     pub(crate) fn keep_session(&mut self, side: SessionSide) -> Option<Box<OfSession>> {
         self.by_session = Some(side.brought_cookie);
         self.ride = side.ride;
@@ -171,7 +170,7 @@ impl Context {
         side.let_in
     }
 
-    /// Somebody was let in: from here on the request ends when their access does.
+    /// Adds the request to the open requests: it ends when its caller's access does.
     pub(crate) fn open_request(
         &mut self,
         permit: &Permit,
@@ -192,13 +191,13 @@ impl Context {
         self.by_session == Some(true) && self.permit.as_ref().is_some_and(|permit| permit.token().is_some())
     }
 
-    /// The cookie that leaves with this answer, if it still may: it does so once.
+    /// Takes the session's next cookie for this answer, if it may still go out.
     pub(crate) async fn cookie_that_leaves(&mut self) -> Option<HeaderValue> {
         let ride = self.ride.take()?;
         may_leave(&self.gate, &ride).await.then_some(ride.set_cookie)
     }
 
-    /// Keeps for the log what the permit says. There is none afterwards.
+    /// Drops the permit, and keeps what it says for the log.
     pub(crate) fn give_up_permit(&mut self) {
         if let Some(permit) = self.permit.take() {
             self.keep(Some(permit.route().clone()), token_of(&permit));
@@ -220,12 +219,12 @@ impl Context {
         self.permit.as_ref().map(Permit::route).or(self.refused_by.as_ref())
     }
 
-    /// What metrics and the log call it.
+    /// The label of the route or endpoint in metrics and log.
     pub(crate) fn label(&self) -> Option<&RouteName> {
         self.route().map(|route| &route.name).or(self.endpoint.as_ref())
     }
 
-    /// The pages that may read what Tollgate itself answers.
+    /// The pages that may read an answer of Tollgate's own to this request.
     pub(crate) fn sharing(&self) -> &Sharing {
         let settings = &self.live().settings;
         match self.route() {
@@ -235,17 +234,17 @@ impl Context {
         }
     }
 
-    /// The token that came, where the permit knows it; that of a route which only reports too.
+    /// The token that the request brought, as far as the permit knows it, also on a route with `report_only`.
     fn token(&self) -> Option<&VerifiedToken> {
         self.permit.as_ref().and_then(token_of)
     }
 
-    /// For the log: who called, as far as it is known.
+    /// The subject, for the log, as far as it is known.
     pub(crate) fn subject(&self) -> Option<&str> {
         self.token().and_then(VerifiedToken::subject).or(self.log.subject.as_deref())
     }
 
-    /// For the log: the client at the authorization server, as far as it is known.
+    /// The `client_id`, for the log, as far as it is known.
     pub(crate) fn client(&self) -> Option<&str> {
         self.token().map_or(self.log.client.as_deref(), VerifiedToken::client)
     }

@@ -13,24 +13,24 @@ use crate::edge::connection::door::Door;
 use crate::edge::request::inflow::{Inflow, LetIn};
 use crate::edge::request::request_places::RequestPlace;
 
-/// The client's side of one request; nothing is known of it before its header was looked at.
+/// The client's side of one request. Empty until its head was looked at.
 #[derive(Default)]
 pub(crate) struct Downstream {
     pub(in crate::edge) connection: Option<Arc<Connection>>,
     pub(in crate::edge) who: Option<Identification>,
-    /// Among the requests under way, until the end.
+    /// Its place among the requests in flight, given back at its end.
     pub(in crate::edge) place: Option<RequestPlace>,
     pub(in crate::edge) method: Method,
     /// Whether the client asks for a WebSocket.
     pub(in crate::edge) upgrades: bool,
     pub(in crate::edge) is_http2: bool,
     pub(in crate::edge) inflow: Option<Arc<Inflow>>,
-    /// The size of the request's body, so far; from the beginning again where it is sent again.
+    /// The bytes of the body so far; counted from the start again when it is sent again.
     pub(in crate::edge) body_bytes: u64,
 }
 
 impl Downstream {
-    /// How the client came.
+    /// The scheme of the connection.
     fn scheme(&self) -> &'static str {
         match self.connection.as_ref().map(|connection| connection.door()) {
             Some(Door::Tls(_)) => "https",
@@ -38,8 +38,8 @@ impl Downstream {
         }
     }
 
-    /// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say
-    /// otherwise. `host`: what it asked for.
+    /// The forwarding headers for the upstream. For an unchanged host they are made once a connection, unless
+    /// a trusted proxy speaks for the client, which may say something else each time. `host`: as requested.
     pub(in crate::edge) fn told(
         &self,
         who: &Identification,
@@ -55,7 +55,7 @@ impl Downstream {
         }
     }
 
-    /// Whether the listener serves nothing and sends everybody to https.
+    /// Whether the listener only redirects to https.
     pub(in crate::edge) fn redirects_to_https(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| matches!(connection.door(), Door::RedirectToHttps))
     }
@@ -74,7 +74,7 @@ impl Downstream {
         self.who.as_ref().map_or("unknown", |who| who.ids.request_id.as_str())
     }
 
-    /// Where whoever serves the request hears when it must end.
+    /// Where the app that serves the request learns that it must end.
     pub(in crate::edge) fn let_in(&self, version: Version) -> Option<&LetIn> {
         match version {
             Version::HTTP_2 => self.inflow.as_ref().map(|inflow| &inflow.let_in),
@@ -87,7 +87,7 @@ impl Downstream {
         self.inflow.as_ref().is_some_and(|inflow| inflow.was_given_up())
     }
 
-    /// Whether it ended because the upstream was silent.
+    /// Whether the request ended because the upstream was silent.
     pub(in crate::edge) fn upstream_was_silent(&self) -> bool {
         self.inflow.as_ref().is_some_and(|inflow| inflow.upstream_was_silent())
     }

@@ -1,5 +1,5 @@
-//! How a request comes to its end: it is counted, it leaves its line in the access log, and what it held is
-//! given back, also where it was ended from outside.
+//! The end of a request, also if it was ended from outside: it is counted, leaves its line in the access log,
+//! and gives back what it held.
 
 use std::time::SystemTime;
 
@@ -14,14 +14,14 @@ use crate::state::metrics::{RequestOutcome, UpstreamResult};
 /// The status in the log of a request that got no answer.
 const NO_ANSWER: u16 = 499;
 
-/// How a request came to its end.
+/// How a request ended.
 #[derive(Debug)]
 pub(crate) struct Finish<'a> {
     pub(super) method: &'a Method,
     /// Without the query.
     pub(super) path: &'a str,
     pub(super) route: &'a RouteName,
-    /// `None`: not at all.
+    /// `None`: there was no answer.
     pub(super) status: Option<StatusCode>,
     pub(super) outcome: RequestOutcome,
     /// The size of the answer's body.
@@ -43,7 +43,7 @@ impl Drop for Context {
 }
 
 impl Context {
-    /// Counts it, and leaves its line in the log.
+    /// Counts the request and writes its line.
     pub(super) fn note(&self, finish: &Finish<'_>) {
         let took = self.started.elapsed();
         let status = finish.status.map_or(NO_ANSWER, |status| status.as_u16());
@@ -68,21 +68,22 @@ impl Context {
         });
     }
 
-    /// Keeps for the log that nobody is there any more to be answered.
+    /// Notes for the log that the client has left.
     pub(super) fn note_client_gone(&mut self) {
         let is_cut_off = self.downstream.is_cut_off();
         self.log.outcome = if is_cut_off { RequestOutcome::DrainOver } else { RequestOutcome::ClientGone };
         self.answer.broke_off = true;
     }
 
-    /// It is over, and its upstream is not to blame. `is_whole`: nothing of the answer is missing.
+    /// Counts the upstream's request as answered or abandoned; the upstream is not to blame. `is_whole`: the
+    /// answer is complete.
     pub(super) fn count_sent(&mut self, is_whole: bool) {
         let was_answered = is_whole || self.answer.has_begun();
         let result = if was_answered { UpstreamResult::Ok } else { UpstreamResult::Abandoned };
         self.sending.count(&self.gate.metrics, result);
     }
 
-    /// Notes that a request was ended from outside, of which pingora tells nobody.
+    /// Writes the line of a request that was ended from outside, which pingora reports to nobody.
     fn note_if_ended(&self) {
         if self.log.is_noted {
             return;
@@ -91,7 +92,7 @@ impl Context {
         let stopped = self.downstream.was_given_up();
         let outcome = match ending {
             Some(ending) => RequestOutcome::Ended(ending),
-            // One over HTTP/1.1 whose client stops is ended before, and hears why.
+            // Over HTTP/1.1 a client that stops is answered before.
             None if stopped && (self.downstream.upstream_was_silent() || !self.downstream.is_http2) => {
                 RequestOutcome::from(&Denial::UpstreamTimeout)
             }
@@ -99,7 +100,7 @@ impl Context {
             None if self.downstream.is_cut_off() => RequestOutcome::DrainOver,
             None => return,
         };
-        // Only what goes to an upstream, or to an endpoint of ours that reads a body, lasts long enough.
+        // Only requests to an upstream, and to endpoints that read a body, live long enough.
         let Some(route) = self.label() else { return };
         let path = self.permit.as_ref().map_or(route.as_str(), |permit| permit.path().as_str());
         let (method, status, bytes) = (&self.downstream.method, self.answer.status, self.answer.bytes);

@@ -77,20 +77,20 @@ pub(crate) struct Proxy {
     pub(crate) serving: Arc<ArcSwap<Serving>>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) places: Arc<RequestPlaces>,
-    /// The label of requests that found no route.
+    /// The label of requests without a route.
     pub(crate) unrouted: RouteName,
 }
 
-/// Where a request goes that was not refused.
+/// Where a request that was not refused goes.
 enum Destination {
     Upstream,
     OwnEndpoint(Target),
-    /// Back, with this answer.
+    /// Back to the client, with this answer.
     Client(Answer),
 }
 
 impl Proxy {
-    /// Who sent this, and what it is called from here on.
+    /// Who sent the request, and under which ids it goes on.
     fn identify(&self, session: &Session, context: &Context) -> Identification {
         let live = context.live();
         let peer = session
@@ -115,15 +115,15 @@ impl Proxy {
         }
     }
 
-    /// The whole judgement of a request's head.
+    /// Judges a request's head.
     async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Destination, Denial> {
         let live = context.live().clone();
         let limits = &live.settings.limits;
         request_head::complete(session.req_header_mut())?;
-        // HTTP/2 frames a body without any header that says so.
+        // Over HTTP/2 a body needs no header that announces it.
         let may_be_preflight = session.req_header().method == Method::OPTIONS && session.is_body_empty();
         let request: &RequestHeader = session.req_header();
-        // What is refused before its target was read has its readers, too.
+        // Decides who may read the refusal of a target that cannot be read.
         context.is_elsewhere = own::is_surely_elsewhere(request.raw_path());
         let raw = request_head::raw(session);
         let size = raw.as_ref().map_or_else(|| request_head::size(request), Bytes::len);
@@ -176,7 +176,7 @@ impl Proxy {
         Ok(Destination::Upstream)
     }
 
-    /// A preflight is answered here, or goes to the upstream that speaks CORS itself.
+    /// Answers a preflight, or sends it to the upstream that speaks CORS itself.
     fn judge_preflight(
         &self,
         head: &RequestHead<'_>,
@@ -204,7 +204,8 @@ impl Proxy {
         }
     }
 
-    /// Asked at a request and again at its answer: the drain may have begun between them.
+    /// Ends the connection with this answer if the gateway drains. Called at the request and at its answer:
+    /// the drain may begin in between.
     pub(in crate::edge) fn end_connection_if_draining(&self, session: &mut Session) {
         if self.drain.has_begun() {
             session.set_keepalive(None);
@@ -214,14 +215,14 @@ impl Proxy {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    /// Apart: pingora's future, which an idle connection has too, would have room for two of them.
+    /// Boxed: pingora's future, which an idle connection has too, would otherwise have room for two contexts.
     type CTX = Box<Context>;
 
     fn new_ctx(&self) -> Self::CTX {
         Box::new(Context::new(self.gate.clone(), self.serving.load_full()))
     }
 
-    /// None: pingora's compression is not wanted.
+    /// Adds none: pingora's compression is not wanted.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<bool> {
@@ -234,7 +235,7 @@ impl ProxyHttp for Proxy {
         downstream.upgrades = request_head::may_upgrade(session.req_header());
         self.end_connection_if_draining(session);
         set_client_timeouts(session, downstream.upgrades, &patience);
-        // Of no body not even the end passes by, on the way to a server of HTTP/2.
+        // On the way to an HTTP/2 server `request_body_filter` is never called for a request without a body.
         let is_bodiless = !downstream.upgrades && session.is_body_empty();
         downstream.inflow = Inflow::of(session.req_header(), is_bodiless, patience, context.started);
         downstream.method = session.req_header().method.clone();
@@ -251,7 +252,7 @@ impl ProxyHttp for Proxy {
         Ok(true)
     }
 
-    /// No permit, no upstream.
+    /// Fails without a permit.
     async fn upstream_peer(
         &self,
         session: &mut Session,
@@ -297,8 +298,8 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    /// What it refuses is the client's doing. pingora goes on with any other error while a server of HTTP/2
-    /// may still answer.
+    /// Returns errors as the client's doing: after any other error pingora goes on while an HTTP/2 server may
+    /// still answer.
     async fn request_body_filter(
         &self,
         session: &mut Session,
@@ -483,7 +484,7 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    /// Said by `note` and the access log, without query and token.
+    /// Suppressed: `note` and the access log report it, without query and token.
     fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
         true
     }

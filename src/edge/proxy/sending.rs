@@ -1,5 +1,5 @@
-//! What is known of how one request is sent to its upstream: which server was chosen, which one has it, and
-//! what is still to be counted of that. Where a try fails there may be another (`attempt`).
+//! How one request is sent to its upstream: which server was chosen, which one has it, and what is still to
+//! be counted. After a failed attempt there may be another (`attempt`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,27 +17,27 @@ use crate::state::metrics::{Metrics, UpstreamResult};
 #[derive(Default)]
 pub(crate) struct Sending {
     pub(super) upstream: Option<Arc<Upstream>>,
-    /// The server that was last chosen.
+    /// The server chosen last.
     pub(super) server: Option<Arc<Server>>,
     /// How often a server was chosen.
     tries: usize,
-    /// The turn of the server that was last chosen, while it goes on.
+    /// The turn of that server, while it goes on.
     pub(super) turn: Option<Turn>,
-    /// The server that has the request; how that ended is not counted yet.
+    /// The server that has the request and whose outcome is not counted yet.
     pub(super) sent_to: Option<Arc<Server>>,
-    /// Told when the upstream of this try has opened the WebSocket.
+    /// Set when the upstream of this attempt has switched to WebSocket.
     pub(super) switch: Option<Switch>,
-    /// Whether this try is over HTTP/1.1 to a server that may speak HTTP/2.
+    /// Whether this attempt uses HTTP/1.1 with a server that may speak HTTP/2.
     pub(super) forces_http1: bool,
-    /// Whether a server wanted it over HTTP/1.1.
+    /// Whether a server asked for HTTP/1.1 (RFC 9113 section 7, `HTTP_1_1_REQUIRED`).
     pub(super) wanted_http1: bool,
-    /// Watches the session while the upstream is waited for, where its body may go over HTTP/2.
+    /// The watch over the client's session, where the body may go over HTTP/2.
     pub(super) watch: Option<Watch>,
 }
 
 impl Sending {
-    /// Chooses the server for this try: the last one while its turn goes on, or the next. `None`: no server
-    /// is well. `client`: its address.
+    /// Chooses the server for this attempt: the same while its turn goes on, else the next. `None`: no server
+    /// is well. `client`: the client's address.
     pub(super) fn choose_server(
         &mut self,
         upstream: &Upstream,
@@ -58,27 +58,27 @@ impl Sending {
         upstream.could_not_connect(server, began) && self.may_try_again()
     }
 
-    /// Whether another try is allowed, if it is safe.
+    /// Whether another attempt is allowed, if it is safe.
     pub(super) fn may_try_again(&self) -> bool {
         self.upstream.as_ref().is_some_and(|upstream| self.tries <= upstream.settings.retries)
     }
 
-    /// Counts what became of it at the server that it was sent to: once for each time that it was sent.
+    /// Counts the outcome at the server that has the request, once for each time it was sent.
     pub(super) fn count(&mut self, metrics: &Metrics, result: UpstreamResult) {
         if let Some(server) = self.sent_to.take() {
             server.count(metrics, result);
         }
     }
 
-    /// Where it is watched, its upstream is waited for from here on.
+    /// Puts the watch on, if there is one: the upstream is waited for from now on.
     pub(super) fn begin_watching(&mut self, session: &mut Session) {
         if let Some(watch) = &mut self.watch {
             watch.put_on(session);
         }
     }
 
-    /// Ends a body that trailers follow, whose end pingora does not see. Returns whether it will hear of it
-    /// by the session.
+    /// Ends a body that trailers follow, an end that pingora does not see. Returns whether the watch tells
+    /// pingora.
     pub(super) fn end_body(&mut self, session: &mut Session) -> bool {
         self.watch.as_mut().is_some_and(|watch| {
             watch.end_body(session);
@@ -86,7 +86,7 @@ impl Sending {
         })
     }
 
-    /// Gives its session back as what it is.
+    /// Takes the watch off and puts the session back.
     pub(super) fn stop_watching(&mut self, session: &mut Session) {
         if let Some(watch) = &mut self.watch {
             watch.take_off(session);

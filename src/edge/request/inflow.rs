@@ -1,15 +1,15 @@
-//! How the body of one request comes in, and the end of requests whose body does not come.
+//! Watches how the body of one request arrives, and ends requests whose body does not.
 //!
-//! pingora ends a body of HTTP/1.1 that pauses; one of HTTP/2 may stop for ever, and either may trickle. The
-//! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside
-//! (`endable_app`).
+//! pingora ends a request body over HTTP/1.1 that pauses. One over HTTP/2 may stop for ever, and either may
+//! trickle. The pace of a body is judged where its pieces pass (`proxy`); a body over HTTP/2 that stops is
+//! ended from outside (`endable_app`).
 //!
-//! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as
-//! in gRPC, and the upstream's own timeouts bound it. Once the answer is complete, however it ended, the
-//! conversation is over: what is left of the body is judged again.
+//! While an upstream streams its answer, the body is not judged: client and upstream are in a conversation,
+//! as in gRPC, and the upstream's timeouts bound it. Once the answer has ended, however it did, what is left
+//! of the body is judged again.
 //!
-//! What a request was let in as (`LetIn`) is here because each has the other: a body over HTTP/2 the place
-//! where its request is told of, and that place a body over HTTP/1.1.
+//! `LetIn` is in this file because the two refer to each other: an [`Inflow`] over HTTP/2 holds the `LetIn`
+//! of its stream, and the `LetIn` of an HTTP/1.1 connection holds an [`Inflow`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,26 +22,26 @@ use crate::config::settings::{Patience, Timeouts};
 use crate::core::pace::Pace;
 use crate::state::open_requests::OpenRequest;
 
-/// How much longer than an upstream may take, and then say nothing, a body waits for it: pingora ends it
-/// first, and says so.
+/// How much longer than the upstream's own timeouts a body waits for it, so that pingora ends the request
+/// first, with a status of its own.
 const AFTER_UPSTREAM: Duration = Duration::from_secs(5);
 
-/// Where whoever serves a request finds as what it was let in.
+/// Hands a request's entry among the open requests from the proxy to the app that can end it (`endable_app`).
 #[derive(Debug, Default)]
 pub(crate) struct LetIn {
     open: Mutex<Option<Arc<OpenRequest>>>,
-    /// A body over HTTP/1.1 whose upstream may stop to take it. One of HTTP/2 is known from the start.
+    /// The body over HTTP/1.1, if its upstream may stop taking it. One over HTTP/2 is known from the start.
     body: Mutex<Option<Arc<Inflow>>>,
     has_body: AtomicBool,
 }
 
 impl LetIn {
-    /// The request was let in: whoever serves it hears from `open` when it must end.
+    /// Hands over the entry: the request ends when `open` says so.
     pub(crate) fn tell(&self, open: Arc<OpenRequest>) {
         *self.open.lock() = Some(open);
     }
 
-    /// The request ends, too, when its body stops.
+    /// Hands over the body: the request also ends when that stops.
     pub(crate) fn tell_of_body(&self, inflow: Arc<Inflow>) {
         *self.body.lock() = Some(inflow);
         self.has_body.store(true, Ordering::Release);
@@ -59,7 +59,7 @@ impl LetIn {
         self.body.lock().take()
     }
 
-    /// What is left of the request before, which may have been over before anybody looked.
+    /// Drops what the request before left here: it may have ended before anybody took it.
     pub(in crate::edge) fn forget(&self) {
         self.take();
         self.take_body();
@@ -69,16 +69,16 @@ impl LetIn {
 /// How an upstream may take a body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taking {
-    /// Over HTTP/1.1, where pingora answers for an upstream that is silent for too long.
+    /// Whether it may go over HTTP/1.1, where pingora gives up on an upstream that is silent for too long.
     pub(crate) may_be_http1: bool,
-    /// Perhaps over HTTP/2, and some of it is still to come: see `watched`.
+    /// Whether it may go over HTTP/2 while some of it is still to come: see `watched`.
     pub(crate) is_watched: bool,
 }
 
 /// The body of one request.
 #[derive(Debug)]
 pub(crate) struct Inflow {
-    /// What its stream was let in by, where it is one of HTTP/2.
+    /// The entry among the open requests, if this is a stream of HTTP/2.
     pub(crate) let_in: LetIn,
     began: Instant,
     patience: Patience,
@@ -88,22 +88,21 @@ pub(crate) struct Inflow {
 #[derive(Debug)]
 struct State {
     pace: Pace,
-    /// When something last came, or was answered.
+    /// When something last passed, either way.
     moved: Instant,
-    /// After how long without it the request ends.
+    /// How long after that the request ends.
     stopped_after: Duration,
-    /// The same once it was answered: nothing more is to be said.
+    /// The same once the answer is complete.
     stopped_after_answer: Duration,
-    /// Where it is watched (`watched`): how long an upstream that is to speak may be silent.
+    /// How long the upstream may be silent while it is to speak, if the body is watched (`watched`).
     silence: Option<Duration>,
     is_complete: bool,
     /// The upstream is answering and has not ended.
     is_conversation: bool,
-    /// Some of the answer is being written: how long that takes is the client's doing, and bounded by
-    /// `answer_unread`.
+    /// Part of the answer is being written. How long the client takes for that is bounded by `answer_unread`.
     is_written_to: bool,
     was_given_up: bool,
-    /// The upstream was to answer, and did not, or not to the end.
+    /// The upstream gave no answer, or stopped in the middle of one.
     upstream_was_silent: bool,
 }
 
@@ -112,8 +111,8 @@ impl State {
         self.is_complete || self.is_conversation
     }
 
-    /// After how long in which nothing passes it ends. A silent upstream is seen before (`watched`), unless
-    /// pingora looks at neither side because it takes no more.
+    /// How long nothing may pass before the request ends. A silent upstream is usually seen earlier
+    /// (`watched`), but not while pingora reads from neither side because the upstream takes no more.
     fn patience(&self) -> Duration {
         match self.silence {
             Some(silence) if self.is_for_upstream() => self.stopped_after_answer.saturating_add(silence),
@@ -139,8 +138,8 @@ impl Inflow {
         Arc::new(Self { let_in: LetIn::default(), began, patience, state: Mutex::new(state) })
     }
 
-    /// The one that watches over this request, or a new one. `None` where nothing is to come, and nobody
-    /// watches: all that it would be asked it would answer as nobody does.
+    /// Returns the inflow that already watches this request, or a new one. `None`: the request has no body,
+    /// and nobody watches it.
     pub(crate) fn of(
         request: &RequestHeader,
         is_bodiless: bool,
@@ -154,12 +153,12 @@ impl Inflow {
         watching.inspect(|inflow| inflow.mark_bodiless())
     }
 
-    /// The request has no body.
+    /// Notes that the request has no body.
     fn mark_bodiless(&self) {
         self.state.lock().is_complete = true;
     }
 
-    /// Some of the body came, perhaps with its end. False when it came too slowly.
+    /// Notes a piece of the body. Returns false if the body comes too slowly.
     pub(crate) fn came(&self, bytes: usize, is_end: bool) -> bool {
         let mut state = self.state.lock();
         if state.is_complete && bytes == 0 {
@@ -228,7 +227,7 @@ impl Inflow {
         self.state.lock().moved = Instant::now();
     }
 
-    /// The client is given some of the answer, or has taken it.
+    /// Notes whether part of the answer is being written to the client.
     pub(crate) fn set_written_to(&self, is_written_to: bool) {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.is_written_to, is_written_to) {
@@ -236,13 +235,13 @@ impl Inflow {
         }
     }
 
-    /// Whether it ended because the upstream was silent.
+    /// Whether the request ended because the upstream was silent.
     pub(crate) fn upstream_was_silent(&self) -> bool {
         self.state.lock().upstream_was_silent
     }
 
-    /// Ends when nothing has passed for as long and it was for the upstream to speak: it has the whole body,
-    /// or is answering.
+    /// Completes when nothing has passed for `patience` while the upstream was to speak: it has the whole
+    /// body, or is answering.
     pub(crate) async fn until_silent(&self, patience: Duration) {
         loop {
             let due = {
@@ -267,8 +266,8 @@ impl Inflow {
         self.state.lock().was_given_up
     }
 
-    /// Ends when the body has stopped for too long; where it is watched, also when nothing passes and nobody
-    /// sees it: pingora looks at the client no more once the upstream takes no more of the body.
+    /// Completes when the body has stopped for too long. If the body is watched, also when nothing passes and
+    /// pingora would not notice, because it stops reading from the client once the upstream takes no more.
     pub(crate) async fn until_stopped(&self) {
         loop {
             let due = {
@@ -277,7 +276,7 @@ impl Inflow {
                 let (is_for_upstream, patience) = (state.is_for_upstream(), state.patience());
                 let due = state.moved.checked_add(patience).unwrap_or(now);
                 if due > now {
-                    // It may be answered meanwhile, and then has less time.
+                    // The answer may become complete meanwhile, which shortens the wait.
                     now.checked_add(state.stopped_after_answer).map_or(due, |look| look.min(due))
                 } else if state.is_written_to || is_for_upstream && state.silence.is_none() {
                     now.checked_add(patience).unwrap_or(now)

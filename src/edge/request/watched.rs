@@ -1,13 +1,14 @@
-//! A request with a body on its way to a server that may speak HTTP/2, once that server is to answer: it ends
-//! when neither side moves for `timeouts.read`.
+//! Ends a request with a body, on its way to a server that may speak HTTP/2, when that server is due to
+//! answer and neither side moves for `timeouts.read`.
 //!
-//! pingora waits for the head of an answer over HTTP/2 with one timer, which begins with the request and is
-//! not put off by its body: uploads that took longer than `timeouts.read` failed. That timer cannot be put
-//! off, but pingora reads the client's side all the while. So the timer is set to long, and a session that is
-//! wrapped around the client's says when the server is silent.
+//! pingora waits for the head of an answer over HTTP/2 with one timer. It starts with the request and is not
+//! restarted by the body, so that uploads longer than `timeouts.read` failed. That timer cannot be changed,
+//! but pingora reads from the client's session all the while. So the timer is set very long, and a wrapper
+//! around the client's session reports when the server is silent.
 //!
-//! It must never change what passes: all but the waiting is the inner session's. The wrapper is put on where
-//! the answer is due, and taken off for whatever asks which version of HTTP the client speaks.
+//! It must never change what passes: except for the waiting, everything is the inner session's. The wrapper
+//! is put on when the answer is due, and taken off for code that asks which version of HTTP the client
+//! speaks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +32,11 @@ use crate::edge::request::inflow::Inflow;
 /// The watch over one request.
 pub(crate) struct Watch {
     inflow: Arc<Inflow>,
-    /// How long neither side may move.
+    /// How long nothing may pass, either way.
     silence: Duration,
-    /// The body has ended, and the session does not say so.
+    /// The body has ended, but the session does not say so.
     body_has_ended: bool,
-    /// Where the session is found when the watch is taken off. `None`: it is not on.
+    /// Where the session is put back when the watch is taken off. `None`: the watch is not on.
     within: Option<Arc<Mutex<Option<ServerSession>>>>,
 }
 
@@ -44,7 +45,7 @@ impl Watch {
         Self { inflow, silence, body_has_ended: false, within: None }
     }
 
-    /// From here on the server is waited for.
+    /// Wraps the session: the server is waited for from now on.
     pub(crate) fn put_on(&mut self, session: &mut Session) {
         if self.within.is_some() {
             return;
@@ -82,7 +83,7 @@ impl Watch {
     }
 }
 
-/// In the place of a session for as long as it is moved.
+/// A stand-in for the session while that is moved.
 fn nobody() -> ServerSession {
     ServerSession::new_custom(Box::new(()))
 }
@@ -91,7 +92,7 @@ struct Watched {
     session: ServerSession,
     inflow: Arc<Inflow>,
     silence: Duration,
-    /// What came last is with the server only now, however long it took to take it.
+    /// Whether the last piece was handed on only now, however long the server took to take it.
     is_new: bool,
     body_has_ended: bool,
     gives_back: Arc<Mutex<Option<ServerSession>>>,
@@ -120,12 +121,12 @@ impl Custom for Watched {
                 return Error::e_explain(ErrorType::ReadTimedout, "the upstream is silent");
             }
         };
-        // The next is asked for once the server has taken this.
+        // pingora asks for the next piece once the server has taken this one.
         self.is_new = true;
         Ok(came)
     }
 
-    /// However long the client takes to read it.
+    /// Does not count the time that the client takes to read.
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         self.inflow.set_written_to(true);
         let written = self.session.response_duplex_vec(tasks).await;

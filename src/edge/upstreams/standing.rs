@@ -1,56 +1,55 @@
-//! What is known of a server's health, by checks (actively) and by what became of connections to it
-//! (passively). A server that cannot be reached is set aside for a moment that doubles each time; when the
-//! moment is over, one request tries it. Without requests nobody learns that it is back, so a failure counts
-//! for [`REMEMBERED`] at most.
+//! A server's health, by checks (active) and by the connections to it (passive). A server that cannot be
+//! reached gets no requests for a while that doubles with each failure; after that one request tries it.
+//! Without requests nobody would learn that it is back, so a failure counts for at most [`REMEMBERED`] ms.
 //!
-//! It must never set the only server aside; whoever chooses sees to that.
+//! The only server must never be set aside: `choose` makes sure of that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::config::settings::HealthCheck;
 
-/// How long a server is set aside at first, in milliseconds; it doubles.
+/// The first time aside, in milliseconds.
 const FIRST_PAUSE: u64 = 1_000;
 const LONGEST_PAUSE: u64 = 30_000;
-/// How long after a connection that failed, in milliseconds, a server is not well, if none was made since.
+/// How long a failed connection makes a server count as not well, in milliseconds, unless one succeeds.
 const REMEMBERED: u64 = 300_000;
-/// Checks that must fail in a row.
+/// The number of checks in a row that must fail.
 const FAILED_CHECKS: u32 = 2;
 
-/// The health of one server of one configuration. What is known of it is shared with the same server of those
-/// before and after. Times are milliseconds since the gateway started.
+/// The health of one server in one configuration. What is known of the server is shared with the
+/// configurations before and after. Times are milliseconds since the gateway started.
 #[derive(Debug)]
 pub(super) struct Standing {
     connections: Arc<Connections>,
-    /// `None`: nobody asks how it is. So what a check of an earlier configuration still finds, which was
-    /// under way when a reload took it away, keeps no server out that nobody would ever find well again.
+    /// `None`: there are no checks. So a check of an earlier configuration that ends late cannot mark a
+    /// server as failing that no later check would clear.
     checks: Option<Arc<Checks>>,
 }
 
-/// What became of connections to it.
+/// The outcomes of connections to it.
 #[derive(Debug, Default)]
 struct Connections {
-    /// Until when it gets no request; 0: it gets some.
+    /// Until when it gets no requests; 0: it gets them now.
     aside_until: AtomicU64,
-    /// From when on one request may try it; 0: all may.
+    /// From when on one request may try it; 0: any request may.
     next_try: AtomicU64,
-    /// Connections that failed in a row.
+    /// How many connections failed in a row.
     failures: AtomicU32,
-    /// When the latest of them failed.
+    /// When the last of these failed.
     failed_at: AtomicU64,
 }
 
-/// What checks found.
+/// The outcomes of checks.
 #[derive(Debug, Default)]
 struct Checks {
-    /// That failed in a row.
+    /// How many failed in a row.
     failed: AtomicU32,
     sick: AtomicBool,
 }
 
 impl Standing {
-    /// `before`: of the same server in an earlier configuration.
+    /// Begins with what is known. `before`: the same server in the configuration before.
     pub(super) fn new(before: Option<&Self>, health: Option<&HealthCheck>) -> Self {
         let known = before.and_then(|before| before.checks.clone());
         Self {
@@ -59,19 +58,19 @@ impl Standing {
         }
     }
 
-    /// Whether its last health checks were good, or there are none.
+    /// Whether its last checks were good, or there are none.
     pub(super) fn is_healthy(&self) -> bool {
         !self.checks.as_ref().is_some_and(|checks| checks.sick.load(Relaxed))
     }
 
-    /// Whether it is healthy, and its last connection did not fail lately.
+    /// Whether it is healthy and its last connection did not fail lately.
     pub(super) fn is_well(&self, now: u64) -> bool {
         let Connections { failed_at, failures, .. } = &*self.connections;
         let failed_lately = now < failed_at.load(Relaxed).saturating_add(REMEMBERED);
         self.is_healthy() && !(failed_lately && failures.load(Relaxed) > 0)
     }
 
-    /// Whether a request should go there. After its time aside it says yes once, to whoever asks first.
+    /// Whether a request should go there. After its time aside it returns true once, to whoever asks first.
     pub(super) fn takes_requests(&self, now: impl FnOnce() -> u64) -> bool {
         if !self.is_healthy() {
             return false;
@@ -86,9 +85,9 @@ impl Standing {
             && next_try.compare_exchange(next, now.saturating_add(FIRST_PAUSE), Relaxed, Relaxed).is_ok()
     }
 
-    /// It could not be reached by a request that tried since `began`. True when that is news. What began
-    /// before its time aside was over says nothing new, however many they are and however long they took:
-    /// else one moment of many requests would be one failure after the other.
+    /// Notes that a request which tried since `began` could not reach it. Returns whether that is news.
+    /// Attempts that began before its time aside was over are no news, however many they are: otherwise one
+    /// moment of many requests would count as many failures.
     pub(super) fn could_not_connect(&self, began: u64, now: u64) -> bool {
         let Connections { aside_until, next_try, failures, failed_at } = &*self.connections;
         let until = aside_until.load(Relaxed);
@@ -103,12 +102,13 @@ impl Standing {
         }
         failures.store(before.saturating_add(1), Relaxed);
         let failed_at = failed_at.swap(now, Relaxed);
-        // Last, so that whoever is reached meanwhile is not left with a failure that nothing ends.
+        // Stored last, so that a connection that succeeds meanwhile is not left with a failure that nothing
+        // clears.
         next_try.store(next, Relaxed);
         before == 0 || now >= failed_at.saturating_add(REMEMBERED)
     }
 
-    /// It was reached. True when it had not been before.
+    /// Notes a connection. Returns whether that is news.
     pub(super) fn reached(&self) -> bool {
         let Connections { aside_until, next_try, failures, .. } = &*self.connections;
         if aside_until.load(Relaxed) == 0 && next_try.load(Relaxed) == 0 {
@@ -119,7 +119,7 @@ impl Standing {
         failures.swap(0, Relaxed) > 0
     }
 
-    /// What a health check found. True when its health changed.
+    /// Notes the outcome of a check. Returns whether the server's health changed.
     pub(super) fn checked(&self, good: bool) -> bool {
         let Some(Checks { failed, sick }) = self.checks.as_deref() else { return false };
         if good {
