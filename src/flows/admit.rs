@@ -36,15 +36,15 @@ use crate::state::open_requests::OfSession;
 use crate::state::sessions::HeldTokens;
 use crate::state::verified_tokens::KnownCaller;
 
-/// A refusal, with what was known by then.
+/// A refusal, with what was found out before it.
 #[derive(Debug)]
 pub struct Refusal {
     pub denial: Denial,
-    /// The route that it concerns, where one was found.
+    /// The route, if one was found.
     pub route: Option<Arc<Route>>,
-    /// Who was refused, where a good token said so.
+    /// The caller, if a valid token named one.
     pub caller: Option<Arc<Caller>>,
-    /// What became of the session cookie, where that was the credential.
+    /// The outcome of the session cookie, if that was the credential.
     pub session: Option<Box<SessionSide>>,
 }
 
@@ -61,20 +61,20 @@ impl From<NotPermitted> for Refusal {
     }
 }
 
-/// Leave to go to an upstream, and what the answer carries.
+/// A permit, and what a session adds to the answer.
 #[derive(Debug)]
 pub struct Admitted {
     pub permit: Permit,
     pub session: Option<Box<SessionSide>>,
 }
 
-/// Where a request wants to go, in its one reading.
+/// The target of a request, in its only reading.
 #[derive(Debug)]
 pub struct Target {
     pub path: CanonicalPath,
-    /// Without its `?`, as it came.
+    /// The query as it came, without its `?`.
     pub query: Option<String>,
-    /// Set when the path is one of Tollgate's own.
+    /// The endpoint, if the path is one of Tollgate's own.
     pub own: Option<OwnEndpoint>,
 }
 
@@ -89,14 +89,15 @@ impl Target {
     }
 }
 
-/// Reads target and host; refuses what has two readings or is not served here. Whether an encoded slash in
-/// the path counts is for its route to say; Tollgate's own endpoints have none, but resources may.
+/// Reads target and host, and refuses what has two readings or is not served here. Whether an encoded slash
+/// in the path is taken is up to its route; Tollgate's own endpoints take none, except the metadata of
+/// resources.
 ///
 /// # Errors
-/// [`Denial::AmbiguousTarget`]; [`Denial::HeaderTooLarge`] when its one spelling is too long;
-/// [`Denial::BadRequest`] when the host is none; [`Denial::UnknownHost`] when it is neither that of
+/// [`Denial::AmbiguousTarget`]; [`Denial::HeaderTooLarge`] when the canonical target is too long;
+/// [`Denial::BadRequest`] when the host is malformed; [`Denial::UnknownHost`] when it is neither that of
 /// `public_url` nor of any route. Ports are not compared: behind a load balancer or a container's port
-/// mapping the port that the client used need not be one that the gateway knows.
+/// mapping the client may use a port that the gateway does not know.
 pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial> {
     let (path, query) = match head.target.iter().position(|&b| b == b'?') {
         Some(at) => head.target.split_at(at),
@@ -116,7 +117,8 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     Ok(Target { path, query, own })
 }
 
-/// The query goes on as it came; it only must not end the request line or the query early.
+/// Reads the query, which goes on as it came. It must not contain what could end the request line, or the
+/// query, early.
 fn read_query(query: &[u8]) -> Result<String, Denial> {
     match std::str::from_utf8(query) {
         Ok(text) if text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => Ok(text.to_owned()),
@@ -127,8 +129,8 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
     }
 }
 
-/// Checks that the client is where the route lets it be. No credential mends that, so a route that only
-/// reports refuses it, too.
+/// Checks that the route lets clients in from this address. No credential makes up for that, so `report_only`
+/// does not apply.
 ///
 /// # Errors
 /// [`Denial::AddressNotAllowed`]
@@ -146,8 +148,8 @@ pub(in crate::flows) fn check_address(
 /// Judges a request: route, address, credential, token, requirements.
 ///
 /// # Errors
-/// The first thing that does not hold, with the route and the caller once they are known. Of a route that is
-/// `report_only` what does not hold is in the permit instead.
+/// The first check that fails, with the route and the caller once they are known. On a route with
+/// `report_only` a failed check is in the permit instead.
 pub async fn admit(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -171,8 +173,8 @@ pub async fn admit(
     }
 }
 
-/// Builds the permit of the authenticated caller, or an anonymous one, and adds the assertion for the
-/// upstream.
+/// Makes the permit of the authenticated caller, or an anonymous one, and adds the assertion for the upstream
+/// and the session's access token where the route asks for them.
 fn make_permit(
     request: RouteRequest<'_>,
     matched: Matched,
@@ -206,18 +208,18 @@ fn make_permit(
 /// An authenticated caller, and the token that proves it.
 struct Authenticated {
     token: Arc<KnownCaller>,
-    /// For a session: its caller and the tokens that it has. `None`: the request brought the token itself.
+    /// In a session: its caller and its tokens. `None`: the request brought the token itself.
     of_session: Option<(Arc<Caller>, Arc<HeldTokens>)>,
 }
 
-/// What came of the one credential of a request.
+/// The outcome of authenticating a request.
 struct Authentication {
-    /// `None`: it brings none that counts.
+    /// `Ok(None)`: no credential came that counts.
     caller: Result<Option<Authenticated>, Denial>,
     session: Option<Box<SessionSide>>,
 }
 
-/// Finds and verifies the one credential of the request.
+/// Finds the one credential of the request and verifies it.
 async fn authenticate_caller(
     request: RouteRequest<'_>,
     matched: &Matched,
@@ -251,8 +253,8 @@ async fn authenticate_caller(
     Authentication { caller, session: None }
 }
 
-/// The session whose cookie came along, where the route takes one. On a public route a session that does not
-/// hold counts as absent; two cookies of one name are refused everywhere.
+/// Authenticates by the session cookie, if the route takes one. On a public route a session that does not
+/// hold counts as absent. Two cookies of the same name are refused everywhere.
 async fn authenticate_session(request: RouteRequest<'_>, route: &Route) -> Authentication {
     let RouteRequest { gate, live, head, .. } = request;
     let taken = route.session.as_ref();
@@ -275,8 +277,8 @@ async fn authenticate_session(request: RouteRequest<'_>, route: &Route) -> Authe
             let NotInSession { denial, mut side } = *not;
             let is_public = !matches!(route.access, Access::Protected(_));
             let counts_as_absent = is_public && denial != Denial::SeveralCredentials;
-            // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by
-            // then.
+            // An answer that goes on without the session clears no cookie: it may take long, and the browser
+            // may have signed in by then.
             let goes_on = counts_as_absent || route.report_only;
             side.ride = side.ride.filter(|ride| !goes_on || ride.generation.is_some());
             let caller = if counts_as_absent { Ok(None) } else { Err(denial) };
@@ -306,7 +308,7 @@ fn may_bring_subprotocol(live: &Live, head: &RequestHead<'_>, route: &Route) -> 
     if may { Ok(()) } else { Err(Denial::OriginNotAllowed) }
 }
 
-/// The most specific route of the request. Tollgate's own paths belong to none.
+/// Finds the most specific route of the request. Tollgate's own paths have none.
 pub(in crate::flows) fn find_route(
     live: &Live,
     head: &RequestHead<'_>,

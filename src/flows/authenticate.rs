@@ -1,10 +1,10 @@
-//! Who brings this access token: whether it was found good before, else its form, its issuer, the keys and
-//! the judgement; and each time, whether it was taken back, and whether whoever brings it may use it
-//! (`prove_possession`). Reads memory only, except that a key nobody knows is asked for once, in one flight,
-//! with a deadline. Opaque tokens are for `introspect`.
+//! Authenticates an access token: recalls it if it was verified before, or else checks its form, its issuer,
+//! its keys and its claims. Then, each time, it checks the revocations and the proof of possession
+//! (`prove_possession`). Reads memory only, except that an unknown key is asked for once, in one flight, with
+//! a deadline. Opaque tokens are left to `introspect`.
 //!
-//! A token that is remembered is judged as the whole judgement would judge it: what can change with time,
-//! keys or configuration is compared, and where it did change the whole judgement follows.
+//! A recalled token is judged no differently from a new one: whatever can change with time, keys or
+//! configuration is compared, and if any of it did, the token is judged again in full.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,14 +28,14 @@ use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
 use crate::state::verified_tokens::{Grounds, KnownCaller, TokenNotes};
 
-/// Authenticates an access token: recalled where it is known, else judged in full; then asked about in the
-/// list of revocations; then its caller proves possession, where it is bound to a key.
+/// Authenticates an access token: recalled or verified, looked up in the list of revocations, and, if it is
+/// bound to a key, used with a proof of it.
 ///
 /// # Errors
-/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`,
-/// `KeyNotKnownYet` (of one that its issuer has just given) or `IntrospectionUnavailable` (503) while its
-/// issuer cannot be asked, `RevocationsUnavailable` while it is not known what was taken back; or whatever
-/// prevents this caller from using it.
+/// What is wrong with the token (401); `TooManyDenials` (429) before work for an address with too many
+/// denials; `KeysUnavailable`, `IntrospectionUnavailable`, or (for a token fresh from its issuer)
+/// `KeyNotKnownYet` (503) while the issuer cannot be asked; `RevocationsUnavailable` (503) while the list of
+/// revocations is out of date; or why this caller may not use it.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
@@ -49,7 +49,7 @@ pub async fn authenticate(
     Ok(found)
 }
 
-/// Recalls or judges the token, and asks the list of revocations. Possession is not proven yet.
+/// Recalls or verifies the token, and looks it up in the list of revocations. Does not ask for possession.
 async fn find(
     gate: &Gate,
     live: &Live,
@@ -82,19 +82,18 @@ async fn find(
     };
     let judged = verify_jwt(means, &live.issuers, limit, token, on_unknown_key, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);
-    // Remembered even when it was taken back: otherwise each request with it would be verified again, and
-    // that counts against no address.
+    // Remembered even if it was revoked: otherwise every request with it would be verified anew, which counts
+    // against no address.
     gate.verified_tokens.remember(found.clone());
     gate.revocations.admit_token(&found.notes.marks, found.token().issued_at(), now)?;
     brake::remember(gate, live, fingerprint);
     Ok(found)
 }
 
-/// The token as it was judged before, where all of that still holds.
+/// The token as it was verified before, if all of that still holds.
 ///
 /// # Errors
-/// `KeysUnavailable`: its issuer's keys are too old, and the whole judgement would wait once more for the
-/// same.
+/// `KeysUnavailable`: its issuer's keys are too old, and verifying it anew would wait for the same keys.
 async fn recall(
     gate: &Gate,
     live: &Live,
@@ -104,13 +103,13 @@ async fn recall(
     let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.notes.was_signed());
     let Some(found) = found else { return Ok(None) };
     if !found.notes.issuer.is_fresh(now) {
-        // Keys that are too old are no grounds any more.
+        // Keys that are too old prove nothing any more.
         keys_for(Means::of(gate), &found.notes.issuer, now, |_| true).await?;
     }
     Ok(found.notes.has_its_keys().then_some(found))
 }
 
-/// Makes of a judged token what later requests with it are let in by.
+/// Makes the cache entry that lets later requests with this token in.
 fn remembered(
     gate: &Gate,
     live: &Live,
@@ -127,7 +126,7 @@ fn remembered(
     found.of(token, &live.settings.identity.headers, live.settings.read_claims())
 }
 
-/// A good JWT, and the keys that its signature was verified with.
+/// A valid JWT, and the keys that verified it.
 #[derive(Debug)]
 pub(crate) struct JudgedJwt {
     pub(crate) token: VerifiedToken,
@@ -138,16 +137,16 @@ pub(crate) struct JudgedJwt {
 /// What to do with a token whose `kid` is unknown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OnUnknownKey {
-    /// It comes again when its issuer may be asked for another.
+    /// Refuse it: the client may send it again once the issuer may be asked for another key.
     Refuse,
-    /// Its issuer says it once: to refuse it is to throw it away.
+    /// Ask the issuer first: the token comes only once, so a refusal would lose it.
     AskIssuerFirst,
 }
 
-/// Verifies a JWT by its issuer's rules and keys. `limit`: the longest, in bytes.
+/// Verifies a JWT by its issuer's rules and keys. `limit`: the longest token, in bytes.
 ///
 /// # Errors
-/// The first check that does not hold.
+/// The first check that fails.
 pub(crate) async fn verify_jwt(
     means: Means<'_>,
     issuers: &Issuers,

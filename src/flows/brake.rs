@@ -1,15 +1,15 @@
-//! An address that was denied too often (`limits.denials_per_address`) gets no more work done: tokens not
-//! seen before are not judged for it, and no code is exchanged. Whatever needs no work is answered as ever: a
-//! token that was found good lately, a session's cookie, a public page. So whoever shares an address with an
-//! attacker goes on.
+//! The brake: an address that was denied too often (`limits.denials_per_address`) gets no more work done.
+//! Tokens not seen before are not judged for it, and codes are not exchanged. Whatever costs no work is
+//! answered as always: a token that was valid lately, a session's cookie, a public page. So clients that
+//! share an address with an attacker go on.
 //!
-//! What counts is said by [`counts`]. That a request was refused here does not count:
-//! it cost nothing.
+//! Which denials count is said by [`counts`]. A refusal by the brake itself does not: it cost nothing.
 //!
-//! Two kinds count apart, with the same limit, and brake their like alone ([`Tally`]). Denials that a route
-//! only reports: a trial keeps nobody from anything elsewhere. And those of pages that no client lists, on
-//! routes whose upstream lets them send tokens (`cors: upstream`): no page shuts its visitor out. Neither is
-//! a way around the brake to the signatures and the authorization server that all routes share.
+//! Two kinds of denials count apart, with the same limit, and brake only requests of their kind ([`Tally`]):
+//! those that a route only reports, because a trial must not affect other routes; and those of pages that no
+//! client lists, on routes whose upstream lets them send tokens (`cors: upstream`), because no page may shut
+//! its visitor out. Neither is a way around the brake to the signatures and the authorization server that all
+//! routes share.
 //!
 //! An address over `limits.requests_per_address` is refused every request until it is within the limit again.
 
@@ -26,7 +26,7 @@ use crate::state::debts::Debts;
 use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 
-/// What is remembered for it.
+/// The counts of all addresses.
 #[derive(Debug, Default)]
 pub struct Brake {
     requests: Debts,
@@ -46,10 +46,10 @@ impl Brake {
     }
 }
 
-/// Counts a request, before anything is done for it.
+/// Counts a request, before anything else is done for it.
 ///
 /// # Errors
-/// [`Denial::TooManyRequests`]: it is one too many, and is not counted.
+/// [`Denial::TooManyRequests`] when it exceeds the limit; it is not counted then.
 pub fn count_request(gate: &Gate, live: &Live, address: IpAddr) -> Result<(), Denial> {
     let Some((most, window)) = live.settings.limits.requests_per_address else { return Ok(()) };
     let (whose, allowance) = (ClientNetwork::from(address), Allowance { most, window });
@@ -59,8 +59,8 @@ pub fn count_request(gate: &Gate, live: &Live, address: IpAddr) -> Result<(), De
     }
 }
 
-/// Before anything is done for a token. What everybody of the address was denied brakes whoever is counted
-/// apart, too.
+/// Checks the brake before a token is judged, unless the token was valid lately. An address that is braked
+/// for everybody is braked for the other tallies, too.
 ///
 /// # Errors
 /// [`Denial::TooManyDenials`]
@@ -79,7 +79,7 @@ pub(in crate::flows) fn before_token(
     braked.or_else(|denial| if gate.brake.known_tokens.knows(token) { Ok(()) } else { Err(denial) })
 }
 
-/// Before work for somebody who has not proven anything yet.
+/// Checks the brake before work for a client that has proven nothing yet.
 ///
 /// # Errors
 /// [`Denial::TooManyDenials`]
@@ -102,15 +102,14 @@ fn wait(gate: &Gate, live: &Live, address: IpAddr, tally: Tally, now: Timestamp)
     }
 }
 
-/// This token was found good.
+/// Remembers that a token was valid.
 pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: Fingerprint) {
     if allowance(live).is_some() {
         gate.brake.known_tokens.remember(token);
     }
 }
 
-/// A request was refused, or would have been if its route did not only report. Every refusal, of whatever
-/// kind, comes through here once.
+/// Counts a refusal, or what a route with `report_only` would have refused. Called once for every refusal.
 pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial, tally: Tally) {
     if counts(denial)
         && let Some(allowance) = allowance(live)

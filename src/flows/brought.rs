@@ -1,5 +1,5 @@
-//! How an access token reached us: with a request, or fresh from its issuer. That decides who pays for
-//! judging it, whose it may be, and what must prove its use.
+//! How an access token reached the gateway: with a request, or fresh from its issuer. That decides who is
+//! charged for judging it, whose it may be, and what must prove its use.
 
 use std::net::IpAddr;
 
@@ -9,13 +9,13 @@ use crate::core::route::policy::Access;
 use crate::core::token::binding::Thumbprint;
 use crate::flows::prove_possession::Presentation;
 
-/// How a token came.
+/// How a token came, and what follows from that.
 #[derive(Clone, Copy, Debug)]
 pub enum Brought<'a> {
-    /// It came with a request to a route of this access, from this address, whose work it is when the token
-    /// was never seen. `tally`: with whose denials a refusal of it counts.
+    /// A request brought it, to a route with this access and from this address, which is charged for the work
+    /// if the token is new. `tally`: the count that a refusal goes into.
     ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: Presentation<'a> },
-    /// Fresh from its issuer's token endpoint, with the key that the requester proved, if any.
+    /// It is fresh from this issuer's token endpoint, with the key that the requester proved, if any.
     ByIssuer(&'a IssuerName, Option<Thumbprint>),
 }
 

@@ -8,7 +8,7 @@ use crate::core::request::RequestHead;
 use crate::flows::Gate;
 use crate::state::live::Live;
 
-/// Whom a request concerns; what every step needs.
+/// A request that concerns one client, and what it is handled with.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::flows) struct ClientRequest<'a> {
     pub(in crate::flows) gate: &'a Arc<Gate>,

@@ -1,6 +1,6 @@
-//! Tollgate's own paths: one table of where each endpoint is, what metrics and log call it, which methods it
-//! takes, and whether the preflight of a page is told of them (Fetch Standard section 4.9). What an endpoint
-//! answers is not said here.
+//! Tollgate's own endpoints in one table: where each is, its label in metrics and log, which methods it
+//! takes, and whether pages may call it by script (their preflights are answered, Fetch Standard section
+//! 4.9). What an endpoint answers is decided elsewhere.
 
 use http::Method;
 
@@ -44,7 +44,7 @@ struct Row {
     endpoint: OwnEndpoint,
     path: &'static str,
     methods: &'static [Method],
-    /// Pages ask it by scripts.
+    /// Whether pages call it by script.
     is_for_pages: bool,
 }
 
@@ -77,7 +77,7 @@ impl OwnEndpoint {
         row(Self::ResourceMetadata, WELL_KNOWN, &[Method::GET, Method::HEAD, Method::OPTIONS], false),
     ];
 
-    /// What is at one of Tollgate's own paths.
+    /// The endpoint at one of Tollgate's own paths.
     pub(in crate::flows) fn at(path: &str) -> Self {
         match Self::SERVED.iter().find(|row| row.path == path) {
             Some(row) => row.endpoint,
@@ -91,18 +91,18 @@ impl OwnEndpoint {
         Self::SERVED.iter().find(|row| row.endpoint == self)
     }
 
-    /// Its path, by which metrics and log name it, whatever follows there. `None` where nothing is.
+    /// Its path as metrics and log name it, without what may follow. `None`: nothing is served there.
     pub fn label(self) -> Option<RouteName> {
         self.row().map(|row| RouteName::new(row.path))
     }
 
-    /// The methods that the preflight of a page is told; none where pages have no business with scripts.
+    /// The methods named in answer to a page's preflight; none where pages have no business by script.
     pub fn methods_for_pages(self) -> &'static [Method] {
         self.row().filter(|row| row.is_for_pages).map_or(&[], |row| row.methods)
     }
 
     /// # Errors
-    /// `MethodNotAllowed`; `NoRoute` where nothing is.
+    /// `MethodNotAllowed`; `NoRoute` where nothing is served.
     pub fn takes(self, method: &Method) -> Result<(), Denial> {
         let row = self.row().ok_or(Denial::NoRoute)?;
         if row.methods.contains(method) {

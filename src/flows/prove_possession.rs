@@ -1,8 +1,8 @@
-//! May whoever brings this token use it? One that is bound to a key is for its holder alone, who shows it
-//! with a proof of each request (RFC 9449 section 7); one that is bound to nothing is for whoever has it.
-//! Neither passes as the other.
+//! Checks that the bearer of a token may use it. A token bound to a key is for the holder of the key, who
+//! proves it with each request (RFC 9449 section 7); a token bound to none is for whoever has it. Neither
+//! passes as the other.
 //!
-//! The token was found good before: so nobody without one has a proof judged. Reads memory only.
+//! Called only for valid tokens, so that nobody without one has a proof judged. Reads memory only.
 
 use crate::core::denial::Denial;
 use crate::core::path::CanonicalPath;
@@ -17,19 +17,19 @@ use crate::state::live::Live;
 use crate::state::used_proofs::{Holder, Use, UsedProofs};
 use crate::state::verified_tokens::KnownCaller;
 
-/// What a token may be used by.
+/// How a request shows that it may use its token.
 #[derive(Clone, Copy, Debug)]
 pub enum Presentation<'a> {
-    /// Its possession alone.
+    /// It has the token, and shows nothing else (`Bearer`).
     Having,
-    /// A proof of this request, which was judged by this path.
+    /// It brings a DPoP proof of this request, judged with this path.
     Proof { head: &'a RequestHead<'a>, path: &'a CanonicalPath },
-    /// Its issuer gave it to whoever proved this key, or to nobody who proved any.
+    /// Its client has just obtained the token from its issuer, with a proof of this key if any.
     Issuance(Option<Thumbprint>),
 }
 
 impl<'a> Presentation<'a> {
-    /// As the request says.
+    /// The presentation that a scheme stands for.
     pub const fn scheme(scheme: Scheme, head: &'a RequestHead<'a>, path: &'a CanonicalPath) -> Self {
         match scheme {
             Scheme::Bearer => Self::Having,
@@ -38,11 +38,11 @@ impl<'a> Presentation<'a> {
     }
 }
 
-/// Whether the token may be used as it came. `text`: the token itself.
+/// Checks that the token may be used as it came. `text`: the token itself.
 ///
 /// # Errors
-/// `BoundTokenAsBearer` and `TokenNotBound` where token and scheme do not go together; what is wrong with the
-/// proof; `ProofReplayed`; `NoRoomForProofs` while it cannot be told whether it was used.
+/// `BoundTokenAsBearer` or `TokenNotBound` when token and scheme do not fit; what is wrong with the proof;
+/// `ProofReplayed`; `NoRoomForProofs` while it cannot be told whether the proof was used.
 pub(in crate::flows) fn prove_possession(
     gate: &Gate,
     live: &Live,
@@ -67,7 +67,7 @@ pub(in crate::flows) fn prove_possession(
     }
 }
 
-/// The clock is read anew: the token's issuer may have been asked meanwhile.
+/// Reads the clock anew: the token's issuer may have been asked meanwhile.
 fn check_proof(
     gate: &Gate,
     live: &Live,
@@ -94,13 +94,13 @@ fn check_proof(
     }
 }
 
-/// The share of the memory that the proofs of a token take, which is bound to this key.
+/// The holder whose share the proofs with a token take; the token is bound to this key.
 fn holder_of(found: &KnownCaller, key: Thumbprint) -> Holder<'_> {
     let iss = &found.notes.issuer.settings.rules.iss;
     found.token().subject().map_or(Holder::Key(key), |sub| Holder::Subject { iss, sub })
 }
 
-/// Why a proof that is plausible is not taken.
+/// Why a plausible proof is refused.
 pub(in crate::flows) enum NotTaken {
     Wrong(Wrong),
     /// It was used before.
@@ -109,9 +109,9 @@ pub(in crate::flows) enum NotTaken {
     NoRoom,
 }
 
-/// Takes a proof for the one request that it may be of, into the share of `holder`. That it was used is
-/// looked up before its signature: sent again and again it costs no more. It is noted after its signature:
-/// nobody uses up the proofs of others.
+/// Takes a proof for one request, charged to `holder`. Whether it was used is looked up before its signature
+/// is verified, so that a replay costs no more than that. It is noted after its signature, so that nobody can
+/// use up the proofs of others.
 pub(in crate::flows) fn take_once(
     used: &UsedProofs,
     proof: Plausible<'_>,
