@@ -1,11 +1,11 @@
-//! How all replicas agree that a flight is under way.
+//! How replicas agree that a flight is under way.
 //!
-//! A flight's lease is its beat in the store. Whoever waits for a flight of another replica watches the beat,
-//! and breaks the lease when it stood still for long enough by this replica's own clock while the store
-//! answered all the time: for [`LEASE`], or for [`SENT_LEASE`] once the store says that its request has left.
-//! Whoever flies gives up before that, by its own clock ([`beat`]). So neither clocks that differ nor an
-//! outage of the store, for all replicas or for one of them, let two replicas send one refresh token while
-//! the answer of the first may still come.
+//! A flight holds its lease by a heartbeat in the store. A replica that waits for it watches the beat, and
+//! breaks the lease when the beat has stood still for too long by its own clock while the store answered all
+//! the time: for [`LEASE`], or for [`SENT_LEASE`] once the store says that the request was sent. The replica
+//! that flies gives up before that, by its own clock ([`beat`]). So neither differing clocks nor an outage of
+//! the store, for some replicas or all, lets two replicas send one refresh token while the answer to the
+//! first may still come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,11 @@ use crate::flows::Gate;
 use crate::flows::family::record::{change, key, read};
 use crate::state::exchanges::{FlightEnd, FlightWaiter, Watch};
 
-/// How long a flight is watched through an outage of the store.
+/// How long a flight is watched while the store is away.
 const WATCH_THROUGH_OUTAGE: Duration = Duration::from_secs(120);
 
-/// Waits with all others here for a flight that somebody else began.
+/// Waits for a flight that another request or replica began. The first to wait in this process watches it for
+/// all.
 pub(super) fn wait_for(
     gate: &Arc<Gate>,
     grant: &Grant,
@@ -31,7 +32,7 @@ pub(super) fn wait_for(
 ) -> FlightWaiter {
     let (watch, waiting) = gate.exchanges.watch(grant.family, flight);
     if let Some(watch) = watch {
-        // Not to an end that nobody needs: who stops is not waited for.
+        // Not an errand: a shutdown need not wait for it.
         let (gate, grant) = (Arc::clone(gate), grant.clone());
         tokio::spawn(async move { watch_from_afar(&gate, &grant, timeouts, flight, watch).await });
     }
@@ -56,7 +57,7 @@ async fn watch_from_afar(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
                     break;
                 }
             }
-            // Whoever flies could not show that it lives either.
+            // The replica that flies could not renew its lease, either.
             Ok(Err(_)) | Err(_) => since = Instant::now(),
         }
         sleep(pause).await;
@@ -77,8 +78,8 @@ async fn break_lease(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: Fli
     }
 }
 
-/// Renews the lease of a flight, until the store has failed for so long that another replica may soon break
-/// it.
+/// Renews the lease of a flight. Returns once the store has failed for so long that another replica may soon
+/// break the lease.
 pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
     let mut renewed = Instant::now();
     loop {
@@ -87,7 +88,7 @@ pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
         let beat = change(gate, grant, timeouts, |family, _| family.beat(flight));
         match timeout_at(renewed + OWN_LEASE, beat).await {
             Ok(Ok(_)) => renewed = began,
-            // A store that does not answer now may at the next beat.
+            // The store may answer at the next beat.
             Ok(Err(_)) => {}
             Err(_) => break,
         }
@@ -98,7 +99,7 @@ pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
     );
 }
 
-/// Takes back a flight that may or may not have been noted before the store failed.
+/// Removes, in the background, a flight that may or may not have been noted before the store failed.
 pub(super) fn forget_flight(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
     let (gate, grant) = (Arc::clone(gate), grant.clone());
     tokio::spawn(async move {

@@ -1,11 +1,10 @@
 //! One exchange at the AS, from the request to what is kept of the answer. It belongs to the gateway: it goes
-//! on when the browser leaves. It is noted in the store before it begins, says there when its request leaves,
-//! and renews its lease. It ends when it could not renew that for so long that another replica may soon send
+//! on if the browser leaves. It is noted in the store before it begins, says there when its request is sent,
+//! and renews its lease. It ends once it could not renew that for so long that another replica may soon send
 //! the same refresh token.
 //!
-//! What it brought is put into the store before anybody gets it, and is tried again for as long as the
-//! store's outage may last; otherwise another replica would send the refresh token that has just been
-//! replaced.
+//! What it brings is stored before anybody gets it. That is retried for as long as an outage of the store may
+//! last, because otherwise another replica would send the refresh token that has just been replaced.
 
 mod arrival;
 
@@ -52,17 +51,17 @@ use crate::state::live::Live;
 use crate::state::sessions::HeldTokens;
 use arrival::NewTokens;
 
-/// Pauses between attempts to put into the store what a flight brought.
+/// Pauses between attempts to store what a flight brought.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
-/// For how long the end of a session is tried; then what the flight brought is revoked all the same.
+/// How long the end of a session is retried; after that the new tokens are revoked all the same.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// What to exchange, and for whom.
+/// What to exchange, and on whose behalf.
 pub(super) struct Flight {
     pub id: FlightId,
-    /// Whoever asked.
+    /// The holder of the presented grant.
     pub presented: Holder,
-    /// What is exchanged.
+    /// The grant that is exchanged.
     pub grant: Grant,
     pub shape: Shape,
     /// The page's proof of possession of the key in `shape`.
@@ -71,7 +70,7 @@ pub(super) struct Flight {
     pub recovers: bool,
 }
 
-/// A flight on its way, with all that it needs to end without its browser.
+/// A flight under way, with all that it needs to finish without its browser.
 struct UnderWay {
     gate: Arc<Gate>,
     live: Arc<Live>,
@@ -81,19 +80,19 @@ struct UnderWay {
     watch: Watch,
 }
 
-/// What the store has of what a flight brought.
+/// What came of storing what a flight brought.
 struct InStore {
     landed: Landed,
-    /// For those who wait here.
+    /// The answer, if a request here waits for it.
     answer: Option<ExchangeAnswer>,
     issued: Option<Issued>,
-    /// Whether the session is in the indices of all that its person is called: not where the store knew less
-    /// of it than its cookie, nor where an ID token says a name that is not noted yet.
+    /// Whether the session is in the index of every name of its person. Not where the store knew less of it
+    /// than its cookie did, nor where an ID token says a name that is not noted yet.
     is_found: bool,
 }
 
 impl Flight {
-    /// Begins it; whoever waits at `watch` hears how it ends. `airborne` is kept until then.
+    /// Begins the flight. `watch` tells those who wait how it ends; `airborne` is held until then.
     pub(super) fn begin(
         self,
         request: ClientRequest<'_>,
@@ -135,10 +134,10 @@ impl UnderWay {
             change(&self.gate, grant, self.timeouts, |family, _| (family.begin_sending(*id), family.over()));
         match sends.await {
             Ok((true, _)) => {}
-            // It was ended meanwhile, and says why to each by its own cookie.
+            // The session has ended meanwhile: each request presents its own cookie again, and is told why.
             Ok((false, Some(_))) => return FlightEnd::PresentAgain,
-            // Others have given it up, or a later generation overtook it. Presented again now, its cookie
-            // might look like a replay.
+            // The flight was given up, or a later generation overtook it. If the cookie were presented again
+            // now, it might look like a replay.
             Ok((false, None)) => return FlightEnd::Failed(Denial::AuthorizationServerUnavailable),
             Err(denial) => return self.fail(denial).await,
         }
@@ -164,7 +163,7 @@ impl UnderWay {
     }
 
     async fn refused(&self, said: Box<ServerError>) -> FlightEnd {
-        // In `session` mode the requests tell of it that wait for the exchange.
+        // In `session` mode the requests that wait for the exchange log it.
         if self.client.session.is_none() {
             log_refused(
                 &self.client,
@@ -175,15 +174,15 @@ impl UnderWay {
         self.fail(Denial::FromAuthorizationServer(said)).await
     }
 
-    /// What is asked for where the page asks for nothing: the configured scope, if all of it was granted;
-    /// else nothing, which means all that was (RFC 6749 section 6). A part of it would cut off what the AS
-    /// granted without naming it, or by another name.
+    /// The scope to ask for if the page names none: the configured one if all of it was granted, else none,
+    /// which means all that was granted (RFC 6749 section 6). Part of the configured scope would cut off what
+    /// the AS granted without naming it, or under another name.
     fn configured_scope(&self) -> Option<String> {
         let (wanted, granted) = (self.client.scope.as_deref(), self.flight.grant.scope.as_ref());
         wanted.filter(|wanted| granted.is_none_or(|granted| granted.covers(wanted))).map(ToOwned::to_owned)
     }
 
-    /// Ends a flight that brought nothing: the store forgets it.
+    /// Ends a flight that failed; the store forgets it.
     async fn fail(&self, denial: Denial) -> FlightEnd {
         let Flight { grant, id, .. } = &self.flight;
         if change(&self.gate, grant, self.timeouts, |family, _| family.forget_flight(*id)).await.is_err() {
@@ -192,9 +191,9 @@ impl UnderWay {
         FlightEnd::Failed(denial)
     }
 
-    /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about a
-    /// grant that nobody holds any more. Also gives whether to revoke what it brought: where the session is
-    /// over, by this or before, or nobody knows; not where it goes on.
+    /// Ends the session because of what the AS answered, unless the flight was given up: then that is about a
+    /// grant nobody holds any more. Also returns whether to revoke the new tokens: yes if the session is
+    /// over, by this or before, or nobody knows; no if it goes on.
     async fn end(&self, end: SessionEnd, denial: Denial) -> (FlightEnd, bool) {
         let Flight { grant, id, .. } = &self.flight;
         let ended = self.change_within(ENDING, |family, _| {
@@ -207,7 +206,7 @@ impl UnderWay {
         match ended.await {
             Ok((true, _)) => (FlightEnd::Failed(denial), true),
             Ok((false, Some(over))) => (FlightEnd::Failed(Denial::SessionEnded(over)), over.revokes_tokens()),
-            // A later generation goes on: that must not clear its cookie.
+            // A later generation goes on, and its cookie must not be cleared.
             Ok((false, None)) => (FlightEnd::Failed(Denial::AuthorizationServerUnavailable), false),
             Err(denial) => {
                 forget_flight(&self.gate, grant, self.timeouts, *id);
@@ -216,7 +215,7 @@ impl UnderWay {
         }
     }
 
-    /// Judges what came and puts it into the store. What may go to nobody ends the session.
+    /// Judges the answer and stores it. An answer that nobody may get ends the session.
     async fn receive(&self, answer: TokenAnswer) -> FlightEnd {
         let refresh_token =
             answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
@@ -251,8 +250,8 @@ impl UnderWay {
         Ok(judged)
     }
 
-    /// Checks that the session was not taken back while the AS was asked. A list that went out of date
-    /// meanwhile costs nobody what came.
+    /// Checks that the session was not revoked while the AS was asked. A list of revocations that went out of
+    /// date meanwhile does not cost anybody the answer.
     fn check_not_taken_back(&self, judged: &JudgedTokens) -> Result<(), Denial> {
         let (facts, now) = (GrantIdentity::of(&self.flight.grant), self.gate.clock.now());
         for sub in [facts.sub, judged.other_name().or(facts.sub)] {
@@ -263,7 +262,7 @@ impl UnderWay {
         Ok(())
     }
 
-    /// Changes what the store knows of the family, through an outage of this length.
+    /// Changes the family's record in the store, retrying through an outage of this length.
     async fn change_within<T>(
         &self,
         outage: Duration,
@@ -281,10 +280,10 @@ impl UnderWay {
         }
     }
 
-    /// Puts into the store what came, however long that takes within the time of a flight.
+    /// Stores the answer, retrying for the time of a flight.
     ///
     /// # Errors
-    /// Why the new tokens go to nobody, and the session ends.
+    /// Why nobody gets the new tokens, and the session ends.
     async fn land(&self, new: &NewTokens) -> Result<FlightEnd, Denial> {
         let Flight { grant, id, activity, .. } = &self.flight;
         warn_of_long_life(&self.gate, &self.client, new.life(self.gate.clock.now()));
@@ -296,7 +295,7 @@ impl UnderWay {
         let tokens = match self.keep_tokens(new).await {
             Ok(tokens) => tokens,
             Err(Denial::AnswerMismatch) => return Err(Denial::AnswerMismatch),
-            // The store is still away, and takes nothing else either.
+            // The store is still away, and the next step will say so.
             Err(_) => None,
         };
         let put = self.change_within(FLIGHT, |family, now| {
@@ -323,7 +322,7 @@ impl UnderWay {
         }
     }
 
-    /// Does what follows from what the store has now. `tokens`: those that this process is to have at hand.
+    /// Carries out what follows from the stored outcome. `tokens`: those that this process keeps at hand.
     async fn conclude(&self, new: &NewTokens, tokens: Option<SessionTokens>, in_store: InStore) -> FlightEnd {
         let (family, InStore { landed, answer, issued, is_found }) = (self.flight.grant.family, in_store);
         if let Landed::Kept { pushed_out: Some(token) } = &landed {
@@ -342,7 +341,8 @@ impl UnderWay {
                 if let Some(verified) = &new.judged.verified {
                     self.gate.open_requests.renewed(family, verified, self.gate.clock.now());
                 }
-                // Whoever began to wait meanwhile gets it from the store, which then knows that they have it.
+                // A request that began to wait meanwhile gets the answer from the store, which then knows
+                // that it was given.
                 answer.map_or(FlightEnd::PresentAgain, |answer| FlightEnd::Landed(Arc::new(answer)))
             }
             Landed::Before => {
@@ -353,19 +353,19 @@ impl UnderWay {
                 if revoke {
                     self.revoke(new.refresh_token.clone());
                 }
-                // Says why to each, by its own cookie.
+                // Each request presents its own cookie again, and is told why.
                 FlightEnd::PresentAgain
             }
             Landed::GivenUp => FlightEnd::Failed(Denial::AuthorizationServerUnavailable),
         }
     }
 
-    /// Puts the session that goes on into the indices of all that its person is called, and only then notes
-    /// in its record that they have a name: whoever is cut short in between finds it missing the next time.
+    /// Puts the session into the index of every name of its person, and only then notes the new name in its
+    /// record: if this is cut short in between, the next exchange finds the name missing.
     ///
     /// # Errors
-    /// [`Denial::StoreUnavailable`]. [`Denial::SessionEnded`]: whoever took it back by one of these names
-    /// before it was there did not find it, and it is over now.
+    /// [`Denial::StoreUnavailable`]. [`Denial::SessionEnded`]: a revocation by one of these names came before
+    /// the session was in its index and did not find it, so it ends now.
     async fn let_be_found(&self, judged: &JudgedTokens) -> Result<(), Denial> {
         let (grant, name) = (&self.flight.grant, judged.other_name());
         let token = judged.verified.as_deref().map(|found| found.token());
@@ -381,21 +381,22 @@ impl UnderWay {
             return Err(denial);
         }
         if name.is_some() {
-            // Where it is not noted now the next exchange looks for it once more.
+            // If this fails, the next exchange does it again.
             let _ = change(&self.gate, grant, self.timeouts, |family, _| family.call_its_person(name)).await;
         }
         Ok(())
     }
 
-    /// A session's own access token is used by the gateway alone, and shows of no cookie that it arrived.
+    /// Notes the receipt of an access token. In `session` mode the gateway alone uses the token, so its use
+    /// would not prove that the cookie arrived.
     async fn note_receipt(&self, issued: Option<Issued>) {
         if self.client.session.is_none() {
             receipts::note(&self.gate, self.flight.grant.family, issued).await;
         }
     }
 
-    /// Keeps what a session's requests are served with, before anybody has the cookie that it is for. `None`:
-    /// the client's pages hold their tokens themselves, or the token is of no use.
+    /// Stores the tokens that a session's requests are served with, before anybody has the cookie that goes
+    /// with them. `None`: the client's pages hold their tokens themselves, or the token is unusable.
     async fn keep_tokens(&self, new: &NewTokens) -> Result<Option<SessionTokens>, Denial> {
         if self.client.session.is_none() || !new.is_usable() {
             return Ok(None);
@@ -422,7 +423,7 @@ impl UnderWay {
         let (grant, NewTokens { answer, judged, .. }) = (&self.flight.grant, new);
         let at_hand = self.gate.sessions.tokens(grant.family, grant.generation);
         let before = match at_hand.and_then(|held| held.id_token.clone()) {
-            // Of a store that has lost its own, or whose memory stands in for it, there may be none.
+            // There may be none if the store lost its data, or memory stands in for it.
             Some(before) => Some(before),
             None => tokens::of(&self.gate, grant).await?.and_then(|before| before.id_token),
         };
@@ -441,9 +442,9 @@ impl UnderWay {
         Ok(tokens)
     }
 
-    /// Says that upstreams go on being told who calls by the ID token of before. No session ends for it: that
-    /// one was good, and an AS may give it again with each refresh, after its end too (OpenID Connect Core
-    /// 1.0 section 12.2).
+    /// Warns that the identity headers stay filled from the previous ID token. The session does not end for
+    /// that: the previous one was valid, and an AS may return it again at each refresh, even expired (OpenID
+    /// Connect Core 1.0 section 12.2).
     fn warn_of_doubt(&self, new: &NewTokens, kept: &SessionTokens) {
         let Some(why) = &new.judged.id_token_doubt else { return };
         if kept.id_token != new.answer.id_token {
@@ -456,7 +457,7 @@ impl UnderWay {
         }
     }
 
-    /// What this process has at hand of the session: the new tokens, and the old ones no more.
+    /// Puts the new tokens into this process's memory, and drops the old ones.
     fn hold_tokens(&self, new: Option<SessionTokens>) {
         let (grant, sessions) = (&self.flight.grant, &self.gate.sessions);
         sessions.drop_tokens(grant.family, grant.generation);

@@ -1,7 +1,7 @@
-//! A session for a new access token.
+//! Exchanges a session's refresh token for a new access token (RFC 6749 section 6).
 //!
-//! The flight to the AS belongs to the gateway: it goes on when the browser leaves, and its answer
-//! is kept for the browser that comes back. A browser is answered after the issuer's `timeout`.
+//! The flight to the AS belongs to the gateway: it goes on if the browser leaves, and its answer is kept for
+//! when the browser comes back. A browser waits for at most the issuer's `timeout`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,11 +62,11 @@ pub(super) async fn refresh(
     end.into_response(request, &grant)
 }
 
-/// Reads what a request of a page asks for. A proof costs work and memory, so none is judged for a session
-/// that is over, or for a cookie that would get nothing now.
+/// Reads what a page's request asks for. Verifying a proof costs work and memory, so none is verified for a
+/// session that is over, or for a cookie that would get nothing now.
 ///
 /// # Errors
-/// How the request ended, where it comes to no exchange.
+/// How the request ended, if it does not come to an exchange.
 async fn read_request(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -85,8 +85,8 @@ async fn read_request(
     Ok(ExchangeRequest { shape, proof: Some(proof), activity })
 }
 
-/// Refuses the request if its session is over or its cookie was exchanged too often, whoever has the key
-/// that it names; `None`: neither, and nothing was changed.
+/// Refuses the request if its session is over, or its cookie was exchanged too often, before its proof is
+/// looked at. `None`: neither, and nothing was changed.
 async fn refuse_if_over(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -129,8 +129,8 @@ pub(in crate::flows) struct ExchangeRequest {
     pub(in crate::flows) activity: Activity,
 }
 
-/// A session for a new access token in the middle of a request. `patience`: the request goes on without it
-/// then.
+/// Gets a new access token for a session in the middle of a request. After `patience` the request goes on
+/// without one.
 pub(in crate::flows) async fn renew(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -144,13 +144,13 @@ pub(in crate::flows) async fn renew(
     end
 }
 
-/// Ends a session that the list of revocations names and that was used in a request.
+/// Ends a session that is revoked and was used in a request.
 pub(in crate::flows) async fn end_revoked(request: ClientRequest<'_>, grant: &Grant) {
     refuse_revoked(request, grant).await.count(request);
 }
 
-/// Ends a session that would get nothing any more, as its next exchange would: a spent cookie is logged and
-/// ends the whole family. `None`: it goes on, and nothing was done.
+/// Ends a session whose next exchange would end it: a replayed cookie is logged and ends the whole family.
+/// `None`: the session goes on, and nothing was done.
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]; it is then not known whether the store has it.
@@ -159,7 +159,7 @@ pub(in crate::flows) async fn end_if_over(
     grant: &Grant,
 ) -> Result<Option<SessionEnd>, Denial> {
     let windows = windows(request.live, request.client);
-    // Of uses the store hears once in a while.
+    // The store is told of uses only once in a while.
     let known = request.gate.sessions.family(grant.family);
     let used_at = known.as_ref().map(|known| known.used_at());
     let mut presented = None;
@@ -197,16 +197,16 @@ fn presented_grant(request: ClientRequest<'_>, scope: Option<&Scope>) -> Result<
     if widens { Err(Denial::InvalidScope) } else { Ok(grant) }
 }
 
-/// How one request ended.
+/// How one request for an exchange ended.
 #[derive(Debug)]
 pub(in crate::flows) struct ExchangeEnd {
     pub result: Result<Arc<ExchangeAnswer>, Denial>,
     outcome: ExchangeOutcome,
-    /// Since the AS answered.
+    /// How long ago the AS answered.
     pub age: Duration,
-    /// Since somebody first got it; `None`: nobody had got it before.
+    /// How long ago the answer was first given; `None`: this is the first time.
     pub given_ago: Option<Duration>,
-    /// Whether its cookie is still the newest.
+    /// Whether the cookie of the answer is still the newest, and goes out with it.
     pub with_cookie: bool,
 }
 
@@ -228,7 +228,7 @@ impl ExchangeEnd {
         Self { result, outcome, age: Duration::ZERO, given_ago: None, with_cookie: true }
     }
 
-    /// The end of a request that came to no exchange.
+    /// A request that is refused without an exchange.
     fn refused(denial: Denial) -> Self {
         Self::new(Err(denial), ExchangeOutcome::Refused)
     }
@@ -272,7 +272,7 @@ impl ExchangeEnd {
     }
 }
 
-/// Presents the grant until there is an answer, or the browser has waited long enough.
+/// Presents the grant, again if need be, until there is an answer or `until` has come.
 pub(in crate::flows) async fn answer_for(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -292,7 +292,7 @@ pub(in crate::flows) async fn answer_for(
     }
 }
 
-/// What each attempt to get an answer needs.
+/// The arguments of each attempt.
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
     request: ClientRequest<'a>,
@@ -302,7 +302,7 @@ struct Attempt<'a> {
     until: Instant,
 }
 
-/// A flight that may begin.
+/// A flight that this request may begin.
 struct OwnFlight {
     id: FlightId,
     watch: Watch,
@@ -311,21 +311,22 @@ struct OwnFlight {
 }
 
 impl Attempt<'_> {
-    /// Presents the grant to the store: what comes of it, and the flight, where one is to begin.
+    /// Presents the grant: applies the decision to the family's record in the store. Returns the decision,
+    /// and the flight if one is to begin.
     ///
     /// # Errors
-    /// How the request ended, where the store cannot be asked or did not confirm.
+    /// How the request ended, if the store cannot be asked or did not confirm.
     async fn present(self) -> Result<(Presented, Option<OwnFlight>), ExchangeEnd> {
         let Self { request, grant, asked, windows, until } = self;
         let Ok(airborne) = timeout_at(until, request.gate.exchanges.take_off()).await else {
             return Err(ExchangeEnd::refused(Denial::StoreUnavailable));
         };
-        // Watched before anybody can see it in the store.
+        // Registered here before other requests can find it in the store.
         let id = FlightId(u64::from_be_bytes(random(&*request.gate.random)));
         let (watch, waiting) = request.gate.exchanges.watch(grant.family, id);
         let mut presented = None;
         let put = change(request.gate, grant, windows.timeouts, |family, now| {
-            // Of uses the store hears once in a while.
+            // The store is told of uses only once in a while.
             if let Some(known) = request.gate.sessions.family(grant.family) {
                 family.use_at(known.used_at());
             }
@@ -335,7 +336,7 @@ impl Attempt<'_> {
             let decision = family.present(grant, asked, windows, now);
             let found = Presented::of(decision, newest.as_ref(), family, grant);
             if matches!(found, Presented::Unreadable) {
-                // Nobody will fly it.
+                // This flight will not begin.
                 family.forget_flight(id);
             }
             presented = Some(found);
@@ -344,7 +345,7 @@ impl Attempt<'_> {
         let Some(presented) = presented.take_if(|_| is_put) else {
             return Err(refuse_unconfirmed(request, grant, windows.timeouts, id, presented));
         };
-        // Whoever only waits for another is not in the air.
+        // A request that waits for another's flight gives its `airborne` back.
         let own = watch.filter(|_| matches!(presented, Presented::Begin { .. })).map(|watch| OwnFlight {
             id,
             watch,
@@ -354,7 +355,7 @@ impl Attempt<'_> {
         Ok((presented, own))
     }
 
-    /// Carries out what was decided; `None`: present again.
+    /// Carries out the decision. `None`: present the grant again.
     async fn carry_out(self, presented: Presented, own: Option<OwnFlight>) -> Option<ExchangeEnd> {
         let Self { request, grant, asked, windows, until } = self;
         match presented {
@@ -399,17 +400,17 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits for a flight, and says how it ended this request; `None`: present again.
+    /// Waits for a flight, and returns how it ended this request. `None`: present the grant again.
     async fn wait_for_flight(self, waiting: FlightWaiter, outcome: ExchangeOutcome) -> Option<ExchangeEnd> {
         let (request, until) = (self.request, self.until);
         match timeout_at(until, waiting.heard()).await {
-            // A poll's, joined too late to make it a use.
+            // The answer of a poll, joined too late to count as use.
             Ok(FlightEnd::Landed(answer))
                 if self.asked.activity.is_use() && !answer.used && Instant::now() < until =>
             {
                 None
             }
-            // Its time ran out on the way: the session is over, and says so when it is presented again.
+            // The session has timed out meanwhile, and is told so when it is presented again.
             Ok(FlightEnd::Landed(answer)) if request.gate.clock.now() >= answer.session_ends_at => None,
             Ok(FlightEnd::Landed(answer)) => Some(ExchangeEnd::new(Ok(answer), outcome)),
             Ok(FlightEnd::Failed(denial)) => Some(ExchangeEnd::new(Err(denial), outcome)),
@@ -419,8 +420,8 @@ impl Attempt<'_> {
     }
 }
 
-/// Refuses a request when nobody knows whether the store has what was decided. What cannot be undone is done:
-/// an end may be the end for everybody.
+/// Refuses a request when it is not known whether the store has the decision. If that ended the session, what
+/// follows is done all the same: the end may count for everybody.
 fn refuse_unconfirmed(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -440,8 +441,7 @@ fn refuse_unconfirmed(
     ExchangeEnd::refused(Denial::StoreUnavailable)
 }
 
-/// Ends a session that the list of revocations names, here also while the store is away, and revokes its
-/// refresh token at the AS.
+/// Ends a revoked session, here even while the store is away, and revokes its refresh token at the AS.
 async fn refuse_revoked(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEnd {
     let (mut tokens, mut issued) = (vec![grant.refresh_token.clone()], Vec::new());
     let ended = change(request.gate, grant, session_cookie::timeouts(request.client), |family, _| {
@@ -452,10 +452,10 @@ async fn refuse_revoked(request: ClientRequest<'_>, grant: &Grant) -> ExchangeEn
         let revokes = was_over.is_none_or(|(_, revoke)| revoke);
         tokens = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
     });
-    // The list decides; a store that is away only does not remember what the AS was told.
+    // The list of revocations decides. A store that is away only fails to remember that the AS was told.
     let _ = ended.await;
     revoke_all(request, tokens);
-    // Whoever took it back may not have found it.
+    // The revocation may not have found this session.
     name_tokens_in_background(request.gate, grant.family, &issued);
     ExchangeEnd::new(Err(Denial::SessionEnded(SessionEnd::Revoked)), ExchangeOutcome::Revoked)
 }
