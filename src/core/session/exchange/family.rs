@@ -1,4 +1,4 @@
-//! The state of one family and its transitions. See the folder's own header for the words.
+//! The state of one family and its transitions. The header of the folder explains the words.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::core::session::grant::{Generation, Grant, Timeouts};
 use crate::core::session_end::SessionEnd;
 use crate::core::time::Timestamp;
 
-/// How many lost answers in a row are forgiven.
+/// The number of lost answers in a row that are forgiven.
 const FORGIVEN: u8 = 2;
-/// How many generations may be out whose receipt nobody proved: then only the newest begins another exchange
-/// within its window. No browser keeps the oldest cookie of so many; it presents a newer one, which proves
-/// that.
+/// The most generations without a proven receipt. Beyond that, within its window, only the newest generation
+/// begins another exchange. No browser keeps the oldest of so many cookies; it presents a newer one, which
+/// proves the receipt.
 pub(super) const UNPROVEN: Generation = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +28,9 @@ pub(super) struct Flight {
     pub(super) answers: Answers,
     pub(super) shape: Shape,
     pub(super) used: bool,
-    /// Grows while somebody flies it.
+    /// The heartbeat, counted up while the flight is alive.
     pub(super) beat: u64,
-    /// Its request may have reached the AS.
+    /// Whether its request may have reached the AS.
     #[serde(default)]
     pub(super) sent: bool,
 }
@@ -40,10 +40,10 @@ pub(super) struct Flight {
 pub struct Family {
     /// The newest generation that was given out.
     latest: Generation,
-    /// The newest generation whose receipt is proven; it and all later ones are good.
+    /// The newest generation with a proven receipt; it and all later ones are good.
     proven: Generation,
     lost: u8,
-    /// The generations whose answers were made up for by the latest recovery: the first and the last.
+    /// The first and the last generation whose answers the latest recovery made up for.
     given_up: Option<(Generation, Generation)>,
     /// The grant of `latest`, while an older generation may still need it.
     pub(super) successor: Option<Successor>,
@@ -51,18 +51,18 @@ pub struct Family {
     links: Links,
     pub(super) flight: Option<Flight>,
     pub(super) landings: VecDeque<Landing>,
-    /// Access tokens that were handed out and that some replica may still take.
+    /// The access tokens that were handed out and may still be accepted by some replica.
     pub(super) issued: Vec<Issued>,
     over: Option<Over>,
     signed_in_at: Timestamp,
-    /// The last use that [`Self::successor`] does not tell of.
+    /// The last use that was noted apart from grants: see [`Self::use_at`].
     #[serde(default)]
     used_at: Option<Timestamp>,
-    /// Not all that it handed out is in [`Self::issued`]: the store lost this record once, or the latest of
-    /// it.
+    /// Some tokens that it handed out are missing in [`Self::issued`]: the store once lost this record, or
+    /// its latest version.
     #[serde(default)]
     pub(super) has_gap: bool,
-    /// When no grant of this family can be good any more, so that nothing need be known of it.
+    /// When the record may be forgotten: no grant of this family can be good after it.
     keep_until: Timestamp,
     /// The issuer of the session, for revocations.
     iss: String,
@@ -76,12 +76,12 @@ pub struct Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Over {
     end: SessionEnd,
-    /// The newest generation whose refresh token was handed out for revocation at the AS.
+    /// The newest generation whose refresh token was given to a caller to revoke at the AS.
     revoked: Option<Generation>,
 }
 
 impl Family {
-    /// The family of a grant that nothing is known of.
+    /// The family of a grant that the store does not know.
     pub fn of(grant: &Grant) -> Self {
         Self {
             latest: grant.generation,
@@ -172,8 +172,8 @@ impl Family {
         Some(Decision::Join(flight.id))
     }
 
-    /// Whether it may get the answer of a landing: of one that is recent, or, if it is not spent by now, of
-    /// one that waits.
+    /// Whether a generation may get the answer of a landing: of a recent one or, if the generation is not
+    /// spent, of one that waits.
     fn is_in_window(&self, presented: Generation, windows: Windows, now: Now) -> bool {
         self.landings.iter().any(|landing| {
             landing.answers.opens_window_for(presented)
@@ -182,14 +182,14 @@ impl Family {
         })
     }
 
-    /// Whether the answer of a landing waits for whoever comes, however late. There is an end to that, for
-    /// where nobody ever comes while one is worth giving.
+    /// Whether the answer of a landing waits until somebody presents a generation that it is for. That is
+    /// bounded, in case nobody ever comes while the answer is worth giving.
     fn waits(&self, landing: &Landing) -> bool {
         landing.is_nobodys(self.latest, self.proven) && self.latest.saturating_sub(self.proven) < UNPROVEN
     }
 
-    /// What comes of presenting a grant that would get nothing now. For any other: `None`, and nothing comes
-    /// of having asked.
+    /// Ends the session if presenting the grant would end it, and returns that decision. `None`: it would
+    /// not, and nothing was changed.
     pub fn end_if_over(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
         let mut presented = self.clone();
         let request =
@@ -201,8 +201,8 @@ impl Family {
         })
     }
 
-    /// Why the session is over, if it is, and whether the refresh token of this generation is still
-    /// to be revoked at the AS; it counts as revoked from here on.
+    /// Why the session is over, if it is, and whether the caller is to revoke this generation's refresh token
+    /// at the AS. It counts as revoked from then on.
     pub fn refuse_and_mark(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
         let over = self.over.as_mut()?;
         let revoke = over.end.revokes_tokens() && over.revoked.is_none_or(|revoked| presented > revoked);
@@ -212,7 +212,7 @@ impl Family {
         Some((over.end, revoke))
     }
 
-    /// Why the session is over by its timeouts. What is under way began in time.
+    /// Why the session has timed out, if it has. Not while a flight is under way: that began in time.
     fn ended(&self, grant: &Grant, timeouts: Timeouts, now: Now) -> Option<SessionEnd> {
         let newest = self.successor.as_ref().map_or(grant.last_used_at, |next| next.last_used_at);
         let last_used_at = self.last_use(newest.max(grant.last_used_at));
@@ -220,7 +220,8 @@ impl Family {
         self.flight.is_none().then(ended).flatten()
     }
 
-    /// The answer that `presented` already got, while it lasts and says of use what is to be said.
+    /// The answer kept for a generation, while it is worth giving. Not to a use, if the answer was obtained
+    /// by a poll.
     fn kept_answer(
         &mut self,
         presented: Generation,
@@ -245,15 +246,15 @@ impl Family {
             given_ago: given_before.map(|given| now.store.since(given)),
             with_cookie: landing.answers.of.saturating_add(1) == self.latest,
         };
-        // A use stands for those within `grace` after it: noting each would be a write for each.
+        // A use stands for all within `grace` after it, which spares a write for each.
         if used && !stands_for_use && self.used_at.is_none_or(|at| now.here >= at.plus(grace)) {
             self.use_at(now.here);
         }
         Some(decision)
     }
 
-    /// Whoever got the answer that made this generation found its access token to be of no use: nobody gets
-    /// it again. `given_ago`: as they were told. Where they were the first, nobody can have lost it.
+    /// Withdraws the answer that made this generation, because its access token turned out to be useless.
+    /// `given_ago`: as told to whoever got the answer. If they were the first, it counts as given to nobody.
     pub fn withdraw_answer(&mut self, made: Generation, given_ago: Option<Duration>, now: Now) {
         let is_nobodys = given_ago.is_none() && made == self.latest && self.proven < made;
         let makes = |landing: &&mut Landing| landing.answers.of.saturating_add(1) == made;
@@ -275,7 +276,7 @@ impl Family {
         } else if let Some(Successor { generation, last_used_at, grant, .. }) = &self.successor {
             (With::Newest { grant: grant.clone(), generation: *generation }, *generation, *last_used_at)
         } else {
-            // The successor went with its timeouts: so did the session.
+            // The successor was dropped when it timed out, so the session has timed out.
             let end = presented.ended(timeouts, now.here).unwrap_or(SessionEnd::IdleTimeout);
             return self.end_now(end, presented.generation);
         };
@@ -306,8 +307,9 @@ impl Family {
         Decision::Replay
     }
 
-    /// The AS answered. A flight that was declared failed may land all the same, unless a later generation is
-    /// known: what it brought is then the newest, and another flight of the same grant can bring nothing.
+    /// Lands a flight: the AS has answered. A flight that was given up may still land, unless a later
+    /// generation is known: what it brought is then the newest, and another flight with the same grant could
+    /// bring nothing.
     pub fn land(&mut self, arrival: Arrival, now: Now) -> Landed {
         let Arrival { flight, from, of, shape, recovers, successor, .. } = arrival;
         if self.landings.iter().any(|landing| landing.flight == flight) {
@@ -319,7 +321,7 @@ impl Family {
         if successor.generation <= self.latest {
             return Landed::GivenUp;
         }
-        // What came before it was lost while it was in the air.
+        // The store lost the record while the flight was under way.
         self.has_gap |= of > self.latest;
         let ours = self.flight.take().filter(|under_way| under_way.id == flight);
         let answers = Answers { from, window_from: from.max(self.proven), of };
@@ -352,22 +354,21 @@ impl Family {
         Landed::Kept { pushed_out }
     }
 
-    /// The session was used, without an exchange.
+    /// Notes a use of the session without an exchange.
     pub fn use_at(&mut self, at: Timestamp) {
         if self.over.is_none() {
             self.used_at = self.used_at.max(Some(at));
         }
     }
 
-    /// The last use of the session: `told` by a grant, or noted here.
+    /// The last use of the session: the later of what a grant tells (`told`) and what was noted here.
     pub fn last_use(&self, told: Timestamp) -> Timestamp {
         self.used_at.map_or(told, |noted| noted.max(told))
     }
 
-    /// An access token was seen that an exchange brought together with this generation. Whether it shows that
-    /// the cookie arrived too: an answer that is given while a later generation is known goes without its
-    /// cookie. A family that is over needs no proof, and one that knows of no such generation had its record
-    /// lost.
+    /// Notes the use of an access token that came with this generation. Returns whether that proves that the
+    /// cookie arrived, too. It does not if a later generation is known: the answer is then given without its
+    /// cookie. Nor if the family is over, or knows no such generation because the store lost its record.
     pub fn note_token_use(&mut self, generation: Generation) -> bool {
         let is_proof = self.over.is_none() && generation == self.latest;
         if is_proof {
@@ -376,10 +377,11 @@ impl Family {
         is_proof
     }
 
-    /// A generation, or the newest access token, was seen: it reached its browser.
+    /// Notes that a generation reached its browser, because its cookie or the newest access token was
+    /// presented.
     pub fn prove_receipt(&mut self, generation: Generation) {
         if generation > self.latest {
-            // Sealed by us, so given out by us, before this memory began.
+            // A newer generation than known, and sealed by us: the record lost what came before.
             self.has_gap = true;
             self.latest = generation;
             self.flight = None;
@@ -392,9 +394,9 @@ impl Family {
         }
     }
 
-    /// The session is over; `revoked`: the generation whose refresh token the caller revokes at the AS. What
-    /// was kept for later exchanges goes; what says which access tokens are out stays, and so does the way to
-    /// a grant that the caller took out before, to revoke its refresh token too.
+    /// Ends the session. `revoked`: the generation whose refresh token the caller revokes at the AS. Drops
+    /// what was kept for later exchanges. Keeps which access tokens were handed out, and the links to a grant
+    /// that the caller has already taken out, to revoke its refresh token too.
     pub fn end(&mut self, end: SessionEnd, revoked: Option<Generation>) {
         if self.over.is_none() {
             self.over = Some(Over { end, revoked });
@@ -404,7 +406,7 @@ impl Family {
         self.successor = None;
     }
 
-    /// The newest grant, where it may not have reached its browser.
+    /// The newest grant, while it may not have reached its browser.
     pub const fn successor(&self) -> Option<&Successor> {
         self.successor.as_ref()
     }
@@ -414,7 +416,7 @@ impl Family {
         self.latest
     }
 
-    /// Whether no cookie newer than this generation's is known to have arrived.
+    /// Whether no newer cookie than this generation's is known to have arrived.
     pub const fn is_unspent(&self, generation: Generation) -> bool {
         generation >= self.proven
     }
@@ -429,13 +431,13 @@ impl Family {
         self.links.way(from, to)
     }
 
-    /// Whether this differs from `before` in more than a flight under way: then it must outlive the process.
+    /// Whether this differs from `before` in more than the flight under way, and so must outlive the process.
     pub fn is_worth_more_than(&self, before: &Self) -> bool {
         let without_flight = |family: &Self| Self { flight: None, ..family.clone() };
         without_flight(self) != without_flight(before)
     }
 
-    /// Forgets answers out of their window and a successor out of its timeouts.
+    /// Drops answers whose window is over, and a successor that has timed out.
     pub fn drop_stale(&mut self, windows: Windows, now: Now) {
         let waiting = self.landings.back().filter(|newest| self.waits(newest)).map(|newest| newest.flight);
         self.landings
@@ -450,8 +452,8 @@ impl Family {
         self.drop_links();
     }
 
-    /// The newest grant is with its browser, or of no use. That the session was used at its exchange nobody
-    /// else may have noted, and it may be asked for before the next one lands.
+    /// Drops the successor: it has reached its browser, or is useless. The use that it tells of is kept,
+    /// because it may be noted nowhere else.
     fn forget_successor(&mut self) {
         if let Some(next) = self.successor.take() {
             self.use_at(next.last_used_at);
@@ -464,7 +466,8 @@ impl Family {
         self.links.keep_from(oldest);
     }
 
-    /// Grants of this family may live so long; where a timeout was shortened, older cookies may say more.
+    /// Keeps the record for as long as grants of this family may live. If a timeout was shortened since,
+    /// older cookies may last longer.
     pub fn extend_life(&mut self, timeouts: Timeouts) {
         self.keep_until = self.keep_until.max(self.signed_in_at.plus(timeouts.absolute));
     }
@@ -473,8 +476,7 @@ impl Family {
         self.signed_in_at
     }
 
-    /// When nothing need be known of it any more, nor of the access tokens that it handed out: the last may
-    /// outlive it.
+    /// When the record may be forgotten: no grant and no access token of this family can be good after it.
     pub fn keep_until(&self) -> Timestamp {
         self.issued.iter().map(Issued::known_until).fold(self.keep_until, Ord::max)
     }

@@ -1,6 +1,6 @@
-//! What is remembered of an exchange that landed: which generations it answers, and for how long they get its
-//! answer again. That begins when somebody gets it. An answer that came when nobody waited any more is with
-//! nobody, so nobody can have lost it, and no copy of its cookie can be elsewhere.
+//! What is remembered of an exchange that has landed: which generations it answers, and how long they get
+//! that answer again. The time begins when somebody first gets it. An answer that came when nobody waited any
+//! more was given to nobody: it cannot be lost, and there is no copy of its cookie.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::{FlightId, Sealed, Shape};
 use crate::core::session::grant::Generation;
 use crate::core::time::Timestamp;
 
-/// How many answers of one family are kept within `grace`; an exchange takes the place of a lost one.
+/// The most answers kept of one family; each exchange replaces a lost answer.
 pub(super) const ANSWERS: usize = 8;
-/// How many landings are remembered within `grace`; the oldest are spent early.
+/// The most landings remembered of one family; the oldest are spent early.
 pub(super) const LANDINGS: usize = 64;
 
 /// Which generations a flight answers.
@@ -20,8 +20,8 @@ pub(super) const LANDINGS: usize = 64;
 pub(super) struct Answers {
     /// The generation that asked.
     pub(super) from: Generation,
-    /// The oldest that was good in its own right, and so has a window after this flight. A
-    /// generation that was already spent and within its window gets an answer, but no new window.
+    /// The oldest generation that was good in its own right, and so has a window after this flight. One that
+    /// was spent and only within its window gets an answer, but no new window.
     pub(super) window_from: Generation,
     /// The generation whose grant is exchanged.
     pub(super) of: Generation,
@@ -39,11 +39,11 @@ impl Answers {
 /// When an answer was first given to somebody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Given {
-    /// Somebody waited for it; earlier releases knew nothing else.
+    /// When it landed, because somebody waited. The only case in earlier releases.
     #[default]
     WhenLanded,
     NotYet,
-    /// This moment of the store's clock.
+    /// At this time of the store's clock.
     At(Timestamp),
 }
 
@@ -56,20 +56,20 @@ pub(super) struct Landing {
     pub(super) at: Timestamp,
     #[serde(default)]
     pub(super) given: Given,
-    /// Its exchange was recorded as use of the session.
+    /// Whether its exchange was recorded as use of the session.
     pub(super) used: bool,
-    /// Until when it is worth something, by the store's clock.
+    /// Until when the answer is worth giving, by the store's clock.
     pub(super) worth_until: Option<Timestamp>,
     pub(super) answer: Option<Sealed>,
 }
 
 impl Landing {
-    /// Whether its window is open, as far as time goes.
+    /// Whether its window is open at `now`.
     pub(super) fn is_recent(&self, grace: Duration, now: Timestamp) -> bool {
         now < self.given_at().plus(grace)
     }
 
-    /// When its window began, or will have begun at the earliest.
+    /// When its window began, or the earliest it may begin.
     pub(super) const fn given_at(&self) -> Timestamp {
         match self.given {
             Given::At(given) => given,
@@ -77,16 +77,16 @@ impl Landing {
         }
     }
 
-    /// Whether nobody has got its answer, nor any later one. `latest`: the newest generation that was given
-    /// out; `proven`: the newest whose receipt is proven.
+    /// Whether nobody has got this answer or a later one. `latest`: the newest generation given out;
+    /// `proven`: the newest with a proven receipt.
     pub(super) fn is_nobodys(&self, latest: Generation, proven: Generation) -> bool {
         self.given == Given::NotYet
             && self.answers.of.saturating_add(1) == latest
             && proven <= self.answers.of
     }
 
-    /// Somebody gets its answer. What was spent when the first did has no window after that. Returns when
-    /// somebody had got it before.
+    /// Notes that somebody gets the answer. Generations spent by the first time have no window after it.
+    /// Returns when the answer was first given, if it was before.
     pub(super) fn give(&mut self, proven: Generation, now: Timestamp) -> Option<Timestamp> {
         if self.given != Given::NotYet {
             return Some(self.given_at());
@@ -96,8 +96,8 @@ impl Landing {
         None
     }
 
-    /// Nobody gets its answer any more. `nobodys`: whoever was given it first could not use it, so that it
-    /// was given to nobody. Another may have got it meanwhile, and has a window from then on.
+    /// Withdraws the answer. `nobodys`: the time now, if the only one who got it could not use it, so that it
+    /// counts as given to nobody. If somebody else has got it meanwhile, their window begins then.
     pub(super) fn withdraw(&mut self, nobodys: Option<Timestamp>) {
         self.answer = None;
         if let Some(now) = nobodys {

@@ -76,10 +76,10 @@ use crate::core::token::LARGEST_CLOCK_SKEW;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::id::TokenId;
 
-/// The most by which the clocks of replicas may differ: what one of them keeps for another, or for one that
-/// comes after it, is kept for so much longer than it is needed.
+/// The largest difference between the clocks of replicas. What one keeps for another, or for its own
+/// successor, is kept for this much longer than it is needed.
 pub const REPLICA_CLOCK_SKEW: Duration = Duration::from_secs(300);
-/// For how long after its end an access token may still pass somewhere.
+/// How long after its expiry an access token may still be accepted somewhere.
 pub const SLACK: Duration = LARGEST_CLOCK_SKEW.saturating_add(REPLICA_CLOCK_SKEW);
 
 /// What an exchange asks for. Only requests of one shape share an answer.
@@ -87,12 +87,12 @@ pub const SLACK: Duration = LARGEST_CLOCK_SKEW.saturating_add(REPLICA_CLOCK_SKEW
 pub struct Shape {
     pub scope: Option<Scope>,
     pub resource: Option<String>,
-    /// To whose holder the access token is bound (RFC 9449 section 5).
+    /// The key that the access token is bound to (RFC 9449 section 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Thumbprint>,
 }
 
-/// A random name of a flight, so that one that was given up cannot end a newer one.
+/// The random name of a flight, so that one that was given up cannot end a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FlightId(pub u64);
 
@@ -114,33 +114,33 @@ pub struct RefreshRequest<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed(#[serde(with = "record::bytes")] pub Vec<u8>);
 
-/// The windows that decisions are made with.
+/// The durations that decisions depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     pub grace: Duration,
     pub timeouts: Timeouts,
 }
 
-/// What time it is.
+/// The time, by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// The store's clock, with which windows are measured.
+    /// The store's clock, by which windows are measured.
     pub store: Timestamp,
-    /// Our own clock, with which sessions are dated.
+    /// This process's clock, by which sessions are dated.
     pub here: Timestamp,
 }
 
 /// What to do with a presented generation.
 #[derive(Debug)]
 pub enum Decision {
-    /// Begin this flight, for this requester and all who join.
+    /// Begin this flight, for this request and all that join.
     Exchange { flight: FlightId, with: With, recovers: bool },
-    /// This flight's answer is the answer.
+    /// Wait for this flight; its answer is for this request, too.
     Join(FlightId),
-    /// A flight of another shape is under way: when it has landed, ask again.
+    /// Wait for this flight, which is of another shape, then ask again.
     AskAgainAfter(FlightId),
-    /// The same answer again. `of`: the generation for whose holders it is sealed. `age`: since it came;
-    /// `given_ago`: since somebody first got it; `None`: nobody had got it before. `with_cookie`: no later
+    /// Give this answer again. `of`: the generation for whose holders it is sealed. `age`: how long ago it
+    /// came. `given_ago`: how long ago it was first given; `None`: not yet. `with_cookie`: no later
     /// generation is known, so its cookie is still the newest.
     AnswerAgain {
         answer: Sealed,
@@ -149,12 +149,13 @@ pub enum Decision {
         given_ago: Option<Duration>,
         with_cookie: bool,
     },
-    /// Nothing now: of the answers that were given lately, the receipt of too many is not proven. Whoever got
-    /// one presents its cookie; whoever got none comes again after `grace`.
+    /// Refuse for now: too many answers were given lately whose receipt is not proven. A browser that got one
+    /// presents its cookie; one that got none comes again after `grace`.
     TooMany,
-    /// A spent generation: stolen. The family is over now; revoke the presented refresh token.
+    /// The generation was spent, so the cookie is stolen. The family is over now; revoke the presented
+    /// refresh token.
     Replay,
-    /// The session is over. `revoke`: the presented refresh token was not yet revoked.
+    /// The session is over. `revoke`: the presented refresh token is still to be revoked at the AS.
     Over { end: SessionEnd, revoke: bool },
 }
 
@@ -179,8 +180,9 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Until when a replica whose clock is behind may take it, by the clock of one that is ahead, whatever
-    /// `clock_skew` its issuer has: so long it must be known, and named where it was taken back.
+    /// Until when some replica may accept it, if its clock is behind and whatever `clock_skew` its issuer
+    /// has, by a clock that is ahead. It must be known until then, and be in the list of revocations if it
+    /// was taken back.
     pub fn known_until(&self) -> Timestamp {
         self.expires_at.plus(SLACK)
     }
@@ -195,15 +197,15 @@ pub struct Arrival {
     /// The generation whose grant was exchanged.
     pub of: Generation,
     pub shape: Shape,
-    /// The answer before was lost.
+    /// Whether it makes up for a lost answer.
     pub recovers: bool,
-    /// Somebody waits for the answer. Else it is given to nobody before they present again.
+    /// Whether somebody waits for the answer. If not, nobody has it before the cookie is presented again.
     pub is_awaited: bool,
     pub successor: Successor,
     /// Sealed for holders of `of`.
     pub answer: Sealed,
     pub links: Vec<Link>,
-    /// For how long the answer is worth giving again.
+    /// How long the answer is worth giving again.
     pub worth_for: Option<Duration>,
     pub issued: Option<Issued>,
 }
@@ -218,18 +220,19 @@ pub struct Successor {
     pub grant: Sealed,
 }
 
-/// How a flight was received on landing.
+/// What became of a flight that wanted to land.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landed {
-    /// Its answer may be handed out. `pushed_out`: an access token that still lives and for which there is no
-    /// room any more; it is to be named by itself, or nobody could take it back with its session.
+    /// The answer may be handed out. `pushed_out`: an access token that still lives and for which there is no
+    /// room in the record any more. It is to be put into the list of revocations by itself, or it could not
+    /// be taken back with its session.
     Kept { pushed_out: Option<Issued> },
-    /// It has landed before, and its caller did not hear of it: the answer of then is the answer, sealed for
-    /// a seed that this one does not have.
+    /// The flight had landed, but its caller did not learn of it. The stored answer counts; it is sealed
+    /// under a seed that this call does not have.
     Before,
-    /// The family ended meanwhile. `revoke`: the new tokens.
+    /// The family has ended meanwhile. `revoke`: the new tokens are to be revoked.
     TooLate { revoke: bool },
-    /// A later generation overtook the flight: its answer is nobody's, and says nothing of the session
-    /// that goes on. Not to be revoked: an AS may end more with it than the one token.
+    /// A later generation has overtaken the flight: nobody gets its answer, and the session goes on. The new
+    /// tokens are not to be revoked, because an AS may end more with them.
     GivenUp,
 }
