@@ -1,12 +1,12 @@
-//! Takes access back: what an operator asks for becomes an entry of the list, and reaches what is already
-//! out.
+//! Takes access back: what an operator asks for becomes an entry of the list of revocations, and takes effect
+//! on what was already handed out.
 //!
-//! First the entry, durably: from there on every request, refresh and sign-in that it names is refused, here
-//! at once and on every replica within a second. Then the sessions that it names are ended in the store, and
-//! the access tokens that they handed out are named one by one: a token need not say which session it came
-//! from.
+//! First the entry is stored durably. From then on every request, refresh and sign-in that it names is
+//! refused: here at once, on every replica within a second. Then the sessions that it names are ended in the
+//! store, and the access tokens that they handed out are added to the list one by one, because a token need
+//! not say which session it came from.
 //!
-//! It must never answer that something was taken back which is not durable. To ask again does no harm.
+//! It must never answer that something was taken back before that is durable. Asking again does no harm.
 //!
 //! - `blocks`: writes entries beside what others hold of the same
 //! - `reach`: which sessions a revocation names
@@ -42,12 +42,12 @@ pub(in crate::flows) use naming::{name_session, name_signed_out, name_tokens, na
 /// Pauses between attempts at work that nobody waits for.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(10) };
 
-/// Why nothing was taken back, or not all.
+/// Why a revocation failed, or was carried out only in part.
 #[derive(Debug)]
 pub enum RevokeError {
-    /// Which of those that were asked for, and what is wrong with it. Nothing was done.
+    /// The index of each wrong entry, and what is wrong with it. Nothing was done.
     Mistakes(Vec<(usize, Mistake)>),
-    /// Ask again later; some of it may have been done.
+    /// The store failed. Some of it may have been done; ask again later.
     Store(StoreFault),
 }
 
@@ -57,8 +57,8 @@ impl From<StoreFault> for RevokeError {
     }
 }
 
-/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks. Returns the entries
-/// as they stand: of a block also what others hold of it.
+/// Takes back all that is `wanted`, or nothing if any of it is wrong. `by`: who asks. Returns the resulting
+/// entries: a block also with its other holders.
 ///
 /// # Errors
 /// Mistakes; or the store failed.
@@ -76,7 +76,7 @@ pub async fn revoke(
     Ok(made)
 }
 
-/// Takes back what these name; none is a block.
+/// Adds these entries, of which none is a block, and ends the sessions that they name.
 ///
 /// # Errors
 /// The store failed; some of it may have been done.
@@ -90,10 +90,10 @@ pub(in crate::flows) async fn carry_out(
     end_named(gate, revocations).await
 }
 
-/// Ends the sessions that entries of the list name.
+/// Ends the sessions that these entries name, and looks for more of them later.
 ///
 /// # Errors
-/// The store failed; they are looked for again, however long it is away.
+/// The store failed. The sessions are looked for again, for as long as it is away.
 pub(in crate::flows) async fn end_named(
     gate: &Arc<Gate>,
     revocations: &[Revocation],
@@ -102,7 +102,7 @@ pub(in crate::flows) async fn end_named(
     end_now(gate, revocations).await
 }
 
-/// Ends them now, and looks for no others later.
+/// Ends the sessions that these entries name, and looks for no more of them later.
 ///
 /// # Errors
 /// The store failed.
@@ -111,26 +111,26 @@ pub(in crate::flows) async fn end_now(gate: &Gate, revocations: &[Revocation]) -
     end_sessions(gate, &targets).await
 }
 
-/// Ends the sessions that entries of the list name in a while, however long the store is away. Of those that
-/// somebody is about to look for, they look once more then.
+/// Looks for the sessions that these entries name a moment later, and ends them, for as long as the store is
+/// away. If a look at an entry is already due, it happens once more.
 pub(in crate::flows) fn end_later(gate: &Arc<Gate>, revocations: &[Revocation]) {
     second_look::leave(gate, revocations, true);
 }
 
-/// What could not be confirmed may stand all the same, or come to stand, and nobody may ask again: then its
-/// sessions are ended.
+/// Ends the sessions of entries that the list did not confirm but may have, or may yet have: nobody may ask
+/// again.
 pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, revocations: &[Revocation]) {
     match fault {
         StoreFault::NotHereYet | StoreFault::Deadline | StoreFault::Unfinished(_) => {
             second_look::leave(gate, revocations, false);
         }
-        // While the store is away everybody who asks would leave an errand.
+        // Nothing was written. And every request during an outage would leave an errand.
         StoreFault::Unavailable(_) | StoreFault::Unreadable(_) => {}
     }
 }
 
-/// Takes a revocation back, and gives it as it stood then: a block with all who held it and nobody who came
-/// since, a watermark with its moment and none that was made later. What it ended stays ended.
+/// Lifts a revocation, and returns it as it was then: a block with all of its holders, a watermark with its
+/// time. A holder or a later time that was added meanwhile is not lifted. Sessions that it ended stay ended.
 ///
 /// # Errors
 /// The store failed.
@@ -166,9 +166,9 @@ fn read(
     if mistakes.is_empty() { Ok(revocations) } else { Err(mistakes) }
 }
 
-/// A warning for the operator: tokens name a client by its `client_id`, so an entry with the name of a client
-/// in config.yaml may refuse nothing. It may name another application of the issuer as well, so it is made
-/// all the same.
+/// A warning for the operator if a value is the name of a client in config.yaml: tokens name a client by its
+/// `client_id`, so the entry may refuse nothing. It may also be another application's id, so the entry is
+/// made all the same.
 pub fn doubt(live: &Live, target: &Target) -> Option<String> {
     let is_concerned = |issuer: &IssuerName| match &target.whose {
         Whose::All => true,
@@ -187,7 +187,7 @@ pub fn doubt(live: &Live, target: &Target) -> Option<String> {
     ))
 }
 
-/// How long what this names can live.
+/// How long tokens and sessions that this names can live.
 pub(in crate::flows) fn hold(live: &Live, target: &Target) -> Hold {
     let concerns = |iss: &str| match (&target.whose, target.kind) {
         (Whose::Of(whose), _) => whose == iss,
@@ -204,18 +204,19 @@ pub(in crate::flows) fn hold(live: &Live, target: &Target) -> Hold {
     Hold::new(longest_token, longest_session, skew)
 }
 
-/// Whether it names sessions of which some can be found.
+/// Whether it names sessions that can be found.
 const fn ends_sessions(revocation: &Revocation) -> bool {
     matches!(revocation.target.kind, Kind::Sid | Kind::Sub | Kind::Client | Kind::Family)
 }
 
-/// The first fault of several. What comes after it is done all the same: one record that cannot be read must
-/// not keep all others of a person or client from being ended.
+/// Keeps the first fault of several steps. Later steps are carried out all the same: one unreadable record
+/// must not keep a person's other sessions from being ended.
 #[derive(Default)]
 struct First(Option<StoreFault>);
 
 impl First {
-    /// Whether to go on: of a store that hangs each call would take its whole deadline.
+    /// Notes a step's outcome. Returns whether to go on: not after a deadline, because every call to a
+    /// hanging store takes that long.
     fn note(&mut self, told: Result<(), StoreFault>) -> bool {
         let Err(fault) = told else { return true };
         let hangs = fault == StoreFault::Deadline;
@@ -228,8 +229,8 @@ impl First {
     }
 }
 
-/// Ends the sessions that these name and names the access tokens that they handed out. A session that began
-/// after the moment of a revocation goes on.
+/// Ends the sessions that these entries name, and puts the access tokens that they handed out into the list.
+/// A session that began after a revocation's time goes on.
 async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), StoreFault> {
     let live = gate.live.load_full();
     let (mut ended, mut first) = (BTreeSet::new(), First::default());
@@ -241,7 +242,7 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
     first.into_result()
 }
 
-/// `ended`: those that have been, and by which moment.
+/// The same for one entry. `ended`: the sessions that were ended before, and by which time.
 async fn end_sessions_of(
     gate: &Gate,
     live: &Live,
@@ -284,8 +285,8 @@ async fn end_and_name(
     Ok(())
 }
 
-/// Names everything of this person, up to now, on every device. Their sessions are still to be ended
-/// ([`end_now`], and [`end_later`]).
+/// Adds an entry for everything of this person up to now, on every device. The sessions are still to be ended
+/// ([`end_now`] and [`end_later`]).
 ///
 /// # Errors
 /// The list cannot be written now.
@@ -307,8 +308,7 @@ pub(in crate::flows) async fn name_everything(
     Ok(revocation)
 }
 
-/// The entries that name what of this person began by a moment, where that is `since` or later, as they
-/// stand.
+/// The entries for this person with a time of `since` or later.
 ///
 /// # Errors
 /// The list cannot be read now.

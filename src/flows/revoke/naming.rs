@@ -1,10 +1,10 @@
-//! Puts the access tokens that a session handed out into the list of revocations, one by one: a token need
-//! not say which session it came from. And the session itself where it was stolen, or where nobody knows all
-//! that it handed out: replicas would go on serving its cookie by an access token that they have at hand.
+//! Adds the access tokens that a session handed out to the list of revocations, one by one, because a token
+//! need not say which session it came from. Adds the session itself, too, if it was stolen or if not all that
+//! it handed out is known: replicas would otherwise go on serving its cookie by an access token in their
+//! memory.
 //!
-//! Mostly nobody waits for it: one errand a session writes all that is to be named, for as long as the list
-//! cannot be written. A spent cookie that is presented over and over meanwhile adds to that errand and leaves
-//! none of its own.
+//! Usually nobody waits for that. One errand a session writes all that is left, for as long as the list
+//! cannot be written. A replayed cookie during an outage adds to that errand and starts no other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,16 +21,15 @@ use crate::flows::ports::StoreFault;
 use crate::state::backlog::Turn;
 use crate::state::live::Live;
 
-/// How many are named at once: a list that was away for long must not take as long for all of them as it has
-/// for one call.
+/// The most entries written in one call, so that after a long outage no call takes longer than its deadline.
 const NAMED_AT_ONCE: usize = 1000;
 
-/// What of one session is to be named, and is not in the list yet.
+/// What is still to be added to the list for one session.
 #[derive(Debug, Default)]
 pub struct Unnamed {
-    /// Itself.
+    /// The session itself.
     session: Option<Revocation>,
-    /// What it handed out.
+    /// The access tokens that it handed out.
     issued: BTreeMap<TokenId, Issued>,
 }
 
@@ -44,8 +43,8 @@ impl Unnamed {
         self.issued.append(&mut new.issued);
     }
 
-    /// Tries to put it into the list, a piece at a time; what is there is left out when this is tried again.
-    /// What has ended meanwhile need not be there.
+    /// Writes what is left, in pieces; what was written is not written again. Tokens that have expired
+    /// meanwhile are left out.
     async fn write(&mut self, gate: &Gate) -> Result<(), StoreFault> {
         let now = gate.clock.now();
         self.issued.retain(|_, token| now < token.known_until());
@@ -54,7 +53,7 @@ impl Unnamed {
             let issued = piece.iter().map(|token| change_of(token, now));
             let changes: Vec<_> = self.session.iter().cloned().map(Change::Add).chain(issued).collect();
             match gate.revocation_log.append(&changes).await {
-                // Written once is enough where nobody waits for it.
+                // Durable is enough: nobody waits for this replica to know it.
                 Ok(()) | Err(StoreFault::NotHereYet) => {}
                 Err(fault) => return Err(fault),
             }
@@ -67,7 +66,7 @@ impl Unnamed {
     }
 }
 
-/// Names the access tokens that a session handed out, where the list does not name them yet.
+/// Adds the access tokens that a session handed out to the list, except those that are there.
 ///
 /// # Errors
 /// The list cannot be written now.
@@ -89,13 +88,13 @@ fn change_of(token: &Issued, now: Timestamp) -> Change {
     })
 }
 
-/// Names a session that was stolen, and the access tokens that it handed out.
+/// Adds a stolen session to the list, with the access tokens that it handed out.
 pub(in crate::flows) fn name_session(gate: &Arc<Gate>, live: &Live, grant: &Grant, issued: &[Issued]) {
     let session = session_entry(gate, live, grant.family, "a spent session cookie was presented");
     name_in_background(gate, grant.family, Unnamed::of(Some(session), issued));
 }
 
-/// Names a session that was signed out, and of which nobody knows all that it handed out.
+/// Adds a signed-out session to the list, because not all that it handed out is known.
 ///
 /// # Errors
 /// The list cannot be written now.
@@ -120,8 +119,8 @@ fn session_entry(gate: &Gate, live: &Live, family: FamilyId, reason: &str) -> Re
     }
 }
 
-/// Names the access tokens of a session that has ended, or for which it has no room, where the list does not
-/// name them yet.
+/// Adds, in the background, access tokens of a session that has ended or has no room for them in its record,
+/// except those that are in the list.
 pub(in crate::flows) fn name_tokens_in_background(gate: &Arc<Gate>, family: FamilyId, issued: &[Issued]) {
     let left: Vec<_> = unnamed(gate, issued, gate.clock.now()).copied().collect();
     if !left.is_empty() {
@@ -136,7 +135,8 @@ fn name_in_background(gate: &Arc<Gate>, family: FamilyId, new: Unnamed) {
     }
 }
 
-/// However long the list cannot be written: whoever ended the session does not wait, and it is over already.
+/// Writes what is left for a session, for as long as the list cannot be written. Nobody waits: the session is
+/// over already.
 async fn write(gate: &Gate, mut turn: Turn<FamilyId, Unnamed>) {
     while let Some(mut left) = turn.take() {
         let mut pause = RETRY.first;

@@ -1,12 +1,12 @@
-//! Looks once more for the sessions that an entry of the list names: a replica that did not know of it yet
-//! may have let somebody in meanwhile, and the store may have been away. However long it is, and each entry
-//! by itself: one whose sessions cannot be ended holds up no other.
+//! Looks for the sessions of an entry a second time: a replica that did not know the entry yet may have let
+//! somebody in meanwhile, and the store may have been away. It goes on for as long as that takes, for each
+//! entry by itself, so that one whose sessions cannot be ended holds up no other.
 //!
-//! Where nobody knows whether an entry was written, that it is not there says little: what was given up may
-//! be carried out late, and a Redis that lost it may get it back from another replica. Then it is looked for
-//! over and over, for a while.
+//! If it is not known whether an entry was written, its absence proves little: an abandoned write may be
+//! carried out late, and a Redis that lost it may get it back from a replica. So such an entry is looked for
+//! repeatedly, for a while.
 //!
-//! It must never end whom a lifted entry named who came since.
+//! It must never end sessions that began after an entry was lifted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use crate::flows::Gate;
 use crate::flows::ports::StoreFault;
 use crate::state::backlog::Turn;
 
-/// After this the sessions are looked for once more.
+/// The delay before the second look.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(3);
-/// How long an entry of unknown fate may still appear, counted from when the list could be asked again.
+/// How long an unconfirmed entry may still appear, from when the list could last be asked.
 const IN_DOUBT: Duration = Duration::from_secs(120);
 
-/// What is looked for once more of an entry.
+/// What a second look at an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sought {
-    /// Until then it may come yet; `None`: it was written.
+    /// Until when the entry may still appear; `None`: it is known to be written.
     comes_until: Option<Instant>,
-    /// The moment to which it reaches then, where it has one and may come yet.
+    /// The time of the watermark that may still appear, if it has one.
     before: Option<Timestamp>,
 }
 
@@ -47,12 +47,12 @@ impl Sought {
         self.before = self.before.max(new.before);
     }
 
-    /// While the list cannot be asked nothing comes to it either.
+    /// Extends the wait, because the list cannot be asked, and nothing is added to it meanwhile.
     fn extend_wait(&mut self) {
         self.comes_until = self.comes_until.map(|_| Instant::now() + IN_DOUBT);
     }
 
-    /// Whether something else may come than what is there.
+    /// Whether an entry may still appear beside what is there.
     fn may_come(&self, there: Option<&Revocation>) -> bool {
         let is_there = there.is_some_and(|there| moment(there) >= self.before);
         !is_there && self.comes_until.is_some_and(|until| Instant::now() < until)
@@ -66,7 +66,7 @@ const fn moment(revocation: &Revocation) -> Option<Timestamp> {
     }
 }
 
-/// Leaves second looks at what these name. `is_written`: whether the list is known to have them.
+/// Schedules second looks at these entries. `is_written`: whether the list is known to have them.
 pub(super) fn leave(gate: &Arc<Gate>, revocations: &[Revocation], is_written: bool) {
     let of = |revocation: &Revocation| {
         let sought = if is_written { Sought::WRITTEN } else { Sought::in_doubt(revocation) };
@@ -102,17 +102,17 @@ async fn look_at_all(gate: &Gate, turns: Vec<Turn<RevocationId, Sought>>) {
     }
 }
 
-/// Somebody's turn to look at one entry.
+/// A second look that is due.
 struct Look {
     turn: Turn<RevocationId, Sought>,
     sought: Sought,
     due: Instant,
-    /// Until the next, where this one comes to nothing.
+    /// The pause before the next attempt, if this one fails.
     pause: Duration,
 }
 
 impl Look {
-    /// In a while, where anything is asked for.
+    /// A look after [`LOOK_AGAIN_AFTER`]; `None`: nothing is left to look for.
     fn due_soon(mut turn: Turn<RevocationId, Sought>) -> Option<Self> {
         let sought = turn.take()?;
         Some(Self { turn, sought, due: Instant::now() + LOOK_AGAIN_AFTER, pause: RETRY.first })
@@ -123,8 +123,8 @@ impl Look {
         Self { due, pause, ..self }
     }
 
-    /// Ends the sessions that the entry names as it stands: of two moments that were asked for the later
-    /// counts. Returns whether that was all.
+    /// Ends the sessions that the entry names as it is now: of two times that were asked for, the later
+    /// counts. Returns whether nothing is left to do.
     async fn now(&mut self, gate: &Gate) -> Result<bool, StoreFault> {
         let there = gate.revocation_log.find(*self.turn.of()).await;
         let there = there.inspect_err(|_| self.sought.extend_wait())?;

@@ -1,5 +1,4 @@
-//! A session's end in its record: the family is over, and the refresh tokens and access tokens are named that
-//! are to be revoked because of it.
+//! Ends a session in its record, and says which refresh tokens and access tokens are to be revoked with it.
 
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
@@ -14,26 +13,26 @@ use crate::flows::Gate;
 use crate::flows::family::record::change_in;
 use crate::flows::ports::Store;
 
-/// What is left to do of a session that has ended.
+/// What is left to do for a session that has ended.
 pub(in crate::flows) struct Ended {
-    /// Refresh tokens, at the AS: the presented one, and the newest where it may not have reached its
-    /// browser.
+    /// The refresh tokens to revoke at the AS: the presented one, and the newest if it may not have reached
+    /// its browser.
     pub(in crate::flows) revoke: Vec<SecretString>,
     /// The access tokens that it handed out.
     pub(in crate::flows) issued: Vec<Issued>,
-    /// Those may not be all: the store has lost what it knew of the session, or the latest of it.
+    /// Whether those may not be all: the store once lost the session's record, or its latest version.
     pub(in crate::flows) has_gap: bool,
-    /// What else its person is called.
+    /// Another name of its person.
     pub(in crate::flows) other_name: Option<String>,
-    /// Whether the store confirmed the end; it may have it all the same.
+    /// Whether the store confirmed the end; if not, it may still have it.
     pub(in crate::flows) is_stored: Result<(), Denial>,
 }
 
-/// Ends a family, known or not. The presented refresh token is to be revoked also when the session was over
-/// before: nobody may have told the AS.
+/// Ends a family, whether the store knows it or not. The presented refresh token is to be revoked even if the
+/// session was over before: perhaps nobody told the AS.
 ///
-/// It is over once the store that replicas share says so. While memory stands in for that
-/// (`on_outage: serve`) it ends there too, for this process and this outage, which is not enough to say so.
+/// It is over once the shared store confirms it. If memory stands in for that store (`on_outage: serve`), the
+/// session ends there too, for this process and this outage, but that is not a confirmation.
 pub(in crate::flows) async fn end_family(
     gate: &Arc<Gate>,
     grant: &Grant,
@@ -44,15 +43,15 @@ pub(in crate::flows) async fn end_family(
     if ended.is_stored.is_err() && gate.store.shared().is_some() {
         let here = end_in(&*gate.store, gate, grant, timeouts, end).await;
         ended.revoke = here.revoke;
-        // Of these the store that was away never hears.
+        // The shared store never learns of these.
         name_tokens_in_background(gate, grant.family, &here.issued);
     }
     let cookie_is_replaced = matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother);
     if (ended.is_stored.is_ok() || cookie_is_replaced)
         && let Some(known) = gate.sessions.family(grant.family)
     {
-        // No cookie of it goes out any more, over the one of a newer sign-in perhaps. One of a session that
-        // may go on must: its browser would be taken for a thief.
+        // Its cookies go out no more: one might replace that of a newer sign-in. The cookie of a session that
+        // may go on has to go out, or its browser would look like a thief.
         known.mark_over();
     }
     ended
@@ -74,8 +73,8 @@ async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeout
     Ended { revoke, issued, has_gap, other_name, is_stored }
 }
 
-/// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have
-/// reached its browser and a way from the presented grant leads to it.
+/// The refresh tokens of an ended family: the presented one, and the newest if it may not have reached its
+/// browser and can be reached from the presented grant.
 pub(in crate::flows) fn tokens_of(
     grant: &Grant,
     newest: Option<&Successor>,
