@@ -1,7 +1,6 @@
-//! What the receivers of pushed tokens share ([`super::backchannel_logout`], [`super::hear_signal`]): they
-//! take nothing from browsers, nothing that is signed by a key that was taken back (nor does
-//! [`super::verify_id_token`]), and each token once; what is taken back by it is audited like what an
-//! operator takes back.
+//! What the receivers of pushed tokens share ([`super::backchannel_logout`], [`super::hear_signal`]). They
+//! accept nothing from browsers, nothing signed by a revoked key (nor does [`super::verify_id_token`]), and
+//! each token once. What follows is logged like an operator's revocation.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -19,18 +18,18 @@ use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
 use crate::state::live::Live;
 use crate::state::log_targets::AUDIT;
 
-/// Browsers mark every POST that a page sends (Fetch section 3.2); servers do not. What a browser sends is
-/// not looked at, nor is it passed on for a native client: so no page can use up what its visitor's address
-/// may get wrong.
+/// Whether a browser sent it: browsers mark every POST of a page (Fetch section 3.2), servers do not. Such a
+/// request is not looked at, nor passed on for a native client, so that no page can use up the denials of its
+/// visitor's address.
 pub(in crate::flows) fn is_of_a_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
 }
 
-/// Refuses a message whose signing key, or whose whole issuer, was revoked: what a stolen key signs is no
-/// word of its owner's.
+/// Refuses a message whose signing key, or whole issuer, was revoked: what a stolen key signs is not its
+/// owner's.
 ///
 /// # Errors
-/// [`Denial::Revoked`]; `RevocationsUnavailable` while nobody can tell.
+/// [`Denial::Revoked`]; `RevocationsUnavailable` while the list is out of date.
 pub(in crate::flows) fn check_signer(
     gate: &Gate,
     iss: &str,
@@ -40,26 +39,26 @@ pub(in crate::flows) fn check_signer(
     if gate.revocations.admits_signer(iss, kid, now)? { Ok(()) } else { Err(Denial::Revoked) }
 }
 
-/// A name of the store for what these parts say together.
+/// The store key for these parts together.
 pub(in crate::flows) fn key_of(kind: &'static str, parts: &[&str]) -> StoreKey {
     let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
     let mut id = String::with_capacity(64);
-    // A text takes all that is written to it.
+    // Writing to a String cannot fail.
     let _ = hex::write(&mut id, &of_parts(&parts));
     StoreKey::new(kind, id)
 }
 
-/// Something that counts once, on all replicas.
+/// A token that counts once, on all replicas.
 #[derive(Debug)]
 pub(in crate::flows) struct Once(StoreKey);
 
 impl Once {
-    /// `kind`: a word; `iss` and `jti`: of the token that says it.
+    /// The token of this `iss` and `jti`. `kind`: tells the receivers apart.
     pub(in crate::flows) fn of(kind: &'static str, iss: &str, jti: &str) -> Self {
         Self(key_of(kind, &[iss, jti]))
     }
 
-    /// Whether it counted before.
+    /// Whether it was received before.
     ///
     /// # Errors
     /// The store failed.
@@ -67,8 +66,8 @@ impl Once {
         Ok(gate.store.get(&self.0).await?.value.is_some())
     }
 
-    /// It has counted. To be noted once everything that follows from it is durable: whoever was told to come
-    /// again may.
+    /// Notes that it was received. To be called once everything that follows from it is durable: a sender
+    /// that was told to come again may.
     ///
     /// # Errors
     /// The store failed.
@@ -78,13 +77,13 @@ impl Once {
         lifetime: std::time::Duration,
     ) -> Result<(), StoreFault> {
         let value = Value { bytes: Bytes::from_static(b"spent"), lifetime, keep: Keep::Durably };
-        // Whoever was faster with the same did the same.
+        // If another replica was faster, it did the same.
         gate.store.put_if(&self.0, None, value).await.map(drop)
     }
 }
 
-/// Logs a revocation in the same form as `edge::admin`; names and reasons only as far as the configuration
-/// allows. `what`: what became of it.
+/// Logs a revocation in the form of `edge::admin`, with names and reasons as far as the configuration allows.
+/// `what`: what became of it.
 pub(in crate::flows) fn audit(
     head: &RequestHead<'_>,
     what: &str,

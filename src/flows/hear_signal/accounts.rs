@@ -1,16 +1,16 @@
-//! Suspends accounts and lets them in again, and shuts out for good those that are gone (RISC 1.0 sections
-//! 2.2 to 2.4): a block of the list, which stands until it is lifted.
+//! Suspends accounts, lets them in again, and shuts out for good those that are purged (RISC 1.0 sections 2.2
+//! to 2.4), by a block in the list of revocations.
 //!
-//! Words may come in any order, and again. Of each account the latest word of a transmitter is kept for as
-//! long as an older one could be taken ([`MEMORY`]), and an older one changes nothing. Of two that happened
-//! in the same moment the one that closes the account counts.
+//! Events may arrive in any order, and more than once. The latest event of a transmitter about an account is
+//! kept for as long as an older one could be accepted ([`MEMORY`]), and an older one changes nothing. Of two
+//! events of the same time, the one that closes the account counts.
 //!
-//! A word is stored before it is carried out, marked pending since when, and again when done. After an outage
-//! or crash the next word about that account finds it pending and carries out the latest. What is done is not
-//! repeated: an operator may have lifted the block.
+//! An event is stored before it is carried out, marked as pending, and once more when it is done. After an
+//! outage or crash the next event about that account finds it pending, and carries out the latest. What is
+//! done is not repeated: an operator may have lifted the block.
 //!
-//! A transmitter takes back its own word alone; what an operator, or another transmitter, holds as well stays
-//! until they let go (`core::revocation::holders`).
+//! A transmitter lifts only its own hold on a block. What an operator or another transmitter holds as well
+//! stays until they let go (`core::revocation::holders`).
 
 use std::time::Duration;
 
@@ -29,21 +29,22 @@ use crate::flows::revoke::blocks::{TRIES, see, too_often};
 use crate::flows::revoke::{end_named, end_where_made};
 use crate::state::metrics::SignalResult;
 
-/// How long it may take to carry out a word: calls to a store have deadlines of seconds.
+/// How long it may take to carry out an event: calls to a store have deadlines of seconds.
 const UNDER_WAY: Duration = Duration::from_secs(60);
 
-/// What was said of an account, and when that was so. The later is greater, then the one that closes.
+/// What an event said about an account, and from when. The later one is greater; at the same time the one
+/// that closes the account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Said {
     at: Timestamp,
     is_disabled: bool,
 }
 
-/// The latest word about an account.
+/// The latest event about an account, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kept {
     said: Said,
-    /// Since when it is to be carried out, by the store's clock; `None`: that is done.
+    /// Since when it is pending, by the store's clock; `None`: it is done.
     waits_since: Option<Timestamp>,
 }
 
@@ -65,7 +66,7 @@ impl Kept {
         Some(Self { said: Said { at, is_disabled }, waits_since: waits_since.ok()? })
     }
 
-    /// Whether somebody may carry it out at this moment.
+    /// Whether it may be being carried out at `now`.
     fn is_under_way(self, now: Timestamp) -> bool {
         self.waits_since.is_some_and(|since| now < since.plus(UNDER_WAY))
     }
@@ -81,13 +82,13 @@ impl Kept {
     }
 }
 
-/// What an account is from here on.
+/// The new state of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Account {
     Disabled,
     Enabled,
-    /// Gone for good. That is held beside what else its transmitter says, and kept apart from it: nothing
-    /// later takes it back but an operator.
+    /// Gone for good. Held apart from the transmitter's other events, so that only an operator can take it
+    /// back.
     Purged,
 }
 
@@ -99,7 +100,7 @@ impl Account {
         }
     }
 
-    /// The event by which this was said, where it was this or its opposite.
+    /// The type of the event that said this.
     const fn told_by(self, said: Said) -> EventType {
         match (self, said.is_disabled) {
             (Self::Purged, _) => EventType::AccountPurged,
@@ -116,7 +117,7 @@ impl Account {
     }
 }
 
-/// Suspends an account, or lets it in again, unless its transmitter said something later of it.
+/// Puts an account into a new state, unless its transmitter reported a later one.
 pub(super) async fn change(
     word: &Word<'_>,
     event: &Event,
@@ -128,8 +129,8 @@ pub(super) async fn change(
     let said = Said { at: event.at, is_disabled: to != Account::Enabled };
     let (mut result, mut was_disabled, mut has_changed) = (None, false, false);
     for _ in 0..TRIES {
-        // First: whoever changes the block after this, by a word that is not kept yet, is noticed when it is
-        // changed here.
+        // Read first: if another event, not stored yet, changes the block after this, the change below
+        // notices.
         let seen = see(word.gate, id).await?;
         let Stored { value, now } = word.gate.store.get(&key).await?;
         let (mut version, bytes) = value.unzip();
@@ -146,13 +147,13 @@ pub(super) async fn change(
                 if version.is_none() {
                     continue;
                 }
-                // While an older word is under way nobody knows that it changes nothing any more.
+                // An older event that is under way may still change the block, so this one stays pending.
                 let may_change = known.is_some_and(|known| known.is_under_way(now));
                 Kept { said, waits_since: may_change.then_some(now) }
             }
         };
         let is_own = kept.said == said;
-        // What another word says is not done for this one's reason.
+        // This event's reason does not apply to another event that is carried out.
         let told = Event { kind: to.told_by(kept.said), reason: None, ..event.clone() };
         let told = if is_own { event } else { &told };
         let block = own_block(word, told, person, to)?;
@@ -170,7 +171,7 @@ pub(super) async fn change(
     Err(too_often())
 }
 
-/// Does what a word says with the block as it was seen; `None` when that is not what it is any more.
+/// Carries out an event on the block as it was seen. `None`: the block has changed since.
 async fn carry(
     word: &Word<'_>,
     event: &Event,
@@ -207,7 +208,7 @@ async fn carry(
     Ok(Some(SignalResult::Applied))
 }
 
-/// What its transmitter alone makes of an account that it disables.
+/// The block of this transmitter alone.
 fn own_block(word: &Word<'_>, event: &Event, person: &Named, to: Account) -> Result<Revocation, StoreFault> {
     let target =
         Target { kind: Kind::Sub, whose: Whose::Of(person.iss.clone()), value: person.value.clone() };
@@ -216,7 +217,7 @@ fn own_block(word: &Word<'_>, event: &Event, person: &Named, to: Account) -> Res
     Revocation::block(target, vec![own]).ok_or_else(too_often)
 }
 
-/// What becomes of the block of an account that is enabled.
+/// The change of the block when an account is enabled.
 fn let_go(
     word: &Word<'_>,
     own: &Revocation,
@@ -225,7 +226,8 @@ fn let_go(
 ) -> Option<Change> {
     match standing {
         Some(standing) => standing.without(&Account::Enabled.hand(word.iss()), word.now),
-        // A Redis that lost it may yet get it back from a replica, unless its log says that it was lifted.
+        // A Redis that lost the block may get it back from a replica, unless its log says that the block was
+        // lifted.
         None => was_disabled.then(|| Change::Lift(own.clone())),
     }
 }

@@ -1,18 +1,17 @@
-//! `POST /oauth/events`: a transmitter of shared signals tells that a session is over, a credential has
-//! changed, an account is suspended or no longer (RFC 8935, push). What its token must be like and what it
-//! says is `core::token::security_event`; here that becomes revocations, by the same list as an operator's,
-//! or takes one back ([`accounts`]).
+//! `POST /oauth/events`: a transmitter of shared signals reports that a session is over, that a credential
+//! has changed, or that an account was suspended, enabled or purged (push delivery, RFC 8935). What its token
+//! must be like and what it says is in `core::token::security_event`. Here that becomes entries of the list
+//! of revocations, like an operator's, or lifts one ([`accounts`]).
 //!
-//! A session that is named is refused outright. Of a person that is named everything is refused that began up
-//! to when it happened or, as far as the clocks may differ, until the word came (a clock that is ahead dates
-//! tokens ahead, too). So a word that comes late ends nothing that began after it.
+//! A named session is refused outright. For a named person, everything is refused that began up to the time
+//! of the event or, within the clock skew, up to its arrival (a clock that is ahead dates tokens ahead, too).
+//! So a late event ends nothing that began after it.
 //!
-//! It must never answer that something was taken back before that is durable, nor note the token as heard
-//! before: whoever was told 503 sends it again. One that comes again after that is answered as at first, and
+//! It must never answer before what follows is durable, nor note the token as received before that: a
+//! transmitter that got a 503 sends it again. A token that was already received is answered as at first, and
 //! changes nothing (RFC 8935 section 2).
 //!
-//! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access
-//! tokens.
+//! Anybody may send requests here: unknown keys, sizes and refusals are limited like those of access tokens.
 //!
 //! Tested in `src/flows/tests/hear_signal.rs`, against an authorization server of its own.
 
@@ -46,15 +45,15 @@ use crate::state::metrics::SignalResult;
 use crate::state::transmitters::Transmitter;
 use accounts::Account;
 
-/// How long it is known what was heard, so that it is done once. Later it is done again, which changes
-/// nothing but the end of entries.
+/// How long a received token is remembered, so that it is carried out once. Carrying it out again later
+/// changes nothing but when entries end.
 const HEARD_KEPT_FOR: Duration = Duration::from_secs(86_400);
 
-/// What was heard, for the log.
+/// A received signal, for the log.
 #[derive(Debug)]
 pub struct HeardSignal {
     pub signal: SignalName,
-    /// Whom it is about, where it is one person.
+    /// The subject, if it is one person.
     pub subject: Option<String>,
 }
 
@@ -63,7 +62,7 @@ pub fn body_limit(live: &Live) -> usize {
     live.settings.limits.token
 }
 
-/// Takes back, or gives again, what the token in the body says. `body` is whole and within its limit.
+/// Carries out the token in the body. `body` is whole and within its limit.
 ///
 /// # Errors
 /// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`,
@@ -126,7 +125,7 @@ async fn verify<'l>(
         unavailable => unavailable,
     })?;
     let heard = plausible.prove(&keys).map_err(refused)?.read().map_err(|wrong| {
-        // A transmitter that is believed says something, and it comes to nothing.
+        // A genuine transmitter's token is refused, so nothing comes of it.
         let (signal, err) = (&signal.name, wrong.code.name());
         tracing::warn!(%signal, err, why = wrong.why, "a shared signal was refused although its transmitter made it");
         refused(wrong)
@@ -149,7 +148,7 @@ fn is_proven(headers: &HeaderMap, signal: &Signal) -> bool {
     }
 }
 
-/// The word of a transmitter that proved to be its own.
+/// A verified token of a transmitter.
 struct Word<'a> {
     gate: &'a Arc<Gate>,
     live: &'a Live,
@@ -162,8 +161,7 @@ impl Word<'_> {
     async fn obey(&self, heard: &VerifiedSecurityEvent) -> Result<(), StoreFault> {
         let once = Once::of("signal", self.iss(), heard.id());
         let is_idle = |event: &Event| matches!(event.follows, Follows::Nothing | Follows::Stream(_));
-        // What changes nothing needs no store, so that a transmitter can ask at any time whether anybody
-        // listens.
+        // Events that change nothing need no store, so that a transmitter can verify its stream at any time.
         let changes = !heard.events().iter().all(is_idle);
         if changes && once.is_spent(self.gate).await? {
             heard.events().iter().for_each(|event| self.count(event.kind, SignalResult::Repeated));
@@ -220,7 +218,7 @@ impl Word<'_> {
         self.gate.metrics.signal_heard(&self.signal.name, event, result);
     }
 
-    /// An opaque subject may be a person's, and what a transmitter says of why may name one.
+    /// Logs a change. An opaque subject may be a person's, and a transmitter's reason may name one.
     fn audit(&self, event: &Event, what: &str, revocation: &Revocation) {
         if names_people(self.live) {
             let value = Some(revocation.target.value.as_str());
@@ -240,7 +238,7 @@ impl Word<'_> {
     }
 }
 
-/// No more than its transmitter said.
+/// The reported status, in words.
 const fn said_of_stream(status: Option<StreamStatus>) -> &'static str {
     match status {
         Some(StreamStatus::Enabled) => "a transmitter of shared signals sends again",
@@ -257,7 +255,7 @@ const fn said_of_stream(status: Option<StreamStatus>) -> &'static str {
     }
 }
 
-/// The event, who made it happen and why, as far as it is said.
+/// The reason of an entry: the event, who caused it and why, as far as the token says.
 fn reason(event: &Event) -> String {
     match &event.reason {
         None => event.kind.name().to_owned(),
