@@ -1,10 +1,10 @@
-//! Fetches issuers' keys and endpoints: before they grow old, and when a token names a key that
-//! nobody knows. Whether to fetch is `core::token::freshness`; that there is one fetch at a time is
-//! `state::issuer_keys`; this file carries it out.
+//! Fetches issuers' keys and endpoints, before they grow old and when a token names an unknown key. Whether
+//! to fetch is decided in `core::token::freshness`; `state::issuer_keys` makes sure of one fetch at a time;
+//! this file carries it out.
 //!
-//! A fetch belongs to the gateway and not to the request that began it: it runs in a task of its own,
-//! and who waits for it waits with a deadline. What a fetch must never do: empty or shorten what is
-//! known, follow a redirect, or read without a bound.
+//! A fetch belongs to the gateway, not to the request that caused it: it runs in a task of its own, and
+//! requests wait for it with a deadline. It must never empty or shorten what is known, follow a redirect, or
+//! read without a bound.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,14 +27,14 @@ use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault};
 use crate::state::issuer_keys::{Flight, IssuerState, Issuers};
 use crate::state::metrics::{Metrics, ServerEndpoint};
 
-/// The largest JWK Set that is read: a thousand keys with their certificates.
+/// The largest JWK Set that is read, in bytes: a thousand keys with their certificates.
 const MAX_JWKS: usize = 4 * 1024 * 1024;
-/// The largest metadata document that is read.
+/// The largest metadata document that is read, in bytes.
 const MAX_METADATA: usize = 256 * 1024;
-/// How often the background looks whether a fetch is due.
+/// How often the background task checks whether a fetch is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What fetching needs of the gate.
+/// What a fetch needs of the gate.
 #[derive(Clone, Copy)]
 pub(crate) struct Means<'a> {
     pub(crate) http: &'a Arc<dyn HttpClient>,
@@ -48,7 +48,7 @@ impl<'a> Means<'a> {
     }
 }
 
-/// The endpoints of an issuer; discovered now when they are not known yet, in one flight.
+/// The endpoints of an issuer. If they are not known yet, they are discovered now, in one flight.
 ///
 /// # Errors
 /// `AuthorizationServerUnavailable` when it cannot be asked now or publishes none (`jwks_uri` and
@@ -81,11 +81,11 @@ pub(crate) async fn endpoints_by(means: Means<'_>, issuer: &IssuerState) -> Resu
     known.ok_or(Denial::AuthorizationServerUnavailable)
 }
 
-/// The keys to judge a token with. `knows` says whether a set can decide about it; when none at hand
-/// can, one fetch is waited for, with the issuer's `timeout` as deadline.
+/// The keys to verify a token with. `knows` tells whether a key set can decide about it. If the set at hand
+/// cannot, waits for one fetch, at most for the issuer's `timeout`.
 ///
 /// # Errors
-/// `UnknownKey`, or `KeysUnavailable` while nobody can tell.
+/// `UnknownKey`; `KeysUnavailable` while there are no keys that are fresh enough.
 pub(crate) async fn keys_for(
     means: Means<'_>,
     issuer: &IssuerState,
@@ -98,8 +98,8 @@ pub(crate) async fn keys_for(
     })
 }
 
-/// Like [`keys_for`], for messages that their sender repeats only after a 503: an unknown key is a refusal
-/// only if its issuer was asked after the message arrived.
+/// Like [`keys_for`], for messages that their sender repeats only after a 503: an unknown key is refused for
+/// good only if the issuer was asked after the message arrived.
 ///
 /// # Errors
 /// As [`keys_for`]; `KeyNotKnownYet` while the issuer is not asked again.
@@ -120,9 +120,9 @@ pub(crate) async fn keys_for_one_time_message(
     })
 }
 
-/// Why there are no keys to judge a token with.
+/// Why there are no keys to verify a token with.
 enum NoKeys {
-    /// `was_asked`: its issuer, after the token came.
+    /// `was_asked`: whether the issuer was asked after the token arrived.
     Unknown {
         was_asked: bool,
     },
@@ -150,7 +150,7 @@ async fn look_for_keys(
             was_asked |= decision == Decision::FetchAndWait;
             match decision {
                 Decision::Use | Decision::UseAndRefresh => return known.ok_or(NoKeys::Unavailable),
-                // One that is under way may have begun before the token came.
+                // A fetch that is under way may have begun before the token arrived.
                 Decision::Wait | Decision::FetchAndWait => {
                     landings.changed().await.map_err(|_| NoKeys::Unavailable)?;
                 }
@@ -162,8 +162,8 @@ async fn look_for_keys(
     tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(NoKeys::Unavailable))
 }
 
-/// Forgets what an issuer said of opaque tokens, fetches its keys now, whatever their age, and waits for the
-/// end of it. An operator asks for this when a key, or what was remembered, must stop working at once.
+/// Forgets an issuer's answers about opaque tokens, fetches its keys now, whatever their age, and waits for
+/// that. Operators ask for it when a key, or what is remembered, must stop working at once.
 ///
 /// # Errors
 /// Why there are no new keys, as text for operators. What was remembered is forgotten all the same.
@@ -198,7 +198,7 @@ pub(crate) async fn fetch_now(means: Means<'_>, issuer: &IssuerState) -> Result<
                     .await;
                     return;
                 }
-                // What is under way may have begun before the key was taken away.
+                // A fetch that is under way may have begun before the key was removed.
                 None if landings.changed().await.is_err() => return,
                 None => {}
             }
@@ -214,8 +214,8 @@ pub(crate) async fn fetch_now(means: Means<'_>, issuer: &IssuerState) -> Result<
     }
 }
 
-/// Refreshes the keys of every issuer and every transmitter of signals before they grow old, until `stop`
-/// becomes true or nobody is left to say so.
+/// Refreshes the keys of every issuer and transmitter before they grow old, until `stop` is true or its
+/// sender is gone.
 pub async fn keep_keys_fresh(gate: Arc<Gate>, stop: watch::Receiver<bool>) {
     until(stop, || {
         let live = gate.live.load();
@@ -235,7 +235,7 @@ async fn until(mut stop: watch::Receiver<bool>, look: impl Fn()) {
     }
 }
 
-/// Begins what is due.
+/// Begins the fetches that are due.
 pub(crate) fn look(means: Means<'_>, issuers: &Issuers) {
     for issuer in issuers.iter() {
         consult(means, issuer, true);
@@ -260,22 +260,22 @@ struct Fetch {
     issuer: IssuerState,
 }
 
-/// The first document that could be read, and where another may be.
+/// The first metadata document that could be read, and where another may be.
 struct Discovered {
     endpoints: Endpoints,
     rest: Option<Url>,
 }
 
-/// Where a document may be that says more.
+/// A further metadata document that may say more.
 struct Unasked {
     url: Url,
-    /// What the first said.
+    /// The endpoints of the first document.
     endpoints: Endpoints,
-    /// What counts meanwhile.
+    /// The endpoints in force meanwhile.
     set: Arc<Endpoints>,
 }
 
-/// Why one URL brought nothing.
+/// Why a URL brought no document.
 enum Fault {
     Http(HttpFault),
     Status(StatusCode),
@@ -296,7 +296,8 @@ impl Fetch {
         }
     }
 
-    /// `unasked`: what there is to read once nobody waits for keys any more.
+    /// Reads the keys. `unasked`: set to the document that is left to read when nobody waits for keys any
+    /// more.
     async fn keys(&self, unasked: &mut Option<Unasked>) -> Result<(KeySet, Vec<Skipped>), String> {
         let url = match &self.settings().keys {
             KeySource::JwksUri(url) => url.clone(),
@@ -315,7 +316,7 @@ impl Fetch {
             Err(fault) => Err(fault),
         };
         match keys {
-            // An empty set is a mistake of the issuer, and no reason to refuse every token.
+            // An empty set is the issuer's mistake, and no reason to refuse every token.
             Ok((keys, none)) if keys.is_empty() && none.is_empty() => Err(format!("{url}: it has no keys")),
             Ok((keys, skipped)) if keys.is_empty() => {
                 let reasons: Vec<_> = skipped.iter().map(|skip| skip.why).collect();
@@ -326,8 +327,8 @@ impl Fetch {
         }
     }
 
-    /// Discovers anew at each fetch, because documents change. What was discovered before stays good
-    /// while the issuer's metadata cannot be read. `None`: it has no keys, because its tokens are opaque.
+    /// Discovers the issuer's metadata anew, because documents change. What was discovered before stays valid
+    /// while it cannot be read. `None`: the issuer has no keys, because its tokens are opaque.
     async fn discovered_jwks_uri(
         &self,
         document: Option<&Url>,
@@ -353,7 +354,7 @@ impl Fetch {
         let jwks_uri = endpoints.jwks_uri.clone();
         let lacks = endpoints.end_session.is_none() || endpoints.pushed_authorization.is_none();
         match rest.filter(|_| lacks && self.settings().signs_in) {
-            // Until it is read, what it said before stays good.
+            // What this document said before stays valid until it is read.
             Some(url) => {
                 let set = self.issuer.set_endpoints(self.issuer.with_second_document(endpoints.clone()));
                 *unasked = Some(Unasked { url, endpoints, set });
@@ -366,8 +367,8 @@ impl Fetch {
         Ok(jwks_uri)
     }
 
-    /// Where people are signed out, and where requests are pushed, may stand at the second place alone. One
-    /// that cannot be read changes nothing.
+    /// Reads the second document, which may be the only one that names the endpoints for sign-out and for
+    /// pushed requests. If it cannot be read, nothing changes.
     async fn complete_from_second_document(&self, unasked: Unasked) {
         let Unasked { url, endpoints, set } = unasked;
         match self.read_second(&url).await {
@@ -410,7 +411,7 @@ impl Fetch {
         Ok(said)
     }
 
-    /// One document.
+    /// Reads one metadata document.
     async fn read(&self, url: &Url) -> Result<Endpoints, Fault> {
         let body = self.get(ServerEndpoint::Metadata, url, MAX_METADATA).await?;
         Endpoints::parse(&body, &self.settings().rules.iss).map_err(|error| Fault::Content(error.to_string()))

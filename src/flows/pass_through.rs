@@ -1,16 +1,14 @@
 //! `POST /oauth/token` of a native client: passed on to its authorization server, and the answer back.
 //!
-//! A proof of possession goes along as it came (RFC 9449 section 5): it is between the client and its server.
+//! A DPoP proof is passed on as it came (RFC 9449 section 5): it is between the client and its server.
 //!
-//! A page asks for nobody's application: what a browser sends is refused, but from a page of a listed origin,
-//! before the brake and the authorization server. Its visitor's address could be braked otherwise, by any
-//! page.
+//! A browser's request is refused before the brake and the authorization server, unless it is from a page of
+//! a listed origin: otherwise any page could get its visitor's address braked.
 //!
 //! There is no session here: no cookie is read or set, nothing is remembered, and tokens are not judged
-//! before they are used. The gateway's secret is lent as `core::session::oauth::native` says, and to nobody
-//! else. It must never repeat a request: a refresh token may have been replaced although no answer came. So a
-//! refresh is waited for as long as an answer may take: nobody keeps what comes later, and the client has no
-//! other token.
+//! before they are used. The gateway's secret is lent only as `core::session::oauth::native` allows. It must
+//! never repeat a request: a refresh token may have been replaced although no answer came. So a refresh waits
+//! for as long as an answer may take, because nobody keeps a late one, and the client has no other token.
 //!
 //! Tested in `src/flows/tests/pass_through.rs`, against an authorization server of its own.
 
@@ -36,10 +34,10 @@ use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 use crate::state::metrics::{ExchangeOutcome, RequestOutcome};
 
-/// Passes a request on.
+/// Passes a request on to the authorization server, and returns its answer.
 ///
 /// # Errors
-/// Every refusal, ours and the AS's.
+/// Every refusal, the gateway's and the AS's.
 pub(in crate::flows) async fn pass_through(
     gate: &Gate,
     live: &Live,
@@ -70,7 +68,7 @@ pub(in crate::flows) async fn pass_through(
     }
 }
 
-/// What is decided before anything is done.
+/// Checks that the request may go on, before anything is done for it.
 fn may_go_on(
     gate: &Gate,
     live: &Live,
@@ -97,7 +95,7 @@ fn registered(client: &NativeClient) -> Registered<'_> {
     }
 }
 
-/// The body, and a nonce for the client's next proof of possession.
+/// The body, and a nonce for the client's next DPoP proof.
 type Answered = (Bytes, Option<HeaderValue>);
 
 async fn ask_server(
@@ -108,7 +106,7 @@ async fn ask_server(
     request: &NativeRequest,
 ) -> Result<Answered, Denial> {
     dpop::carried(head.headers).map_err(|wrong| Denial::InvalidDpopProof(wrong.why()))?;
-    // Anybody can begin one, and each may wait for a slow AS.
+    // Bounded, because anybody can begin one, and each may wait for a slow AS.
     let refreshes = request.grant == GrantType::RefreshToken;
     let (exchanges, at) = (&gate.exchanges, &client.issuer);
     let place =
@@ -159,8 +157,8 @@ fn patience(live: &Live, client: &NativeClient, refreshes: bool) -> Duration {
     if refreshes { FLIGHT } else { timeout }
 }
 
-/// A refresh counts among the exchanges; every other grant begins something, and counts among the sign-ins.
-/// A device that asks whether its user is done yet counts nowhere. Returns what the log says.
+/// Counts a refresh as an exchange, and every other grant as a sign-in. A device that polls for its user is
+/// not counted. Returns the outcome for the log.
 fn count(
     gate: &Gate,
     client: &NativeClient,

@@ -1,4 +1,4 @@
-//! What the flows need of the world outside, as traits; `io` implements them, tests may too.
+//! The ports: what flows need from outside, as traits. `io` implements them, and tests may.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Target, Wh
 use crate::core::time::Timestamp;
 use crate::state::revocations::Revocations;
 
-/// Reads the wall clock, and beside it the one that nobody sets.
+/// The wall clock, and the monotonic clock.
 pub trait Clock: Debug + Send + Sync {
     fn now(&self) -> Timestamp;
 
-    /// It may stand still while the machine sleeps.
+    /// The monotonic clock. It may stand still while the machine sleeps.
     fn steady(&self) -> Instant {
         Instant::now()
     }
 }
 
-/// Fills with bytes that nobody can predict.
+/// A source of unpredictable bytes.
 pub trait Randomness: Debug + Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// Fills an array with bytes that nobody can predict.
+/// An array of unpredictable bytes.
 pub fn random<const N: usize>(source: &dyn Randomness) -> [u8; N] {
     let mut bytes = [0; N];
     source.fill(&mut bytes);
     bytes
 }
 
-/// Calls an authorization server. Never repeats a request by itself, follows no redirect, and reads
-/// no more than it was told to. `issuer` says which certificates are trusted and which way leads there: the
-/// caller's own, whatever is configured under its name by now.
+/// Calls authorization servers. It never repeats a request by itself, follows no redirect, and reads no more
+/// than it was told to. `issuer` says which certificates are trusted and by which route the server is
+/// reached: the caller's own value counts, whatever is configured under its name by now.
 pub trait HttpClient: Debug + Send + Sync {
     fn send(
         &self,
@@ -47,17 +47,17 @@ pub trait HttpClient: Debug + Send + Sync {
         bounds: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>>;
 
-    /// From here on it keeps connections to these issuers ready.
+    /// Keeps connections to these issuers ready from now on.
     ///
     /// # Errors
-    /// What cannot be used of them, as text; nothing changes then.
+    /// What of them cannot be used, as text. Nothing changes then.
     fn set_issuers(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
         let _ = issuers;
         Ok(())
     }
 }
 
-/// How long a call may take in all, and how many bytes its answer may have.
+/// How long a call may take in all, and the largest answer, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub deadline: Duration,
@@ -100,23 +100,23 @@ impl HttpFault {
         }
     }
 
-    /// Whether nothing of the call can have reached the server.
+    /// Whether the server cannot have received anything of the call.
     pub const fn is_before_the_call(self) -> bool {
         matches!(self, Self::Dns | Self::Connect | Self::Tls | Self::Certificate | Self::Proxy)
     }
 }
 
-/// What must outlive a request, and what replicas share: values under keys, each with a version and a
-/// lifetime. A value is changed by reading it, changing it, and putting it back if nobody else did.
+/// Holds what must outlive a request and what replicas share: values under keys, each with a version and a
+/// lifetime. To change a value, read it, change it, and put it back if nobody else did meanwhile.
 ///
-/// Every answer comes with the store's own clock, so that windows kept in a value are never compared
-/// with the clock of one replica or another.
+/// Every answer includes the store's own time, so that windows in a value are never compared with the clock
+/// of one replica or another.
 pub trait Store: Debug + Send + Sync {
-    /// What is under `key` now.
+    /// Returns what is under `key` now.
     fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Stored, StoreFault>>;
 
-    /// Puts `value` under `key` if what is there still has the version `expected` (`None`: nothing is
-    /// there). `Ok(None)`: somebody else was faster, and nothing was changed.
+    /// Puts `value` under `key` if its version is still `expected` (`None`: nothing is there). `Ok(None)`:
+    /// somebody else was faster, and nothing was changed.
     ///
     /// After a fault it is not known whether the value was put: read it again.
     fn put_if<'a>(
@@ -126,28 +126,28 @@ pub trait Store: Debug + Send + Sync {
         value: Value,
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>>;
 
-    /// The shared store behind a local stand-in, for callers that must not mistake "not here" for "does not
-    /// exist". `None`: nothing ever stands in for it.
+    /// The shared store behind a local stand-in, for callers that must not take "not here" for "does not
+    /// exist". `None`: this store never has a stand-in.
     fn shared(&self) -> Option<&dyn Store> {
         None
     }
 
-    /// How it fares, as far as it knows without being asked now.
+    /// Its health, as far as is known without asking it.
     fn health(&self) -> StoreHealth {
         StoreHealth::Up
     }
 }
 
-/// How a store fares.
+/// The health of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StoreHealth {
     #[default]
     Up,
-    /// It does not do what it is asked.
+    /// It fails.
     Away {
         since: Timestamp,
         why: String,
-        /// This process goes on in its own memory meanwhile.
+        /// Whether this process goes on with its own memory meanwhile.
         alone: bool,
     },
 }
@@ -160,7 +160,7 @@ impl StoreHealth {
         }
     }
 
-    /// Away since `now`, or since before where it was away already.
+    /// Notes that it is away, since `now` unless it was before.
     pub fn set_away(&mut self, why: String, now: Timestamp, alone: bool) {
         let since = match self {
             Self::Up => now,
@@ -169,23 +169,23 @@ impl StoreHealth {
         *self = Self::Away { since, why, alone };
     }
 
-    /// Returns why it was away.
+    /// Notes that it works. Returns why it was away, if it was.
     pub fn set_up(&mut self) -> Option<String> {
         std::mem::replace(self, Self::Up).why_away()
     }
 }
 
-/// The name of a value: letters, digits and `:`.
+/// The key of a value: letters, digits and `:`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StoreKey(String);
 
 impl StoreKey {
-    /// `kind`: a word; `id`: what tells two of a kind apart.
+    /// A key. `kind`: a word; `id`: what tells two values of a kind apart.
     pub fn new(kind: &'static str, id: impl std::fmt::Display) -> Self {
         Self(format!("{kind}:{id}"))
     }
 
-    /// What [`Self::as_str`] gave; `None` for everything else.
+    /// Reads what [`Self::as_str`] returned; `None` for everything else.
     pub fn parse(text: String) -> Option<Self> {
         let is_key = |byte: u8| byte.is_ascii_alphanumeric() || byte == b':';
         (!text.is_empty() && text.bytes().all(is_key)).then_some(Self(text))
@@ -196,7 +196,8 @@ impl StoreKey {
     }
 }
 
-/// A new one at each change; no two of one key are ever the same, not even after it was gone.
+/// The version of a value: another at each change. A key never has the same version twice, not even after its
+/// value was gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub u64);
 
@@ -204,15 +205,15 @@ pub struct Version(pub u64);
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub value: Option<(Version, Bytes)>,
-    /// The store's clock.
+    /// The time by the store's clock.
     pub now: Timestamp,
 }
 
-/// A value to put.
+/// A value to put into a store.
 #[derive(Clone, Debug)]
 pub struct Value {
     pub bytes: Bytes,
-    /// It may be forgotten after this, and not before.
+    /// How long it is kept; after that it may be dropped.
     pub lifetime: Duration,
     pub keep: Keep,
 }
@@ -220,111 +221,111 @@ pub struct Value {
 /// What a value must outlive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// `put_if` answers once the value would survive the end of the process and of its machine's power.
+    /// `put_if` returns once the value would survive a crash of the process and a loss of power.
     Durably,
-    /// Enough for those who share the store now: a lease, a mark that a cookie arrived.
+    /// While the store runs: enough for a lease, or a note that a cookie arrived.
     WhileRunning,
 }
 
-/// Why a store did not do what it was asked.
+/// Why a store failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
-    /// Nothing of it was done.
+    /// It was not done.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
-    /// It answers, and what it has is not understood. Nothing of it was done.
+    /// What the store holds is not understood. It was not done.
     #[error("the store is not understood: {0}")]
     Unreadable(String),
     /// It was begun, and may have been done.
     #[error("the store did not finish: {0}")]
     Unfinished(String),
-    /// It may have been done, or be done yet.
+    /// It may have been done, or may yet be.
     #[error("the store did not answer within its deadline")]
     Deadline,
-    /// It is durable, and this replica does not have it yet.
+    /// It is durable, but this replica does not have it yet.
     #[error("it is written, but did not come back to this replica in time")]
     NotHereYet,
 }
 
 /// The list of revocations: durable, and one for all replicas.
 ///
-/// [`Self::follow`] keeps the tables that requests ask in step with it. A change of this process is in them
-/// when [`Self::append`] answers; one of another replica is within a second.
+/// [`Self::follow`] keeps the tables in memory, which requests ask, in step with it. A change by this process
+/// is in the tables when [`Self::append`] returns, one by another replica within a second.
 pub trait RevocationLog: Debug + Send + Sync {
     /// Makes these changes, all or none.
     ///
-    /// `Ok`: they are on the disk, or the server that replicas share has acknowledged them.
+    /// On `Ok` they are on the disk, or acknowledged by the server that replicas share.
     ///
     /// # Errors
-    /// Whether they were made is then not known; to make them again does no harm.
+    /// It is then not known whether they were made; making them again does no harm.
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
         async move { self.append_if(&[], changes).await.map(drop) }.boxed()
     }
 
-    /// Makes these changes, all or none, if each of these entries still is what was found of it: a block all
-    /// of it, others at least their moments. Returns whether they were unchanged.
+    /// Makes these changes, all or none, if the entries are still as they were seen: a block in all, other
+    /// entries at least in their times. Returns whether they were.
     ///
     /// # Errors
-    /// As [`Self::append`]. Whoever asks again may find what they made.
+    /// As [`Self::append`]. A caller that tries again may find its own changes.
     fn append_if<'a>(
         &'a self,
         found: &'a [EntryAsSeen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>>;
 
-    /// The revocation of this id, in force or ended.
+    /// Finds the revocation with this id, in force or ended.
     ///
     /// # Errors
     /// When the list cannot be read now.
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>>;
 
-    /// A part of the list in the order of ids.
+    /// Returns a part of the list, in the order of ids.
     ///
     /// # Errors
     /// When the list cannot be read now.
     fn list<'a>(&'a self, part: &'a ListQuery) -> BoxFuture<'a, Result<Listed, StoreFault>>;
 
-    /// Loads into `tables` what this process has of the list by itself, so that a short list is known before
-    /// anybody is let in. Blocks for a second at most; [`Self::follow`] does the rest.
+    /// Loads into `tables` what this process holds of the list by itself, so that a short list is known
+    /// before any request is admitted. Blocks for at most a second; [`Self::follow`] does the rest.
     fn load(&self, tables: &Arc<Revocations>) {
         let _ = tables;
     }
 
-    /// Loads the list into `tables`, where that did not happen yet, and keeps them in step for as long as it
-    /// is polled. Says to them how current they are ([`Revocations::mark_complete`]).
+    /// Loads the list into `tables`, unless that was done, and keeps them in step for as long as the future
+    /// is polled. Tells them how current they are ([`Revocations::mark_complete`]).
     fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()>;
 
-    /// How what it keeps on this machine fares, as far as it knows without being asked now. Whether replicas
-    /// can reach what they share the [`Store`] says.
+    /// The health of what it keeps on this machine, as far as is known without asking. Whether replicas can
+    /// reach what they share is told by [`Store`].
     fn health(&self) -> StoreHealth {
         StoreHealth::Up
     }
 }
 
-/// What [`RevocationLog::find`] found of an entry.
+/// An entry as [`RevocationLog::find`] found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryAsSeen {
     pub id: RevocationId,
     pub entry: Option<Revocation>,
 }
 
-/// Which part of the list.
+/// Which entries to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery {
     pub kind: Option<Kind>,
     pub value: Option<String>,
-    /// The issuer's `iss`; those of all issuers count.
+    /// The issuer's `iss`. Entries for all issuers are returned, too.
     pub iss: Option<String>,
-    /// What else the issuer is called that `iss` names, or `value` where only issuers are asked for.
+    /// The other names of the issuer that `iss` names, or `value` if only issuers are asked for.
     pub or_called: Vec<String>,
-    /// Begins behind this one.
+    /// Returns entries after this one.
     pub after: Option<RevocationId>,
-    /// How many at most.
+    /// The most entries to return.
     pub limit: usize,
 }
 
 impl ListQuery {
-    /// Whether this is one that is asked for.
+    /// Whether an entry for this target is asked for.
     pub fn takes(&self, target: &Target) -> bool {
         let of = |iss: &String| match &target.whose {
             Whose::Of(whose) => whose == iss || self.or_called.contains(whose),
@@ -341,41 +342,40 @@ impl ListQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     pub revocations: Vec<Revocation>,
-    /// Where the next part begins; `None`: this was the last. A part may have fewer than were asked for, and
-    /// none.
+    /// Where the next part begins; `None`: this was the last. A part may have fewer entries than asked for,
+    /// or none.
     pub next: Option<RevocationId>,
 }
 
-/// What only one process at a time may have open, such as the files of a store on this machine. When a
-/// gateway hands over to another process, it closes this before the other opens it.
+/// Something that only one process at a time may have open, such as the files of a store on this machine.
+/// When a gateway hands over to another process, it closes this before the other opens it.
 pub trait Exclusive: Debug + Send + Sync {
-    /// Opens it, and whoever waited goes on. Changes nothing when it is open.
+    /// Opens it, and lets those who wait go on. Does nothing if it is open.
     ///
     /// # Errors
     /// Why it cannot be opened, as text for people.
     fn open(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Finishes what is being written, then closes it, whatever happens. Whoever needs it from here on waits
-    /// for it to be opened again, but not beyond a deadline of its own.
+    /// Finishes what is being written, then closes it, whatever happens. Callers that need it from then on
+    /// wait until it is opened again, each up to a deadline of its own.
     ///
     /// # Errors
     /// What was not written, as text for people.
     fn close(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Whether what an exchange brings is kept in it: then those under way must have ended before it is
-    /// closed.
+    /// Whether it holds what exchanges bring: then those under way must end before it is closed.
     fn keeps_sessions(&self) -> bool {
         true
     }
 
-    /// The other process has it open: nobody needs to wait any more. Told only while it is closed. Whoever
-    /// needs it asks that process from here on, where it can be asked (`to`).
+    /// Notes that the other process has it open, so that nobody waits any more. Called only while it is
+    /// closed. Callers ask that process from then on, if it can be asked (`to`).
     fn mark_handed_over(&self, to: Option<&HandedTo>) {
         let _ = to;
     }
 }
 
-/// The store and the list of the process that took over, as this one reaches them from then on.
+/// The store and the list of the process that took over, as this process reaches them from then on.
 #[derive(Clone, Debug)]
 pub struct HandedTo {
     pub store: Arc<dyn Store>,
