@@ -1,12 +1,13 @@
-//! Requests of a client in `session` mode: its pages hold a cookie alone, and the gateway has their tokens.
+//! Requests of clients in `session` mode, whose pages hold a cookie alone while the gateway holds their
+//! tokens.
 //!
-//! In order: is there one cookie, may this request use it (CSRF), does it open, was the session taken back,
-//! has it timed out. Then its access token is verified like any other, and exchanged where it ends: the next
-//! cookie rides on the answer of the same request. After a session's first request on this replica only
-//! memory is read, except for an exchange.
+//! In order: is there exactly one cookie, may this request use it (CSRF), does it open, was the session
+//! revoked, has it timed out. Then its access token is verified like any other, and exchanged when it is
+//! about to expire; the next cookie goes out with the answer to the same request. After a session's first
+//! request at this replica only memory is read, except for an exchange.
 //!
-//! An outage never ends a session and never clears its cookie; while its access token is good, neither does
-//! it fail a request. What is not known to be a request of one of the client's pages reaches neither store
+//! An outage never ends a session and never clears its cookie. While the access token is valid, it does not
+//! fail a request either. A request that may not come from one of the client's pages reaches neither store
 //! nor AS.
 //!
 //! - `serve`: the access token of a session, at hand or exchanged for
@@ -48,22 +49,22 @@ use crate::state::open_requests::OfSession;
 use crate::state::sessions::HeldTokens;
 use crate::state::verified_tokens::KnownCaller;
 
-/// What a session cookie adds to the answer and to the line of the log, beside the judgement.
+/// What a session cookie adds to the answer and to the line of the log.
 #[derive(Debug, Default)]
 pub struct SessionSide {
-    /// The request had a session cookie, valid or not.
+    /// Whether a session cookie came, valid or not.
     pub brought_cookie: bool,
     pub family: Option<FamilyId>,
-    /// The subject of the session, where no token says it.
+    /// The subject of the session, if no token names it.
     pub subject: Option<String>,
-    /// What the request was admitted by, for as long as it is open.
+    /// The session that let the request in, for as long as it is open.
     pub let_in: Option<Box<OfSession>>,
-    /// Goes out with the answer.
+    /// The cookie that goes out with the answer.
     pub ride: Option<Ride>,
 }
 
 impl OfSession {
-    /// `token`: what the session's access token was found to be.
+    /// The session as open requests keep it. `token`: its verified access token.
     pub(in crate::flows) fn of(request: ClientRequest<'_>, grant: &Grant, token: Arc<Caller>) -> Self {
         let ClientRequest { gate, client, .. } = request;
         Self {
@@ -79,29 +80,29 @@ impl OfSession {
     }
 }
 
-/// How long an answer waits for the store to say that its cookie is the newest.
+/// How long an answer waits for the store to confirm that its cookie is the newest.
 const WAIT_FOR_NEWEST: Duration = Duration::from_secs(1);
 
-/// The session that a request came with, found good.
+/// A valid session of a request.
 #[derive(Debug)]
 pub(in crate::flows) struct InSession {
-    /// Whom upstreams are told of.
+    /// The caller that upstreams are told of.
     pub caller: Arc<Caller>,
-    /// What the access token was found to be.
+    /// The verified access token.
     pub found: Arc<KnownCaller>,
     pub held: Arc<HeldTokens>,
     pub grant: Grant,
     pub ends_at: Timestamp,
-    /// The next cookie, where there is one.
+    /// The session's next cookie, if there is one.
     pub ride: Option<Ride>,
 }
 
-/// Why a request is in no session, and what goes along with that.
+/// Why a request has no valid session, and what goes out with the answer.
 #[derive(Debug)]
 pub(in crate::flows) struct NotInSession {
     pub denial: Denial,
-    /// Its ride takes the cookie away where the session is over; it is the next one where only its access
-    /// token is of no use.
+    /// Its `ride` clears the cookie if the session is over, or is the next cookie if only the access token is
+    /// unusable.
     pub side: SessionSide,
 }
 
@@ -117,12 +118,12 @@ impl NotInSession {
         Self { denial, side }
     }
 
-    /// The same with what goes out with the answer.
+    /// The same, with this cookie for the answer.
     fn with_ride(self, ride: Option<Ride>) -> Self {
         Self { side: SessionSide { ride, ..self.side }, ..self }
     }
 
-    /// The session is over, for certain.
+    /// The session is certainly over: its cookie is cleared.
     fn over(request: ClientRequest<'_>, grant: &Grant, end: SessionEnd) -> Self {
         let until = request.gate.clock.now().plus(request.live.settings.sessions.grace);
         let clears = end.clears_cookie().then(|| session_cookie::clear(request.client)).flatten();
@@ -132,18 +133,18 @@ impl NotInSession {
     }
 }
 
-/// What a request is in a session.
+/// What a request wants of a session.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::flows) struct Wants {
-    /// The route is a page that signs in.
+    /// Whether the route is a page with `sign_in`.
     pub signs_in: bool,
     pub activity: Activity,
 }
 
-/// The session of a request without another credential.
+/// Returns the session of a request that has no other credential.
 ///
 /// # Errors
-/// Why it is in none.
+/// Why it has no valid session.
 pub(in crate::flows) async fn of_request(
     request: ClientRequest<'_>,
     wants: Wants,
@@ -160,7 +161,7 @@ pub(in crate::flows) async fn of_request(
     }
 }
 
-/// The grant in the cookie, where this request may use it.
+/// Opens the cookie, if this request may use it.
 fn presented(request: ClientRequest<'_>, signs_in: bool) -> Result<Grant, Box<NotInSession>> {
     let none = |brought| NotInSession::before_opening(Denial::NotSignedIn { ended: None }, brought);
     let refused = |denial| Box::new(NotInSession::before_opening(denial, true));
@@ -188,12 +189,12 @@ fn may_use(request: ClientRequest<'_>, signs_in: bool) -> Result<(), Denial> {
     may_use_session(asked, Pages { listed: &request.client.origins, own, csrf_header, csrf: *csrf })
 }
 
-/// How long after their end the tokens of a generation may still be asked for.
+/// How long after an exchange the tokens of the generation before may still be asked for.
 fn grace(live: &Live) -> Duration {
     live.settings.sessions.grace
 }
 
-/// Whether a cookie that a request made necessary may go out with its answer.
+/// Whether a session's next cookie may go out with the answer to its request.
 pub async fn may_leave(gate: &Gate, ride: &Ride) -> bool {
     let known = gate.sessions.family(ride.family);
     let is_over = ride.generation.is_some() && known.as_ref().is_some_and(|known| known.is_over());
@@ -208,5 +209,5 @@ pub async fn may_leave(gate: &Gate, ride: &Ride) -> bool {
     }
 }
 
-/// The claims of an ID token that was judged when it came from the token endpoint.
+/// The claims of an ID token that was verified when it came from the token endpoint.
 type Claims = Map<String, Value>;

@@ -1,5 +1,5 @@
-//! The access token that a session's request is served with: the one at hand or, where that is gone, about to
-//! end, or taken back by itself, the one that an exchange brings.
+//! The access token for a session's request: the one at hand or, if that is gone, about to expire, or revoked
+//! by itself, the one from an exchange.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,12 @@ use crate::flows::family::tokens;
 use crate::state::sessions::{HeldTokens, KnownFamily, Pause};
 use crate::state::verified_tokens::KnownCaller;
 
-/// An access token that is as good as over is not waited for to its last moment.
+/// How long before the expiry of the token at hand a request stops waiting for a new one.
 const BEFORE_ITS_END: Duration = Duration::from_secs(1);
 
 type Served = Result<InSession, Box<NotInSession>>;
 
-/// Serves a grant that was not taken back.
+/// Serves a session whose grant is not revoked.
 pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, activity: Activity) -> Served {
     let refused = |denial| Box::new(NotInSession::of(&grant, denial));
     let at_hand = at_hand(request, &grant);
@@ -76,7 +76,7 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, activity: Ac
             }
         }
     };
-    // What is good goes on, while nobody can say that the session does not.
+    // A valid token serves, while it is not known that the session is over.
     match meanwhile {
         Some(held) if !matches!(failed.denial, Denial::NotSignedIn { ended: Some(_) }) => {
             match verify(request, &held, request.gate.clock.now()).await {
@@ -94,8 +94,8 @@ pub(super) async fn serve(request: ClientRequest<'_>, grant: Grant, activity: Ac
     }
 }
 
-/// Whether the tokens at hand are to be exchanged. Sooner while something of the session lasts here, which
-/// ends with them unless another access token is there by then.
+/// Whether the tokens at hand are due for an exchange. They are earlier while a long-lived response of the
+/// session is open, which ends with them unless there is another access token by then.
 fn is_due(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -107,7 +107,7 @@ fn is_due(
     now >= held.due_at || (now >= held.due_early_at && early())
 }
 
-/// Whether there is nothing to serve any more; by the later of what cookie, memory and store say.
+/// Whether the session has timed out, by the latest use that cookie, memory and store know.
 async fn is_over(request: ClientRequest<'_>, grant: &Grant, known: &KnownFamily) -> Result<bool, Denial> {
     let ended = || ended(request, grant, known);
     if ended() == Some(SessionEnd::IdleTimeout) {
@@ -121,14 +121,14 @@ fn ended(request: ClientRequest<'_>, grant: &Grant, known: &KnownFamily) -> Opti
     session_cookie::timeouts(request.client).ended(grant.signed_in_at, last_used_at, request.gate.clock.now())
 }
 
-/// The tokens of a generation, from memory. Those of another `identity`, which a reload has changed, are read
-/// again.
+/// The tokens of a generation, from memory. Not if a reload changed `identity` since: they are then read from
+/// the store again.
 fn at_hand(request: ClientRequest<'_>, grant: &Grant) -> Option<Arc<HeldTokens>> {
     let held = request.gate.sessions.tokens(grant.family, grant.generation)?;
     (held.id_claims.is_some() == is_told_by_id_token(request)).then_some(held)
 }
 
-/// The tokens of a generation, from the store; `None`: they are gone.
+/// The tokens of a generation, from the store. `None`: they are gone.
 async fn kept(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -137,7 +137,7 @@ async fn kept(
     let found = timeout(request.patience(), tokens::of(request.gate, grant)).await;
     match found.map_err(|_| Denial::StoreUnavailable)?? {
         None => Ok(None),
-        // An exchange is due, and may bring an ID token.
+        // An exchange is due anyway, and may bring an ID token.
         Some(tokens) if tokens.id_token.is_none() && tokens.expires_at <= request.gate.clock.now() => {
             Ok(None)
         }
@@ -156,8 +156,9 @@ fn hold(
     Ok(request.gate.sessions.hold(grant.family, grant.generation, held))
 }
 
-/// What upstreams are told who calls by, where that is not the access token. A sign-in brings it where it is
-/// gone, or where nobody asked for it before: the session and its cookie stay until then.
+/// The claims that the identity headers are filled from, if that is not the access token. If they are
+/// missing, because the ID token is gone or was never asked for, a sign-in brings them; the session and its
+/// cookie stay until then.
 fn id_claims(
     request: ClientRequest<'_>,
     known: &KnownFamily,
@@ -192,7 +193,7 @@ async fn verify(
     authenticate(request.gate, request.live, held.access_token.expose(), brought, now).await
 }
 
-/// Whether the session may get an access token in place of one that is refused for this.
+/// Whether another access token would make up for this denial.
 const fn is_mended_by_another(denial: &Denial) -> bool {
     matches!(
         denial,
@@ -205,8 +206,8 @@ const fn is_mended_by_another(denial: &Denial) -> bool {
     )
 }
 
-/// Serves the request with the access token that the presented grant is exchanged for. Nothing here shows
-/// that the next cookie arrived.
+/// Serves the request with the access token from an exchange of the presented grant. That does not prove that
+/// the next cookie arrives.
 async fn exchanged(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -228,7 +229,7 @@ async fn exchanged(
     let next = session_cookie::open(request.live, request.client, answer.cookie.expose());
     let next = next.ok_or_else(|| refused(Denial::Internal))?;
     known.note_generation(next.generation);
-    // Of a use the store was told with that answer, or that answer stands for it.
+    // The store learnt of this use with the answer, or the answer stands for it.
     let now = request.gate.clock.now();
     known.mark_noted(if activity.is_use() { next.last_used_at.max(now) } else { next.last_used_at });
     let ride = found
@@ -236,8 +237,8 @@ async fn exchanged(
         .then(|| ride(request, &next, answer, found.given_ago.unwrap_or_default()))
         .flatten();
     let served = with_answer(request, next.clone(), known, answer, found.age).await;
-    // What waited until somebody came may be good no more, and there was time for another. The browser's own
-    // cookie is presented for that: the next one has reached nobody.
+    // An answer that waited for somebody may be out of date, and there is time for another. The browser's own
+    // cookie is presented for that, as the next one has reached nobody.
     if matches!(served, Err(Denial::AuthorizationServerUnavailable))
         && found.age >= grace(request.live)
         && withdraw(request, grant, next.generation, found.given_ago).await.is_ok()
@@ -250,7 +251,7 @@ async fn exchanged(
     }
 }
 
-/// Nobody gets the answer that made this generation any more.
+/// Withdraws the answer that made this generation.
 async fn withdraw(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -263,7 +264,7 @@ async fn withdraw(
     timeout(request.patience(), withdrawn).await.map_err(|_| Denial::StoreUnavailable)?
 }
 
-/// `next`: the grant that came of the exchange.
+/// Serves the request with the answer of an exchange. `next`: the grant that the exchange made.
 async fn with_answer(
     request: ClientRequest<'_>,
     next: Grant,
@@ -297,13 +298,14 @@ async fn with_answer(
             known.pause(Pause::KeyNotKnownYet, now);
             Err(denial_of(Pause::KeyNotKnownYet))
         }
-        // Taken back within `grace`; whoever comes with the next cookie gets another.
+        // Revoked within `grace`. A request with the next cookie gets another.
         Err(denial) if is_mended_by_another(&denial) => Err(Denial::AuthorizationServerUnavailable),
         Err(denial) => Err(denial),
     }
 }
 
-/// `given_ago`: since the answer was first given.
+/// The next cookie, to go out with the answer. `given_ago`: how long ago the exchange's answer was first
+/// given.
 fn ride(
     request: ClientRequest<'_>,
     next: &Grant,
@@ -317,7 +319,7 @@ fn ride(
     Some(Ride { set_cookie, family: next.family, generation: Some(next.generation), until })
 }
 
-/// `grant`: the newest that there is of the session.
+/// A session that is served. `grant`: its newest.
 fn in_session(
     request: ClientRequest<'_>,
     grant: Grant,
@@ -335,7 +337,8 @@ fn in_session(
     InSession { caller, found, held, grant, ends_at, ride: None }
 }
 
-/// Whom upstreams are told of. Nearly always the access token says it all; only assertions name the session.
+/// The caller that upstreams are told of. Nearly always the access token says it all; only assertions name
+/// the session.
 fn caller(request: ClientRequest<'_>, grant: &Grant, held: &HeldTokens, token: Arc<Caller>) -> Arc<Caller> {
     let session = grant.session_id.as_deref();
     let names_session =
@@ -348,9 +351,9 @@ fn caller(request: ClientRequest<'_>, grant: &Grant, held: &HeldTokens, token: A
     request.gate.sessions.caller((grant.family, grant.generation), held, &token, make)
 }
 
-/// A page that asked for something else does not see what an exchange was refused for. Where a person mends
-/// it who signs in, it is as if nobody were: the session and its cookie stay, for the AS may think better of
-/// it. No answer of this kind is asked for again at each request.
+/// What a request is told when its exchange was refused: not the AS's words, because the page asked for
+/// something else. If signing in would help, it is told as if nobody were signed in; session and cookie stay,
+/// in case the AS changes its mind. Also pauses further exchanges.
 fn said_of_a_request(request: ClientRequest<'_>, known: &KnownFamily, denial: &Denial) -> Denial {
     let Denial::FromAuthorizationServer(said) = denial else { return denial.clone() };
     let (client, issuer) = (&request.client.name, &request.client.issuer);
@@ -372,7 +375,8 @@ fn said_of_a_request(request: ClientRequest<'_>, known: &KnownFamily, denial: &D
     denial_of(why)
 }
 
-/// Why a session is not exchanged again now. What upstreams are told by, a reload may have changed.
+/// Why the session is not exchanged again now, if it is not. A reload may have changed whether an ID token is
+/// needed.
 fn paused(request: ClientRequest<'_>, known: &KnownFamily, now: Timestamp) -> Option<Pause> {
     known.paused(now).filter(|why| *why != Pause::NoIdToken || is_told_by_id_token(request))
 }

@@ -1,6 +1,6 @@
-//! When a session was last used, and which of its cookies arrived: known here at once, and told to the store
-//! in the background, a use at most once in a tenth of `idle_timeout`. So a session may go idle on another
-//! replica, or after a restart, by so much early, and never late.
+//! When a session was last used, and which of its cookies arrived. Known here at once and reported to the
+//! store in the background, uses at most once in a tenth of `idle_timeout`. So at another replica, or after a
+//! restart, a session may go idle early by that much, and never late.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::flows::family::record;
 use crate::flows::family::session_cookie;
 use crate::state::sessions::KnownFamily;
 
-/// What is known of a session: here, else in the store. `is_enough`: what the cookie says will do while the
-/// store is away.
+/// What is known of a session, from memory or else from the store. `is_enough`: whether the cookie's own
+/// dates will do while the store is away.
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]
@@ -38,7 +38,7 @@ pub(super) async fn known(
     Ok(known)
 }
 
-/// Looks whether the session was used elsewhere, since it seems to be idle.
+/// Asks the store whether the session was used at another replica, because it seems idle here.
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]
@@ -68,7 +68,7 @@ async fn look(request: ClientRequest<'_>, grant: &Grant) -> Result<KnownFamily, 
     })
 }
 
-/// A request of the session was found good.
+/// Notes a valid request of the session.
 pub(super) fn note(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -77,7 +77,7 @@ pub(super) fn note(
     now: Timestamp,
 ) {
     let is_used = activity.is_use() && known.record_use(now, request.client.idle_timeout / 10);
-    // The first cookie of a family has no answer before it that could be lost.
+    // Before the first cookie of a family there was no answer that could be lost.
     let arrived = known.claim_first_sight(grant.generation) && grant.generation > 0;
     if !is_used && !arrived {
         return;

@@ -1,12 +1,12 @@
-//! `GET /oauth/callback`: the browser comes back from the authorization server with a code, which becomes a
-//! session.
+//! `GET /oauth/callback`: the browser comes back from the authorization server with a code, which is
+//! exchanged for a session (RFC 6749 section 4.1.2).
 //!
-//! Checked in order: that this is a navigation; that its sign-in is under way in this very browser, and whose
-//! it is; that the answer is this authorization server's (RFC 9207). Only then is the code spent, once. With
-//! a session it must never answer by a redirect: along a chain that began on another site the browser
-//! withholds the cookie that was just set. With a code of which this browser knows nothing it must: script of
-//! the gateway's origin may have opened an address that somebody began elsewhere, and would read the code
-//! from that of the page (RFC 9700 section 4.5).
+//! Checks in order: that this is a navigation; that the sign-in was begun in this browser, and for which
+//! client; that the answer is from this authorization server (RFC 9207). Only then is the code spent, once.
+//! It must never answer with a redirect when it sets a session, because in a redirect chain that began on
+//! another site the browser withholds the cookie just set. It must always do so for a code whose sign-in this
+//! browser did not begin: a script of the gateway's origin may have opened an address prepared elsewhere, and
+//! would read the code from the page's address (RFC 9700 section 4.5).
 
 use std::sync::Arc;
 
@@ -34,10 +34,11 @@ use crate::flows::ports::{Keep, StoreKey, Value};
 use crate::state::live::Live;
 use crate::state::log_targets::SECURITY;
 
-/// A browser that came back.
+/// What becomes of a browser that came back.
 #[derive(Debug)]
 pub enum Arrived {
-    /// To the same address once more, from a page of ours: it withheld the cookie of the session before.
+    /// It is sent to the same address once more, from a page of ours, because it withheld the cookie of the
+    /// previous session.
     Again {
         client: ClientName,
     },
@@ -50,7 +51,7 @@ pub enum Arrived {
     SignedIn(Box<SignedIn>),
 }
 
-/// Somebody who is signed in now.
+/// A completed sign-in.
 #[derive(Debug)]
 pub struct SignedIn {
     pub goes_to: String,
@@ -59,11 +60,11 @@ pub struct SignedIn {
     pub whose: NewSession,
 }
 
-/// Ends a sign-in. `path`: where the browser came back to.
+/// Completes a sign-in. `path`: where the browser came back to.
 ///
 /// # Errors
-/// Why nobody is signed in; nothing of a session is touched then. With [`SignInRefusal::signed_in`] somebody
-/// is, and the session before is over.
+/// Why nobody is signed in; no session was touched. Or, with [`SignInRefusal::signed_in`], why the sign-in is
+/// not as it was asked for; the previous session is over then.
 pub async fn callback(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -75,7 +76,7 @@ pub async fn callback(
         return Err(Denial::NotANavigation.into());
     }
     let answer = AuthorizationResponse::read(query.unwrap_or_default()).map_err(|denial| {
-        // The person is shown nothing of what came, not even that it was unreadable.
+        // The user sees nothing of what came, not even that it was unreadable.
         tracing::warn!(
             why = denial.facts().detail,
             "a browser came back from a sign-in with an answer that is none"
@@ -88,7 +89,7 @@ pub async fn callback(
         return Err(SignInRefusal { again: only_way_in(live), ..refusal });
     };
     if client.redirect_uri.strip_prefix(live.settings.public_url.as_str()) != Some(path) {
-        // Another client's address, whose code this may be (RFC 9700 section 4.4.2).
+        // The address of another client, which the code may be for (RFC 9700 section 4.4.2).
         return Err(strangers(refusal(Denial::SignInNotUnderWay, client, None)));
     }
     let cookie = transaction::cookie_name(client.name.as_str(), &answer.state);
@@ -139,7 +140,7 @@ pub async fn callback(
     Ok(Arrived::SignedIn(Box::new(SignedIn { goes_to, set_cookies, client, whose: made.whose })))
 }
 
-/// What a person mends, or has chosen, is for them alone to know.
+/// Logs a refusal, unless it is the user's own doing.
 fn log_refusal(client: &Client, denial: &Denial) {
     let Denial::SignInRefused(said) = denial else { return };
     if !said.wants_the_person() {
@@ -165,13 +166,14 @@ fn log_not_as_asked(client: &Client, untold: &[&'static str]) {
     }
 }
 
-/// Whether a browser that withholds `SameSite=Strict` cookies withholds the client's here, and would send it
-/// else. Without it the session before could not be ended.
+/// Whether the client's cookie is `SameSite=Strict` and for this path, so that the browser may have withheld
+/// it and would send it otherwise. Without it the previous session could not be ended.
 fn is_strict_here(client: &Client) -> bool {
     client.cookie.same_site == SameSite::Strict && !client.cookie.path.starts_with("/oauth/token")
 }
 
-/// The refusal of what this browser did not begin: whoever began it elsewhere has what its code needs.
+/// The refusal of an answer whose sign-in this browser did not begin: whoever began it elsewhere has what its
+/// code needs.
 fn strangers(refusal: SignInRefusal) -> SignInRefusal {
     SignInRefusal { may_be_strangers: true, ..refusal }
 }
@@ -183,7 +185,7 @@ fn refusal(denial: Denial, client: &Client, begun: Option<&Transaction>) -> Sign
     }
 }
 
-/// The sign-in that this browser began with `state`, if it did.
+/// The sign-in that this browser began with `state`, if any.
 fn read(
     live: &Live,
     client: &Client,
@@ -201,14 +203,14 @@ fn read(
 
 struct Failed {
     denial: Denial,
-    /// The sign-in is over. Else the browser may come back once more with the same.
+    /// Whether the sign-in is over; if not, the browser may come back once more with the same answer.
     is_final: bool,
 }
 
 struct Made {
     set_cookies: Vec<HeaderValue>,
     whose: NewSession,
-    /// A step-up that was not done, and the claims of which there are none to show that it was.
+    /// Set if a step-up was not done: the claims that would have shown it and are absent.
     not_as_asked: Option<Vec<&'static str>>,
 }
 
@@ -242,7 +244,7 @@ async fn session(
     let made = prepared.exchange(request, &code).await.map_err(over)?;
     let session = made.session.ok_or_else(|| over(Denial::NoRefreshToken))?;
     let now = request.gate.clock.now();
-    // Where the token cannot be judged here, no route of ours can ask for more.
+    // If the token cannot be verified here, no route asks for more.
     let not_as_asked = made.caller.as_deref().map(Caller::token).and_then(|token| {
         let step_up = &transaction.step_up;
         let began = Began { at: transaction.began_at, clock_skew: issuer.settings.rules.clock_skew };
@@ -252,8 +254,8 @@ async fn session(
     Ok(Made { set_cookies: session.set_cookies(request.client, now), whose, not_as_asked })
 }
 
-/// Whether nobody has brought this state before, to any replica: a code is sent once, or an authorization
-/// server ends what it gave for it (RFC 6749 section 4.1.2).
+/// Whether this state was not presented before, at any replica. A code must be sent once: at a second time
+/// the authorization server revokes what it issued for it (RFC 6749 section 4.1.2).
 async fn is_first(gate: &Gate, transaction: &Transaction) -> Result<bool, Denial> {
     let key = StoreKey::new("signin", state_id(&transaction.state));
     let mark = Value {

@@ -1,12 +1,12 @@
-//! A person ends a session. What all ways to do so share: it is over here at once, for every copy of its
-//! cookie and on every replica; the refresh token is revoked at the AS in the background, and so are the
-//! access tokens that it handed out. `everywhere` signs the person out on every device.
+//! Sign-out. However it is asked for, the session is over at once, for every copy of its cookie and at every
+//! replica; its refresh token is revoked at the AS in the background, and so are its access tokens.
+//! `everywhere` signs the user out on every device.
 //!
 //! - `delete_token`: where a page asks, in `token` mode
 //! - `logout`: where a browser asks, here and at the authorization server; `lead_on`: its way there
 //!
-//! It must never let a cookie whose session is over sign its person out elsewhere: copies of such cookies lie
-//! about, and a thief who was noticed could keep the owner out for ever.
+//! A cookie whose session is over must never sign its user out on other devices: copies of such cookies
+//! exist, and a thief who was noticed could keep the user out for ever.
 //!
 //! Tested in `src/flows/tests/sign_in/sign_out.rs`, against an authorization server of its own.
 
@@ -32,12 +32,12 @@ use crate::flows::revoke::{
     end_later, end_now, name_everything, name_signed_out, name_tokens, reach, watermarks_of,
 };
 
-/// A sign-out under way opens under its own name and for its own client alone.
+/// What the cookie of a sign-out under way is sealed for: its own name and client alone.
 fn binding<'a>(client: &'a Client, cookie: &'a str) -> Binding<'a> {
     Binding { purpose: Purpose::SignOut, cookie, client: client.name.as_str() }
 }
 
-/// Whether the person signs out on every device.
+/// Whether the user signs out on every device (`everywhere`).
 pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, Denial> {
     match parameters.get("everywhere") {
         None | Some("false") => Ok(false),
@@ -46,12 +46,11 @@ pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, D
     }
 }
 
-/// Ends the session of `grant`, so that it is over for every copy of its cookie, and takes back what it
-/// handed out.
+/// Ends the session of `grant` for every copy of its cookie, and revokes what it handed out.
 ///
 /// # Errors
-/// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`]:
-/// it was over before, and signs nobody out elsewhere; and what [`everything_of`] says.
+/// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`],
+/// because a session that was over before signs nobody out elsewhere; and those of [`everything_of`].
 pub(in crate::flows) async fn end_session(
     request: ClientRequest<'_>,
     grant: &Grant,
@@ -59,9 +58,9 @@ pub(in crate::flows) async fn end_session(
 ) -> Result<(), Denial> {
     let ClientRequest { gate, live, client, .. } = request;
     let timeouts = session_cookie::timeouts(client);
-    // Before the session ends: whoever could not be signed out elsewhere may ask again.
+    // Before the session ends, so that the user may ask again if this fails.
     let everything = if everywhere { everything_of(request, grant).await? } else { Vec::new() };
-    // Also where this comes to nothing, or its browser leaves.
+    // Also if this fails, or the browser leaves.
     end_later(gate, &everything);
     let Ended { revoke, issued, has_gap, other_name, is_stored } =
         end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
@@ -78,17 +77,16 @@ pub(in crate::flows) async fn end_session(
     end_now(gate, &everything).await.map_err(|_| Denial::StoreUnavailable)
 }
 
-/// Names everything of the person whose session it is, up to now, and returns the entries that say so. Where
-/// that was done before, those entries as they stand: they reach no further than they did, and whoever asks
-/// again may do so because not all of it was carried out. A session that was over is ended as an exchange
-/// would end it: the cookie goes, and with it what shows that it was stolen.
+/// Adds an entry for everything of the session's user, up to now, and returns the entries for it. If that was
+/// done before, returns those entries as they are: they reach no further than they did, and a user who asks
+/// again may do so because not all of it was carried out. A session that was over before is ended as an
+/// exchange would end it: its cookie is cleared, and a theft is noticed.
 ///
-/// Somebody who is blocked, and whose session is not over, is signed out all the same: they may be let in
-/// again.
+/// A blocked user whose session is not over is signed out all the same: the block may be lifted.
 ///
 /// # Errors
-/// [`Denial::InvalidRequest`]: nobody knows whose it is. [`Denial::SessionEnded`].
-/// [`Denial::StoreUnavailable`], or [`Denial::RevocationsUnavailable`]: it cannot be said now.
+/// [`Denial::InvalidRequest`]: the session's user is not known. [`Denial::SessionEnded`].
+/// [`Denial::StoreUnavailable`] or [`Denial::RevocationsUnavailable`]: it cannot be told now.
 async fn everything_of(request: ClientRequest<'_>, grant: &Grant) -> Result<Vec<Revocation>, Denial> {
     const WHOSE: Denial = Denial::InvalidRequest(
         "Nobody knows whose session this is: it can only be ended alone, without everywhere.",
@@ -96,12 +94,12 @@ async fn everything_of(request: ClientRequest<'_>, grant: &Grant) -> Result<Vec<
     let GrantIdentity { iss, sub, signed_in_at, .. } = GrantIdentity::of(grant);
     let subject = sub.ok_or(WHOSE)?;
     let gate = request.gate;
-    // What is said of the session itself, not of its person.
+    // Revocations of the session itself, not of its user.
     let session = GrantIdentity { sub: None, ..GrantIdentity::of(grant) };
     let admits = || gate.revocations.admits_grant(&session, gate.clock.now());
-    // Nothing is done while nobody can say.
+    // Nothing is done while the list is out of date.
     let _ = admits()?;
-    // Of the list itself: another replica may have written it just now.
+    // From the list itself, because another replica may have written it just now.
     let named = watermarks_of(gate, iss, subject, signed_in_at).await;
     let (everything, some): (Vec<_>, Vec<_>) = named
         .map_err(|_| Denial::StoreUnavailable)?
