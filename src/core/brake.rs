@@ -1,4 +1,4 @@
-//! Which denials count against their address, and with whose they do. How many are too many is said in
+//! Which denials count against their address, and in which tally. How many are too many is decided in
 //! `allowance`.
 
 use http::{HeaderMap, header};
@@ -7,12 +7,12 @@ use crate::core::denial::Denial;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::token::security_event::Code;
 
-/// Whether a denial counts against the address that it was said to: what came pretends to be a credential and
-/// is none, and telling that cost work, or could have.
+/// Whether a denial counts against its address: what came pretends to be a credential but is none, and
+/// finding that out cost work, or could have.
 ///
-/// What honest callers meet does not count: no credential, one that has expired or was revoked, a scope that
-/// is missing, a session that is over. Neither does what a page of anybody's can make a visitor's browser
-/// send (a foreign `Origin`, a query, a planted cookie), or that visitor could be shut out; nor any outage.
+/// What honest callers meet does not count: no credential, an expired or revoked one, a missing scope, a
+/// session that is over. Nor does what any page can make its visitor's browser send (a foreign `Origin`, a
+/// query, a planted cookie), because the visitor could be shut out; nor any outage.
 pub fn counts(denial: &Denial) -> bool {
     match denial {
         Denial::TokenMalformed(_)
@@ -34,38 +34,39 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::ProofReplayed
         | Denial::DpopProofForged
         | Denial::DpopProofReplayed
-        // A session's is `FromAuthorizationServer`. An honest page, or native client, meets it once a sign-in
-        // or refresh.
+        // In a session this would be `FromAuthorizationServer`. An honest page or native client meets it once
+        // a sign-in or refresh.
         | Denial::ProofRefusedThere(_)
         | Denial::TokenInactive { was_good: false }
         | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,
-        // By key, signature or secret; a transmitter itself brings whatever anybody with an account there
-        // makes it send.
+        // Only for a wrong key, signature or secret. The transmitter itself sends whatever anybody with an
+        // account there makes it send.
         Denial::SecurityEventRefused(refused) => {
             matches!(refused.code, Code::InvalidKey | Code::AuthenticationFailed)
         }
-        // A code, or the refresh token of a native client; a session's own end is `SessionEnded`.
+        // For a code, or the refresh token of a native client. A session's end is `SessionEnded`.
         Denial::FromAuthorizationServer(said) => said.error == "invalid_grant",
         _ => false,
     }
 }
 
-/// In which of the counters of its address a denied request counts.
+/// Which counter of its address a denial counts in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tally {
-    /// They brake whatever comes from there.
+    /// The counter that brakes all requests of the address.
     #[default]
     Everybody,
-    /// Those of routes that only report; they brake these routes alone.
+    /// Denials on routes with `report_only`. They brake these routes alone.
     Trial,
-    /// Those of pages that the gateway does not know; they brake such pages alone.
+    /// Denials of pages that no client lists. They brake such pages alone.
     UnlistedPage,
 }
 
 impl Tally {
-    /// Only where an upstream says which pages may send a token, or every page may, can one do so that is not
-    /// listed here: elsewhere its browser gets no leave for it. `headers`: of the request.
+    /// The tally of a request. A page that no client lists can send a token only if the upstream decides
+    /// about pages (`cors: upstream`), or if every page may; otherwise its browser does not let it.
+    /// `headers`: of the request.
     pub fn of(route: &Route, headers: &HeaderMap) -> Self {
         if route.report_only {
             Self::Trial

@@ -1,45 +1,45 @@
-//! Who holds a block. A target has one block in the list, and several may want it: operators, and each
-//! transmitter of signals that says that the account is suspended. Each holds it by itself, until a moment
-//! and for a reason of its own; the block lasts for as long as any of them does.
+//! Who holds a block. The list has one block for a target, but several may want it: operators, and each
+//! transmitter of signals that reports the account as suspended. Each has a hold of its own, with its own end
+//! and reason, and the block lasts as long as any hold.
 //!
-//! Operators are one holder: what one of them says comes in place of what another said.
+//! Operators share one hold: what one of them says replaces what another said.
 //!
-//! What must never be: that one lets in whom another shut out, or makes the block of another end.
+//! One holder must never let in an account that another shut out, or end another's hold.
 //!
-//! The entry also says what its holders come to (the latest end, all names), so that a reader that knows
-//! nothing of holders refuses the same.
+//! The entry also has the sum of its holds (the latest end, all names), so that a reader that does not know
+//! holders refuses the same.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Revocation, Rule, Target};
 use crate::core::time::Timestamp;
 
-/// An operator without a name, beside others.
+/// The name shown for an operator without one, beside other holders.
 const NAMELESS: &str = "operator";
 
-/// One who holds a block.
+/// One hold on a block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub hand: Hand,
-    /// `None`: until it lets go.
+    /// `None`: until the holder lets go.
     pub until: Option<Timestamp>,
     pub made_at: Timestamp,
     pub reason: Option<String>,
 }
 
-/// Who that is.
+/// The holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hand {
-    /// The name of whoever said it last, as far as it is known.
+    /// All operators, with the name of the last one who spoke, if known.
     Operator(Option<String>),
     /// The `iss` of a transmitter.
     Transmitter(String),
-    /// The same of an account that it says is gone: it does not let go any more.
+    /// A transmitter that reported the account as purged: it never lets go.
     ForGood(String),
 }
 
 impl Hand {
-    /// Whether what this one says comes in place of what that one said.
+    /// Whether both are the same holder, so that one replaces the other.
     pub fn is(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Operator(_), Self::Operator(_))) || self == other
     }
@@ -53,7 +53,8 @@ impl Hand {
 }
 
 impl Holder {
-    /// Which of two statements by one hand counts; the clocks that dated them may differ.
+    /// Whether this statement of a holder counts over another of the same; the clocks that dated them may
+    /// differ.
     fn counts_over(&self, other: &Self) -> bool {
         // `None` is the latest.
         let end = |holder: &Self| (holder.until.is_none(), holder.until);
@@ -66,7 +67,7 @@ impl Holder {
 }
 
 impl Revocation {
-    /// The block of a target that these hold; `None` when nobody does.
+    /// The block with these holders; `None`: there are none.
     pub fn block(target: Target, mut holders: Vec<Holder>) -> Option<Self> {
         let last = holders.last()?;
         if let ([one], Hand::Operator(name)) = (holders.as_slice(), &last.hand) {
@@ -95,7 +96,7 @@ impl Revocation {
         })
     }
 
-    /// Who holds this block.
+    /// The holders of this block.
     pub fn holders(&self) -> Vec<Holder> {
         if !self.held_by.is_empty() {
             return self.held_by.clone();
@@ -114,7 +115,7 @@ impl Revocation {
         operator.into_iter().chain(transmitters).map(hold).collect()
     }
 
-    /// This block, where `standing` is in the list already: whoever else holds that goes on to.
+    /// This block, added to what is in the list (`standing`): its other holders stay.
     pub fn beside(self, standing: Option<&Self>, now: Timestamp) -> Self {
         let own = self.holders();
         let is_other =
@@ -128,8 +129,8 @@ impl Revocation {
         Self::block(self.target.clone(), holders).unwrap_or(self)
     }
 
-    /// This block with all who hold it there or in `other`, of which one may know less than the other: nobody
-    /// can say which. Of what one hand says that counts which lasts longer, and of one end the later.
+    /// This block with the holders of both, of which either may know less. Of two statements by one holder
+    /// the one that lasts longer counts; if both end at the same time, the later one.
     pub fn united(&self, other: &Self, now: Timestamp) -> Self {
         let mut holders = self.holders();
         for theirs in other.holders() {
@@ -145,7 +146,7 @@ impl Revocation {
         Self::block(self.target.clone(), holders).unwrap_or_else(|| self.clone())
     }
 
-    /// What becomes of this block when `hand` lets go of it; `None` when that does not hold it.
+    /// The change when `hand` lets go of this block; `None`: it does not hold it.
     pub fn without(&self, hand: &Hand, now: Timestamp) -> Option<Change> {
         let mut holders = self.holders();
         let before = holders.len();

@@ -1,10 +1,10 @@
-//! Leave to go to an upstream; `edge` cannot name one without it. A request gets it from [`Permit::grant`],
-//! which judges by the route's policy itself. Only a preflight is not judged, because a browser sends it on
-//! nobody's behalf: [`Permit::preflight`] takes the proof that the request is one, for a route whose upstream
-//! speaks CORS itself.
+//! The permit to go to an upstream; without one `edge` cannot name an upstream. A request gets it from
+//! [`Permit::grant`], which judges it by the route's policy. Only a preflight is not judged, because a
+//! browser sends it on nobody's behalf: [`Permit::preflight`] takes the proof that a request is one, on a
+//! route whose upstream speaks CORS itself.
 //!
-//! Where a route says `report_only`, a request that it would refuse goes on as nobody's: such a permit is
-//! made of the denial, holds it, and has no way to name a caller. Elsewhere a denial stays a denial.
+//! On a route with `report_only` a request that would be refused goes on as an anonymous one. Such a permit
+//! is made from the denial, keeps it, and cannot name a caller. On any other route a denial stays a denial.
 
 use std::sync::Arc;
 
@@ -23,48 +23,48 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::without_access_token;
 use crate::core::token::verified::VerifiedToken;
 
-/// Leave to go to the upstream of one route, with one path, for one caller.
+/// Permission to go to the upstream of one route, with one path, for one caller.
 #[derive(Debug)]
 pub struct Permit {
     route: Arc<Route>,
     path: CanonicalPath,
-    /// Where the route sends another path than it judges.
+    /// The path to send, if the route sends another than it judges.
     sent: Option<CanonicalPath>,
     query: Option<String>,
     caller: Option<Arc<Caller>>,
     assertion: Option<(HeaderName, HeaderValue)>,
     forward_access_token: bool,
-    /// The access token of the caller's session, where it goes on.
+    /// The access token of the caller's session, if the route forwards it.
     session_token: Option<SecretString>,
     reported: Option<Reported>,
     is_preflight: bool,
 }
 
-/// What a route that is `report_only` would have refused.
+/// What a route with `report_only` would have refused.
 #[derive(Debug)]
 pub struct Reported {
     pub denial: Denial,
-    /// Who would have been refused, where a good token said so. For the log alone.
+    /// The caller, if a valid token named one. For the log alone.
     pub caller: Option<Arc<Caller>>,
 }
 
-/// Why there is no leave, and for whom.
+/// Why there is no permit, and for whom.
 #[derive(Debug)]
 pub struct NotPermitted {
     pub denial: Denial,
     pub route: Arc<Route>,
-    /// Who proved themselves, if anybody did.
+    /// The caller, if there was one.
     pub caller: Option<Arc<Caller>>,
 }
 
 impl Permit {
-    /// Judges, and permits where every requirement of the route holds. `caller`: who proved themselves with
-    /// the request; a public route needs nobody. `forward_access_token`: whether it goes on in
-    /// `Authorization`.
+    /// Judges a request, and permits it if every requirement of the route holds. `caller`: who was
+    /// authenticated; a public route needs nobody. `forward_access_token`: whether `Authorization` goes on to
+    /// the upstream.
     ///
     /// # Errors
-    /// The requirement that does not hold, unless the route only reports it; [`Denial::HeaderTooLarge`] where
-    /// what is sent is too long.
+    /// The requirement that fails, unless the route only reports it; [`Denial::HeaderTooLarge`] when the
+    /// target to send is too long.
     pub fn grant(
         matched: Matched,
         query: Option<String>,
@@ -81,7 +81,7 @@ impl Permit {
         permit.if_it_fits()
     }
 
-    /// Without a caller, a query or anything of either.
+    /// A permit without caller, query and headers.
     fn for_nobody(route: Arc<Route>, path: CanonicalPath) -> Self {
         Self {
             sent: route.forwarding.path.as_ref().map(|sent| sent.of(&path)),
@@ -97,8 +97,7 @@ impl Permit {
         }
     }
 
-    /// The same, where what it sends is a target that a request can have: a `rewrite` may have made a longer
-    /// one of it.
+    /// Returns the permit if its target can be sent: a `rewrite` may have made it too long.
     fn if_it_fits(self) -> Result<Self, NotPermitted> {
         match check_length(self.sent_path().as_str(), self.query()) {
             Ok(()) => Ok(self),
@@ -106,7 +105,7 @@ impl Permit {
         }
     }
 
-    /// For a request whose credential did not hold.
+    /// The outcome for a request whose credential was refused.
     ///
     /// # Errors
     /// The same denial, unless the route only reports it; [`Denial::HeaderTooLarge`] as in [`Self::grant`].
@@ -119,8 +118,8 @@ impl Permit {
         Self::report(route, path, query, Reported { denial, caller: None })
     }
 
-    /// Leave for nobody in particular, where the route reports only. A brake holds there too: what it refuses
-    /// is work, whoever asks.
+    /// An anonymous permit, if the route only reports. Not for denials by the brake: it refuses work, whoever
+    /// asks.
     fn report(
         route: Arc<Route>,
         path: CanonicalPath,
@@ -138,8 +137,8 @@ impl Permit {
         permit.if_it_fits()
     }
 
-    /// Leave for a preflight to go to an upstream that speaks CORS itself: for nobody, with nothing of
-    /// a caller. `None` where the gateway speaks CORS.
+    /// The permit of a preflight to an upstream that speaks CORS itself, without a caller. `None`: the
+    /// gateway speaks CORS.
     ///
     /// # Errors
     /// [`Denial::HeaderTooLarge`] as in [`Self::grant`].
@@ -165,17 +164,17 @@ impl Permit {
         &self.path
     }
 
-    /// The path that is sent: the one that was judged, unless the route says `strip_prefix` or `rewrite`.
+    /// The path to send: the judged one, unless the route has `strip_prefix` or `rewrite`.
     pub fn sent_path(&self) -> &CanonicalPath {
         self.sent.as_ref().unwrap_or(&self.path)
     }
 
-    /// What `strip_prefix` takes off the path that was judged.
+    /// What `strip_prefix` takes off the judged path.
     pub fn stripped_prefix(&self) -> Option<String> {
         self.route.forwarding.path.as_ref()?.prefix_of(&self.path)
     }
 
-    /// Without its `?`, as it came; a token in it was taken out where it is only reported.
+    /// The query as it came, without its `?`. A token in it is removed when it is only reported.
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
     }
@@ -184,12 +183,12 @@ impl Permit {
         self.caller.as_deref().map(Caller::token)
     }
 
-    /// What would have been refused, but for `report_only`. The permit is nobody's then.
+    /// What would have been refused but for `report_only`. The permit is anonymous then.
     pub fn reported(&self) -> Option<&Reported> {
         self.reported.as_ref()
     }
 
-    /// For whom it is, if for anybody.
+    /// The caller, if there is one.
     pub fn caller(&self) -> Option<&Arc<Caller>> {
         self.caller.as_ref()
     }
@@ -200,12 +199,12 @@ impl Permit {
         self.caller.as_deref().map(|caller| caller.identity(which)).unwrap_or_default()
     }
 
-    /// Adds what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
+    /// Adds the assertion about the caller; ignored without one.
     pub fn set_assertion(&mut self, assertion: (HeaderName, HeaderValue)) {
         self.assertion = Some(assertion).filter(|_| self.caller.is_some());
     }
 
-    /// There is no leave after all.
+    /// Turns the permit into a refusal.
     pub fn withdraw(self, denial: Denial) -> NotPermitted {
         NotPermitted { denial, route: self.route, caller: self.caller }
     }
@@ -215,18 +214,18 @@ impl Permit {
         self.assertion.as_ref()
     }
 
-    /// Sends the access token of the caller's session, where the route forwards one: no request brought it.
+    /// Forwards the access token of the caller's session, if the route forwards one: the request brought
+    /// none.
     pub fn use_session_token(&mut self, token: &SecretString) {
         self.session_token = self.forward_access_token.then(|| token.clone());
     }
 
-    /// The access token to set, where it was not the caller who brought it.
+    /// The access token to set, if the caller did not bring it.
     pub fn session_token(&self) -> Option<&SecretString> {
         self.session_token.as_ref()
     }
 
-    /// Whether it is for a preflight, which is judged by nothing but its route: it gets no credential of
-    /// anybody's.
+    /// Whether it is for a preflight, which only its route was asked about: no credential goes with it.
     pub const fn is_preflight(&self) -> bool {
         self.is_preflight
     }

@@ -1,9 +1,9 @@
 //! What a route requires of a token, and whether a token has it (RFC 6750 section 3.1, RFC 9470).
 //!
-//! Everything that is required must hold; what is absent does not hold. A sign-in that is too old or
-//! too weak, or that the token does not tell of, asks for another one (step-up) and is no pass.
-//! What a new sign-in cannot mend is looked at first. Where a route has alternatives, one that holds is
-//! enough; where none does, the caller is told of the first that a new sign-in would mend, else of the first.
+//! Every requirement must hold; an absent claim does not. A sign-in that is too old or too weak, or that the
+//! token does not mention, leads to step-up. What a new sign-in cannot mend is checked first. If a route has
+//! alternatives, one that holds is enough; if none does, the caller is told of the first that a new sign-in
+//! would mend, or else of the first.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::is_exact;
 use crate::core::token::scope_values::ScopeValues;
 
-/// Who may pass a route.
+/// Who may use a route.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Everybody; a token that comes along is still verified, and refused when bad.
+    /// Everybody. A token that comes along is still verified, and refused if it is not valid.
     Public,
-    /// Public too, but a token that comes along must be of one of these issuers.
+    /// Everybody, but a token that comes along must be from one of these issuers.
     PublicOf(Vec<IssuerName>),
-    /// Whoever brings a valid token that satisfies one of these.
+    /// Callers with a valid token that satisfies one of these.
     Protected(Alternatives),
 }
 
-/// What a route requires, in one way or several: one of them must hold. There is always one.
+/// The alternatives of a route, never empty: one of them must hold.
 #[derive(Clone, Debug)]
 pub struct Alternatives {
     first: Requirements,
@@ -43,7 +43,7 @@ impl Alternatives {
         Self { first, others }
     }
 
-    /// That of which callers are told where nothing singles out another.
+    /// The alternative that callers are told of, unless another is singled out.
     pub const fn first(&self) -> &Requirements {
         &self.first
     }
@@ -52,13 +52,13 @@ impl Alternatives {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// What all of them ask for: a token of these issuers and clients.
+    /// What all of them share: the issuers and clients whose tokens are taken.
     pub fn shared(&self) -> Requirements {
         let Requirements { issuers, clients, .. } = self.first.clone();
         Requirements { issuers, clients, ..Requirements::default() }
     }
 
-    /// `parameter`: what the path has at a `{name}`.
+    /// Judges a token by the alternatives. `parameter`: returns the path's value of a `{name}`.
     fn accept<'p>(
         &self,
         token: TokenFacts<'_>,
@@ -83,17 +83,17 @@ impl From<Requirements> for Alternatives {
 }
 
 impl Access {
-    /// Whether tokens of this client may pass, as far as that is said. `client_id`: at the issuer.
+    /// Whether tokens of this client are taken, as far as clients are restricted. `client_id`: at the issuer.
     pub fn takes(&self, issuer: &IssuerName, client_id: &str) -> bool {
         self.takes_where(issuer, |(theirs, id)| theirs == issuer && id == client_id)
     }
 
-    /// Whether tokens of this issuer may pass, as far as that is said.
+    /// Whether tokens of this issuer are taken, as far as issuers are restricted.
     pub fn takes_issuer(&self, issuer: &IssuerName) -> bool {
         self.takes_where(issuer, |(theirs, _)| theirs == issuer)
     }
 
-    /// `is_listed`: whether one of the clients is meant.
+    /// The same, for clients that `is_listed` accepts.
     fn takes_where(&self, issuer: &IssuerName, is_listed: impl Fn(&(IssuerName, String)) -> bool) -> bool {
         match self {
             Self::Public => true,
@@ -105,7 +105,7 @@ impl Access {
         }
     }
 
-    /// What tokens must have, in one way or another; none where the route is public.
+    /// The alternatives; none on a public route.
     pub fn alternatives(&self) -> impl Iterator<Item = &Requirements> {
         let alternatives = match self {
             Self::Public | Self::PublicOf(_) => None,
@@ -146,7 +146,7 @@ impl Access {
     }
 }
 
-/// What a protected route requires of a verified token, in one way; all of it must hold.
+/// One alternative: what a protected route requires of a verified token. All of it must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Requirements {
     /// All of these.
@@ -164,8 +164,8 @@ pub struct Requirements {
     pub clients: Option<Vec<(IssuerName, String)>>,
 }
 
-/// `claims: { name: value or list }`: equal, or contained when the claim is a list, or an object that has it
-/// as the name of a member; one of `values`.
+/// `claims: { name: value or list }`. The claim must equal one of `values`, or contain it, if the claim is a
+/// list or an object with that member name.
 #[derive(Clone, Debug)]
 pub struct ClaimRequirement {
     /// Looked up literally first, then dots descend.
@@ -175,17 +175,17 @@ pub struct ClaimRequirement {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClaimValue {
-    /// `"{id}"`: what the path has at that parameter, compared with a string or a whole number.
+    /// `"{id}"`: the path's value of that parameter, compared with a string or an integer.
     PathParameter(String),
     /// A string, number or boolean; the claim must be of the same type.
     Literal(Value),
 }
 
-/// Judges a request on `route` for `path` by the token that came along, if any.
+/// Judges a request on `route` for `path`. `token`: the one that came along, if any.
 ///
 /// # Errors
-/// The first requirement that does not hold, and what would be needed; of alternatives that of the first that
-/// lacks only a step-up, else that of the first.
+/// The first requirement that fails, and what would be needed. Of several alternatives: that of the first
+/// that lacks only a step-up, or else of the first.
 pub fn judge(
     route: &Route,
     path: &CanonicalPath,
@@ -215,7 +215,7 @@ pub fn judge(
 }
 
 impl Requirements {
-    /// Each requirement alone, in the order in which they are judged: all hold together where each holds.
+    /// Each requirement by itself, in the order of judgement: all hold together if each holds.
     pub fn one_by_one(&self) -> Vec<Self> {
         let Self { scope, any_scope, claims, acr, signed_in_within, issuers, clients } = self;
         let none = Self::default;
@@ -242,13 +242,13 @@ impl Requirements {
         each
     }
 
-    /// The same without what it shares with others of its route ([`Alternatives::shared`]).
+    /// The same without what all alternatives share ([`Alternatives::shared`]).
     #[must_use]
     pub fn unshared(&self) -> Self {
         Self { issuers: None, clients: None, ..self.clone() }
     }
 
-    /// What does not hold, what a new sign-in cannot mend first.
+    /// The first requirement that fails; first those that a new sign-in cannot mend.
     fn first_lack<'p>(
         &self,
         token: TokenFacts<'_>,
@@ -287,8 +287,8 @@ impl Requirements {
         self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has))
     }
 
-    /// What is needed is named in full, since a client asks its AS for the whole scope again; of
-    /// `any_scope` one that it has, else the first, which is enough.
+    /// The scope to ask for, in full, because a client asks its AS for the whole scope again. Of `any_scope`
+    /// one value that the token has, or else the first.
     fn needed_scope(&self, brought: &ScopeValues) -> Vec<String> {
         let mut needed = self.scope.clone();
         let has = |value: &&String| brought.contains(value);
@@ -297,8 +297,9 @@ impl Requirements {
         needed
     }
 
-    /// How far a sign-in may lie in the future was judged with its token, by its issuer's `clock_skew`, and
-    /// is not again by another measure: who had just signed in would be asked to over and over.
+    /// Whether the sign-in is recent and strong enough. How far it may lie in the future was judged with the
+    /// token, by the issuer's `clock_skew`. Judging that again by another measure would send a user who has
+    /// just signed in back to sign-in, over and over.
     pub(in crate::core) fn is_signed_in(&self, token: TokenFacts<'_>, now: Timestamp) -> bool {
         let is_strong = self.acr.is_empty() || token.acr.is_some_and(|acr| self.acr.iter().any(|a| a == acr));
         let is_fresh = self
@@ -308,20 +309,20 @@ impl Requirements {
     }
 }
 
-/// What a token lacks of one alternative. A denial is made of it where no other holds: who passes by the
-/// second costs no memory.
+/// What a token lacks for one alternative. It becomes a denial only if no other alternative holds, so that a
+/// caller who passes by the second costs no allocation.
 #[derive(Clone, Copy)]
 enum Lack<'r> {
     Issuer,
     Client,
     Scope(&'r Requirements),
-    /// The claim of this name.
+    /// The claim with this name.
     Claim(&'r str),
     SignIn(&'r Requirements),
 }
 
 impl Lack<'_> {
-    /// Whether a new sign-in would mend it; nothing else is lacking then.
+    /// Whether a new sign-in would mend it, as nothing else is lacking.
     const fn is_sign_in(self) -> bool {
         matches!(self, Self::SignIn(_))
     }
@@ -379,8 +380,8 @@ impl ClaimValue {
     }
 }
 
-/// `3` and `3.0` are the same number; whole numbers are compared exactly, and those whose digits were lost
-/// equal none.
+/// Whether two numbers are equal. `3` equals `3.0`; integers are compared exactly, and one whose digits were
+/// lost equals none.
 #[allow(clippy::float_cmp)]
 fn same_number(one: &Number, other: &Number) -> bool {
     if !is_exact(one) || !is_exact(other) {
