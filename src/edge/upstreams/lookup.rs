@@ -1,9 +1,8 @@
-//! The addresses of a server's name. They are looked up off the hot path: a request waits only where there
-//! are none yet, or where what is known may be wrong by now, because nobody asked for it for long or because
-//! all of it failed. All who wait share one look-up, each for as long as it may; the look-up goes on by
-//! itself.
+//! Resolves a server's name off the hot path. A request waits only if there is no address yet, or if the
+//! known ones may be wrong by now: nobody asked for long, or all of them failed. All requests that wait share
+//! one look-up, each with its own patience; the look-up goes on by itself.
 //!
-//! It must never let an outage of the resolver take away addresses that are still good.
+//! An outage of the resolver must never take away addresses that still work.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,23 +16,23 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// How long a resolved name counts as fresh.
+/// How long resolved addresses are fresh.
 const FRESH_FOR: Duration = Duration::from_secs(10);
-/// When what was found is too old to be used before it was asked for again: an address may be somebody else's
-/// by then.
+/// From which age on addresses are not used before the name is resolved again: they may be somebody else's by
+/// then.
 const TOO_OLD_AFTER: Duration = Duration::from_secs(60);
-/// From one look-up that failed to the next, where there are addresses. A resolver may say no at once, to
-/// each request.
+/// The pause after a failed look-up, if there are addresses. A resolver may refuse at once, each time.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How long a look-up may take. A system's resolver asks one server after the other, for 5 seconds each.
+/// The longest that a look-up may take. A system's resolver asks one server after another, for 5 seconds
+/// each.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(60);
-/// From when on it is told that a look-up was slow.
+/// From which duration on a look-up is logged as slow.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// Finds the addresses of a name and a port.
 type Resolver = fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
 
-/// The addresses of a name. They stay in use while a new resolution fails.
+/// The addresses of a name. They stay in use while resolving it again fails.
 #[derive(Debug)]
 pub(super) struct Lookup {
     name: String,
@@ -47,23 +46,23 @@ pub(super) struct Lookup {
 struct Resolved {
     addresses: Vec<SocketAddr>,
     at: Instant,
-    /// Which address is used: the same one until it cannot be reached.
+    /// The index of the address in use, which stays until it cannot be reached.
     turn: AtomicUsize,
 }
 
-/// What is known of looking up.
+/// The state of look-ups.
 #[derive(Debug, Default)]
 struct Looked {
     last: Option<Looking>,
-    /// When the latest failed, if none succeeded since.
+    /// When the last one failed, unless one has succeeded since.
     failed_at: Option<Instant>,
 }
 
-/// A look-up.
+/// A look-up under way.
 #[derive(Clone, Debug)]
 struct Looking {
     began: Instant,
-    /// It closes when that ends; nothing is ever sent.
+    /// Closes when the look-up ends; nothing is ever sent.
     ends: watch::Receiver<()>,
 }
 
@@ -72,13 +71,13 @@ impl Resolved {
         self.at.elapsed() < FRESH_FOR
     }
 
-    /// All of them, the one in use first.
+    /// All addresses, the one in use first.
     fn in_turn(&self) -> impl Iterator<Item = SocketAddr> {
         let (before, from) = self.addresses.split_at(self.in_use().unwrap_or_default());
         from.iter().chain(before).copied()
     }
 
-    /// The first in turn that did not fail.
+    /// The first in turn that is not in `failed`.
     fn but(&self, failed: &[SocketAddr]) -> Option<SocketAddr> {
         self.in_turn().find(|address| !failed.contains(address))
     }
@@ -99,8 +98,8 @@ impl Lookup {
         Self { name, port, resolver, found: ArcSwapOption::empty(), looked: Mutex::default() }
     }
 
-    /// The address to connect to: the one in use, or the next of those that did not fail. `None`: there is
-    /// none, so far as `patience` let it be found.
+    /// The address to connect to: the one in use, or the next that did not fail. `None`: none was found
+    /// within `patience`.
     pub(super) async fn address(
         self: &Arc<Self>,
         failed: &[SocketAddr],
@@ -112,13 +111,13 @@ impl Lookup {
         let mut looking = self.under_way();
         let patience = self.patience(failed, patience, &looking);
         if !patience.is_zero() {
-            // An error says that it has ended, which is what is waited for.
+            // An error means that it has ended, as expected.
             let _ = timeout(patience, looking.ends.changed()).await;
         }
         self.found.load().as_ref()?.but(failed)
     }
 
-    /// How long `looking` is worth waiting for, by who has `patience`.
+    /// How long a request with this `patience` waits for `looking`.
     fn patience(&self, failed: &[SocketAddr], patience: Duration, looking: &Looking) -> Duration {
         let Some(found) = self.found.load_full() else { return patience };
         let has_another = found.but(failed).is_some();
@@ -126,26 +125,26 @@ impl Lookup {
             return Duration::ZERO;
         }
         if has_another {
-            // A slow one is waited for once, and not by each request again.
+            // Counted from its start, so that not every request waits for a slow one.
             return patience.saturating_sub(looking.began.elapsed());
         }
         patience
     }
 
-    /// All of them, the one in use first; none where the name does not resolve.
+    /// All addresses, the one in use first; none if the name does not resolve.
     pub(super) async fn addresses(self: &Arc<Self>, patience: Duration) -> Vec<SocketAddr> {
         self.address(&[], patience).await;
         self.found.load().as_ref().map(|found| found.in_turn().collect()).unwrap_or_default()
     }
 
-    /// Whether there may be an address that is none of these, which failed: another that is known, or one
-    /// that was not asked for yet.
+    /// Whether there may be an address that is not in `failed`: a known one, or one that was not looked up
+    /// yet.
     pub(super) fn may_have_another(&self, failed: &[SocketAddr]) -> bool {
         let found = self.found.load();
         found.as_ref().is_none_or(|found| found.but(failed).is_some() || !(found.is_fresh() || self.fails()))
     }
 
-    /// This address will not do: the next one gets its turn, unless somebody saw to that already.
+    /// Moves on from an address that failed to the next, unless that was done already.
     pub(super) fn next_after(&self, address: SocketAddr) {
         let found = self.found.load();
         let Some(found) = found.as_ref() else { return };
@@ -157,7 +156,7 @@ impl Lookup {
         }
     }
 
-    /// This address is well: it has its turn.
+    /// Makes an address that works the one in use.
     pub(super) fn prefer(&self, address: SocketAddr) {
         let found = self.found.load();
         let Some(found) = found.as_ref() else { return };
@@ -166,13 +165,13 @@ impl Lookup {
         }
     }
 
-    /// Whether looking up failed just now: what is known is all there is then.
+    /// Whether the last look-up has just failed, so that no other address can be hoped for.
     fn fails(&self) -> bool {
         self.looked.lock().failed_at.is_some_and(|at| at.elapsed() < FRESH_FOR)
     }
 
-    /// The look-up that is under way; one begins where none is. It belongs to no request: whoever waits may
-    /// go.
+    /// The look-up under way; begins one if there is none. It belongs to no request, so a request that waits
+    /// may leave.
     fn under_way(self: &Arc<Self>) -> Looking {
         let mut looked = self.looked.lock();
         let failed_now = self.found.load().is_some()
@@ -194,7 +193,7 @@ impl Lookup {
         looking
     }
 
-    /// Whether there are addresses.
+    /// Resolves the name once. Returns whether there are addresses.
     async fn look_up(&self) -> bool {
         let began = Instant::now();
         let looking = (self.resolver)(self.name.clone(), self.port);
@@ -221,7 +220,7 @@ impl Lookup {
         true
     }
 
-    /// The address in use stays so, wherever it stands now: resolvers like to turn the order.
+    /// Keeps these addresses. The one in use stays, at whatever index it is now: resolvers often rotate them.
     fn keep(&self, addresses: Vec<SocketAddr>) {
         let before = self.found.load();
         let in_use = before.as_ref().and_then(|found| found.in_turn().next());

@@ -1,5 +1,5 @@
 //! Upstreams as pingora sees them: which server takes a request, and how it is reached. Names are resolved
-//! off the hot path; a request waits only where no address is known that may still be right.
+//! off the hot path; a request waits only while no address is known that may still be right.
 //!
 //! - `server`: address, protocol, TLS, timeouts of one server; `in_step`: deadlines that many requests share
 //! - `authorities`: by whom its certificate may be signed
@@ -8,7 +8,7 @@
 //! - `upgrade`: connections for requests that may switch protocols
 //! - `standing`: how a server has fared; `health`: asks servers how they are
 //!
-//! It must never decide whether a request may go there: that is the permit's.
+//! It must never decide whether a request may go there: the permit does.
 
 pub(super) mod authorities;
 mod balance;
@@ -45,9 +45,9 @@ use crate::state::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     by_name: HashMap<UpstreamName, Arc<Upstream>>,
-    /// Whether these are the ones that count: from when they take over until others do. Held by whoever
-    /// changes what is told of servers, so that nobody who has seen those of before takes away what these
-    /// begin.
+    /// Whether these upstreams are in force: from [`Self::take_over`] until others do. Locked by whoever
+    /// changes the metrics of servers, so that a late update for old upstreams does not remove series of new
+    /// ones.
     counts: Mutex<bool>,
 }
 
@@ -59,20 +59,20 @@ pub(crate) struct Upstream {
     servers: Vec<Arc<Server>>,
     /// `None` where there is one server.
     balancer: Option<Balancer>,
-    /// The server whose turn it is while all are set aside.
+    /// The server whose turn it is when all are set aside.
     turn: AtomicUsize,
-    /// From which times of `standing` count.
+    /// The start of the times in `standing`.
     started: Instant,
     metrics: Metrics,
 }
 
 impl Upstreams {
-    /// `before`: what a reload takes over from. Upstreams that did not change stay as they are; of others,
-    /// servers whose address did not change keep what is known of their health. `brought`: see
-    /// [`authorities`].
+    /// Builds the upstreams of a configuration. `before`: those before a reload. An unchanged upstream is
+    /// kept as it is; in a changed one, servers with the same address keep what is known of their health.
+    /// `brought`: see [`authorities`].
     ///
     /// # Errors
-    /// The URL of an upstream that has no host; config.yaml cannot bring one.
+    /// The URL of an upstream without a host; config.yaml cannot have one.
     pub(crate) fn new(
         settings: &[Arc<settings::Upstream>],
         metrics: &Metrics,
@@ -96,8 +96,9 @@ impl Upstreams {
         self.by_name.get(name)
     }
 
-    /// These count from now on: says of every server how it is, and no more of servers that are gone. It must
-    /// be called before requests go to these: a server keeps hold of the series that its first one begins.
+    /// Puts these upstreams in force: updates the metrics of all their servers and removes those of servers
+    /// that are gone. To be called before requests go to them, because a server keeps hold of the series that
+    /// its first request begins.
     pub(crate) fn take_over(&self, before: Option<&Self>) {
         if let Some(before) = before {
             *before.counts.lock() = false;
@@ -116,9 +117,8 @@ impl Upstreams {
         }
     }
 
-    /// Says of every server how it is now and what came of requests to it, and nothing of any other: what was
-    /// heard of one may be too long ago, and a request of before a reload may have heard of one that is gone.
-    /// Those that count no more say nothing.
+    /// Updates the metrics of all servers, and removes those of any other: a late request from before a
+    /// reload may have reported a server that is gone. Upstreams that are no longer in force do nothing.
     pub(crate) fn tell(&self, metrics: &Metrics) {
         let counts = self.counts.lock();
         if !*counts {
@@ -167,7 +167,7 @@ impl Upstream {
         Ok(Self { settings, servers, balancer, turn, started, metrics: metrics.clone() })
     }
 
-    /// The server for this request; `tried` could not serve it. `None`: no server is well.
+    /// Chooses the server for a request. `tried`: servers that failed it. `None`: no server is well.
     pub(crate) fn choose(
         &self,
         permit: &Permit,
@@ -190,7 +190,7 @@ impl Upstream {
             |server: &Arc<Server>| is_another(server) && server.standing.takes_requests(|| self.now());
         let is_healthy = |server: &Arc<Server>| is_another(server) && server.standing.is_healthy();
         let chosen = balancer.first(key, takes_it).or_else(|| self.one_that(takes_it));
-        // All are set aside, and one of them may be back.
+        // If all are set aside, one of them may be back.
         let chosen = chosen.or_else(|| match balancer {
             Balancer::Consistent(..) if tried.is_none() => balancer.first(key, is_healthy),
             _ => self.next_that(is_healthy),
@@ -198,8 +198,9 @@ impl Upstream {
         chosen.or_else(|| self.one_that(|server| server.standing.is_healthy()))
     }
 
-    /// In turn, so that the first that is back is found, whichever it is. The balancer's own order would not
-    /// do: it was asked for it many times by then, which may be a multiple of how many servers there are.
+    /// The next server, in turn, that `will_do`. Turns find the first server that is back, whichever it is.
+    /// The balancer's own order would not: it was asked many times by now, possibly a multiple of the number
+    /// of servers.
     fn next_that(&self, will_do: impl Fn(&Arc<Server>) -> bool) -> Option<Arc<Server>> {
         let from = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.servers.len())?;
         let (before, from) = self.servers.split_at(from);
@@ -210,7 +211,8 @@ impl Upstream {
         self.servers.iter().find(|server| will_do(server)).cloned()
     }
 
-    /// A server could not be reached by a request that tried since `began`. Returns whether there is another.
+    /// Notes that a request which tried since `began` could not reach the server. Returns whether there is
+    /// another.
     pub(crate) fn could_not_connect(&self, server: &Arc<Server>, began: Instant) -> bool {
         if server.standing.could_not_connect(self.at(began), self.now()) {
             tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached");
@@ -219,7 +221,7 @@ impl Upstream {
         self.balancer.is_some()
     }
 
-    /// A server answered.
+    /// Notes that a server was reached.
     pub(crate) fn reached(&self, server: &Arc<Server>) {
         if server.standing.reached() {
             tracing::info!(upstream = %server.upstream, server = server.authority, "can be reached again");
@@ -244,14 +246,14 @@ impl Upstream {
         self.at(Instant::now())
     }
 
-    /// In milliseconds since it was first known.
+    /// A time in milliseconds since [`Self::started`].
     fn at(&self, time: Instant) -> u64 {
         let since = time.saturating_duration_since(self.started);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-/// Who calls, for an upstream that keeps callers together: the value of a claim, else the address.
+/// The key by which an upstream keeps callers together: the value of a claim, or else the address.
 fn who<'p>(permit: &'p Permit, name: &str, client: IpAddr) -> Cow<'p, str> {
     match permit.token().and_then(|token| token.claims().get(name)) {
         Some(Value::String(text)) => Cow::Borrowed(text),

@@ -1,5 +1,5 @@
-//! One server as pingora sees it: an address, a protocol, TLS or not, and every timeout set (pingora has
-//! none of its own).
+//! One server as pingora sees it: its address, protocol, TLS settings and every timeout (pingora has no
+//! defaults).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,29 +26,28 @@ use crate::core::ids::UpstreamName;
 use crate::core::secret::Secret;
 use crate::state::metrics::{Metrics, UpstreamResult};
 
-/// How long an unused connection to a server is kept: given up before the 5 s at which many servers (Node,
-/// uvicorn, Apache) close it, so that a POST, which is not sent twice (RFC 9110 section 9.2.2), does not meet
-/// a closing connection.
+/// How long an idle connection to a server is kept. Less than the 5 seconds after which many servers (Node,
+/// uvicorn, Apache) close theirs, so that a POST, which is not retried (RFC 9110 section 9.2.2), does not
+/// meet a closing connection.
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(3);
 /// A connection on which nothing comes for `ASK_AFTER` is asked whether it lives (RFC 9293 section 3.8.4):
-/// the upstream of a WebSocket may be silent for long, and a NAT on the way forget it. The kernel at its
-/// other end answers, and not the server. It is given up where nothing is confirmed there for longer than a
-/// link is cut that comes back.
+/// the upstream of a WebSocket may be silent for long, and a NAT on the way may forget it. The kernel at the
+/// other end answers, not the server. The connection is given up if nothing is confirmed for longer than a
+/// network is usually cut that comes back.
 const ASK_AFTER: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_secs(15);
 const UNCONFIRMED: Duration = Duration::from_secs(90);
-/// Requests on one HTTP/2 connection at a time, where the server allows as many.
+/// The most concurrent requests on one HTTP/2 connection, if the server allows as many.
 const STREAMS: u32 = 128;
-/// What a server may send of one answer over HTTP/2 before it was read, and of all answers on a connection:
-/// enough for each of them, so that one whose client does not read takes nothing from the others (RFC 9113
-/// section 5.2.2).
+/// The receive window for each answer over HTTP/2, in bytes. A connection's window has room for all of its
+/// answers, so that one whose client does not read takes nothing from the others (RFC 9113 section 5.2.2).
 const ANSWER_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = STREAMS * ANSWER_WINDOW;
 
-/// Generations of a server's connections: pingora forgets none of them, so they are bounded.
+/// The number of generations of a server's connections; bounded, because pingora never forgets one.
 const GENERATIONS: u64 = 4096;
 
-/// Addresses of a name that one request tries.
+/// The most addresses of a name that one request tries.
 const ADDRESSES: usize = 3;
 
 /// One server of an upstream.
@@ -59,21 +58,21 @@ pub(crate) struct Server {
     /// `host[:port]`: the `Host` that it is sent, and the label of its metrics.
     pub(crate) authority: String,
     pub(crate) host_header: HeaderValue,
-    /// What Tollgate proves itself with, on every request.
+    /// The headers by which Tollgate authenticates itself, on every request.
     pub(crate) own_headers: Vec<(HeaderName, HeaderValue)>,
     template: HttpPeer,
     lookup: Option<Arc<Lookup>>,
     /// The generation of its connections; see [`Self::allow_http2_again`].
     generation: Arc<AtomicU64>,
     pub(super) standing: Standing,
-    /// Its series of requests that were answered, from the first on. A reload that takes it away takes this
-    /// server away.
+    /// The counter of its answered requests, once there was one. A reload that removes the series removes
+    /// this server, too.
     ok: OnceLock<IntCounter>,
 }
 
 impl Server {
-    /// `before`: the same server in an earlier configuration; what is known of it stays. `brought`: the
-    /// system's authorities, where the connector does not know them.
+    /// Makes a server. `before`: the same server in an earlier configuration, whose known state is kept.
+    /// `brought`: the system's authorities, if the connector does not know them.
     pub(super) fn new(
         upstream: &Upstream,
         settings: &settings::Server,
@@ -124,18 +123,19 @@ impl Server {
         })
     }
 
-    /// Counts what came of a request that it was sent.
+    /// Counts the outcome of a request that it was sent.
     pub(crate) fn count(&self, metrics: &Metrics, result: UpstreamResult) {
         let series = || metrics.upstream_answers(&self.upstream, &self.authority, result);
-        // Nearly all come to this, and a series is looked up at the price of a few of them.
+        // Nearly all outcomes are this one, and looking a series up costs as much as counting a few.
         if result == UpstreamResult::Ok { self.ok.get_or_init(series).inc() } else { series().inc() }
     }
 
-    /// Where to connect now, but for where it `failed`. A look-up of its name is waited for no longer than
-    /// `patience`.
+    /// Where to connect now, apart from the addresses that `failed`. Waits at most `patience` for the name to
+    /// resolve.
     ///
     /// # Errors
-    /// [`Denial::UpstreamUnavailable`] when there is nowhere: its name does not resolve, or to nothing else.
+    /// [`Denial::UpstreamUnavailable`] when there is no address: the name does not resolve, or only to those
+    /// that failed.
     pub(crate) async fn peer(
         &self,
         failed: &[SocketAddr],
@@ -150,7 +150,7 @@ impl Server {
         Ok(peer)
     }
 
-    /// Wherever it may be, where requests go now first; nowhere where its name does not resolve.
+    /// All of its addresses, the one in use first; none if its name does not resolve.
     pub(super) async fn peers(&self, patience: Duration) -> Vec<Box<HttpPeer>> {
         let addresses = match &self.lookup {
             Some(lookup) => lookup.addresses(patience).await.into_iter().map(PeerAddress::Inet).collect(),
@@ -160,34 +160,35 @@ impl Server {
         addresses.into_iter().map(at).collect()
     }
 
-    /// It is not well there: requests go to its next address.
+    /// Moves requests on from an address that failed a check.
     pub(crate) fn not_well_at(&self, peer: &HttpPeer) {
         if let (Some(lookup), PeerAddress::Inet(address)) = (&self.lookup, &peer._address) {
             lookup.next_after(*address);
         }
     }
 
-    /// It is well there: requests go to this address.
+    /// Moves requests to an address that passed a check.
     pub(super) fn well_at(&self, peer: &HttpPeer) {
         if let (Some(lookup), PeerAddress::Inet(address)) = (&self.lookup, &peer._address) {
             lookup.prefer(*address);
         }
     }
 
-    /// Whether a request that `failed` to reach it there should try another of its addresses.
+    /// Whether a request that could not reach the addresses in `failed` should try another.
     pub(crate) fn may_be_elsewhere(&self, failed: &[SocketAddr]) -> bool {
         failed.len() < ADDRESSES && self.lookup.as_ref().is_some_and(|lookup| lookup.may_have_another(failed))
     }
 
-    /// It wanted one request over HTTP/1.1 (RFC 9113 section 7). pingora would give it no other from then on,
-    /// and remembers that by what tells its connections apart: so they are others from here on.
+    /// Lets later requests use HTTP/2, after the server asked for HTTP/1.1 for one (RFC 9113 section 7).
+    /// pingora would remember that by the connection's group key and never use HTTP/2 again, so the key
+    /// changes.
     pub(crate) fn allow_http2_again(&self) {
         let next = |generation| (generation < GENERATIONS).then_some(generation + 1);
         let _ = self.generation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 }
 
-/// Sets the deadlines of a connection that a request gets now.
+/// Sets the timeouts of a request's connection.
 pub(crate) fn set_upstream_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
@@ -216,20 +217,20 @@ fn give_up_in_silence(peer: &mut HttpPeer, write: Duration) {
     peer.group_key = peer.group_key.wrapping_add(beyond.wrapping_mul(2 * GENERATIONS));
 }
 
-/// Prepares a connection for a request that must not go over HTTP/2, whatever the server offers. It is kept
-/// for others of its kind alone: those that may go over HTTP/2 would else find it, and stay with it.
+/// Prepares a connection for a request that must not use HTTP/2, whatever the server offers. It is pooled
+/// apart: other requests would otherwise find it, and stay on HTTP/1.1.
 pub(crate) fn over_http1(peer: &mut HttpPeer) {
     peer.options.set_http_version(1, 1);
     peer.group_key = peer.group_key.rotate_left(32);
 }
 
-/// Prepares a connection for a request that may switch protocols. It serves this request alone.
-/// `read`: how long the upstream may be silent before it switches; `silent`, after that.
+/// Prepares a connection for a request that may switch protocols, and for that request alone. `read`: how
+/// long the upstream may be silent before it switches; `silent`: after that.
 pub(crate) fn allow_switch(peer: &mut HttpPeer, read: Duration, silent: Duration) -> Switch {
     let switch = Switch::default();
     peer.options.custom_l4 = Some(Arc::new(Connector { read, switch: switch.clone() }));
     peer.options.read_timeout = Some(read.max(silent));
-    // Neither taken from those that other requests left, nor kept for them.
+    // Pooled apart from all others.
     peer.group_key = !peer.group_key;
     peer.options.idle_timeout = Some(Duration::ZERO);
     switch
@@ -247,8 +248,8 @@ fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls, brought: Option<&PeerAuthorit
     });
 }
 
-/// What tells connections apart that pingora's pool would take for the same: protocol, authorities, and
-/// the client certificate beyond its serial number. After a reload with other ones no old connection fits.
+/// A key for what pingora's pool does not distinguish: protocol, authorities, and the client certificate
+/// beyond its serial number. After a reload that changes one of them no old connection fits.
 fn group(tls: &UpstreamTls, server: &settings::Server) -> u64 {
     let mut hash = Context::new(&SHA256);
     let mut add = |part: &[u8]| {
@@ -266,7 +267,7 @@ fn group(tls: &UpstreamTls, server: &settings::Server) -> u64 {
     hash.finish().as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
-/// `None` where one is no value of a header; config.yaml cannot bring one.
+/// `None`: one is no valid header value; config.yaml cannot have one.
 fn own_headers(upstream: &Upstream) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let sensitive = |secret: &Secret<Vec<u8>>| {
         let mut value = HeaderValue::from_bytes(secret.expose()).ok()?;

@@ -1,16 +1,16 @@
-//! Connections for requests that may switch protocols (RFC 9110 section 7.8): what an upstream says is read
-//! after what was written to it.
+//! Connections for requests that may switch protocols (RFC 9110 section 7.8): reads are put off until what
+//! was written has been handled.
 //!
-//! pingora 0.9.1 takes the end of such a request's empty body for the end of the conversation, where it reads
-//! the `101` before it has come to that end (cloudflare/pingora#946): the client's WebSocket is open, and
-//! dead. It looks at both in one poll, in any order. Here the first read after a write is put off by one
-//! poll, and so the end comes first.
+//! pingora 0.9.1 takes the end of such a request's empty body for the end of the conversation if it reads the
+//! `101` first (cloudflare/pingora#946): the client's WebSocket is then open, and dead. pingora looks at both
+//! in one poll, in any order. Here the first read after a write is put off by one poll, so that the end of
+//! the body comes first.
 //!
-//! pingora has one patience for what the upstream says before it switches and after it. A WebSocket may be
-//! silent for long; an upstream that has not answered, or whose answer is no switch, may not be for longer
-//! than `timeouts.read`. So that is held here, until whoever sees the `101` says so.
+//! pingora has one read timeout for before and after the switch. A WebSocket may be silent for long. An
+//! upstream that has not answered, or whose answer is not a switch, may be silent for `timeouts.read` at
+//! most, which is enforced here until whoever sees the `101` says so.
 //!
-//! It must never keep back what came: whoever is put off is woken at once.
+//! It must never hold back data: a read that is put off is woken at once.
 
 use std::io;
 use std::pin::Pin;
@@ -35,7 +35,7 @@ use tokio::time::{Sleep, sleep};
 pub(crate) struct Switch(Arc<AtomicBool>);
 
 impl Switch {
-    /// It has, and may be silent from here on.
+    /// Notes that it has; from now on it may be silent.
     pub(crate) fn made(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -48,7 +48,7 @@ impl Switch {
 /// Connects for one request that may switch protocols.
 #[derive(Debug)]
 pub(super) struct Connector {
-    /// How long the upstream may be silent before.
+    /// How long the upstream may be silent before it switches.
     pub(super) read: Duration,
     pub(super) switch: Switch,
 }
@@ -64,8 +64,8 @@ impl Connect for Connector {
     }
 }
 
-/// A connection whose first read after a write is put off by one poll, and whose reads do not last before the
-/// switch.
+/// A connection whose first read after a write is put off by one poll, and whose reads have a timeout before
+/// the switch.
 #[derive(Debug)]
 struct InTurn<I> {
     io: I,
@@ -81,7 +81,7 @@ impl<I> InTurn<I> {
         Self { io, wrote: false, read, switch, deadline: None }
     }
 
-    /// Whether the upstream was silent for too long. Else it is heard of when it is.
+    /// Whether the upstream was silent for too long; if not, `cx` is woken when it is.
     fn was_silent(&mut self, cx: &mut Context<'_>) -> bool {
         if self.switch.was_done() {
             self.deadline = None;
