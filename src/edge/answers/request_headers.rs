@@ -1,8 +1,8 @@
-//! The header plan, applied: what an upstream gets.
+//! Makes the headers that an upstream gets.
 //!
-//! This runs after pingora has applied `Connection` (RFC 9110 section 7.6.1), and again on each retry: first
-//! everything reserved is taken out, then ours is set. So a client can neither send an identity header nor
-//! have one removed.
+//! This runs after pingora has applied `Connection` (RFC 9110 section 7.6.1), and again on each retry. First
+//! every reserved header is removed, then the gateway's own are set. So a client can neither send an identity
+//! header nor have one removed.
 
 use std::net::IpAddr;
 
@@ -24,44 +24,44 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// What a client says to us as its proxy, or of trailers, none of which go on. From HTTP/2 to HTTP/2 pingora
-/// leaves them be.
+/// Headers for the next hop only, or about trailers, of which none goes on. From HTTP/2 to HTTP/2 pingora
+/// leaves them in.
 const OF_ONE_HOP: [HeaderName; 3] =
     [header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE, header::TRAILER];
 
-/// Who a request is, in logs and at the upstream.
+/// What identifies a request, in logs and at the upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct Identification {
     pub(crate) ids: Identifiers,
     pub(crate) peer: IpAddr,
-    /// The client: the peer, or what a trusted proxy said of it.
+    /// The client's address: the peer's, or the one that a trusted proxy named.
     pub(crate) client: IpAddr,
 }
 
-/// What is needed beside the permit to send a request to its upstream.
+/// What a request to an upstream is made of, beside what the client sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) live: &'a Live,
     pub(crate) reserved: &'a ReservedHeaders,
     pub(crate) permit: &'a Permit,
     pub(crate) who: &'a Identification,
-    /// As the client sent them.
+    /// The headers as the client sent them.
     pub(crate) received: &'a HeaderMap,
     /// Whether it asks for a WebSocket.
     pub(crate) upgrades: bool,
     /// `Host` for the upstream.
     pub(crate) host: &'a HeaderValue,
-    /// What it is told of the client and of what that asked for.
+    /// The forwarding headers.
     pub(crate) forwarded: &'a [(HeaderName, HeaderValue)],
-    /// What Tollgate itself proves itself with, whoever calls.
+    /// The headers by which Tollgate authenticates itself, whoever calls.
     pub(crate) own: &'a [(HeaderName, HeaderValue)],
 }
 
-/// Turns the client's request into the upstream's. Names go out in lower case, but for a few of HTTP's own:
-/// one map of headers is cheaper than two, and case means nothing (RFC 9110 section 5.1).
+/// Turns the client's request into the upstream's. Names go out in lower case, except a few of HTTP's own:
+/// one header map is cheaper than two, and case means nothing (RFC 9110 section 5.1).
 ///
 /// # Errors
-/// When a header or the target cannot be written; nothing is sent then.
+/// When a header or the target cannot be written. Nothing is sent then.
 pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
     let changed = changed_target(request, plan.permit)?;
     let none = RequestHeader::from(http::Request::new(()).into_parts().0);
@@ -74,7 +74,7 @@ pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> p
     Ok(())
 }
 
-/// About as many are set.
+/// About how many headers are set.
 const OURS: usize = 16;
 
 fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<()> {
@@ -82,8 +82,7 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
     remove_our_cookies(headers, plan.live);
     take_off_our_subprotocols(headers, plan)?;
     if !plan.upgrades {
-        // pingora passes on a wish for a WebSocket whatever the method, and adds the `Connection` that is
-        // missing.
+        // pingora would pass on an upgrade to WebSocket whatever the method, and add a missing `Connection`.
         headers.remove(header::UPGRADE);
         headers.remove(header::CONNECTION);
     }
@@ -113,8 +112,9 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
     Ok(())
 }
 
-/// What tells of one caller stays out of the table that all requests of a connection of HTTP/2 share (RFC
-/// 7541 sections 6.2.3 and 7.1.3): a server that has lost its place there would read it as another caller's.
+/// Keeps a header about one caller out of the compression table that all requests of an HTTP/2 connection
+/// share (RFC 7541 sections 6.2.3 and 7.1.3): a server that has lost its place in the table would take it for
+/// another caller's.
 fn of_one_caller(value: &HeaderValue) -> HeaderValue {
     let mut value = value.clone();
     value.set_sensitive(true);
@@ -125,15 +125,15 @@ pub(super) fn value(text: impl TryInto<HeaderValue>) -> pingora::Result<HeaderVa
     text.try_into().map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))
 }
 
-/// A value that no other message has. HTTP/2 does not index it then (RFC 7541 section 6.2.3): in the table it
-/// would only push out what comes again.
+/// Makes a value that no other message has. HTTP/2 does not index it (RFC 7541 section 6.2.3): in the table
+/// it would only displace values that recur.
 pub(super) fn unique(text: &str) -> pingora::Result<HeaderValue> {
     let mut value = value(text)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The access token of a session goes on where tokens do, if the operator says so.
+/// The `Authorization` that forwards a session's access token.
 fn bearer(token: &str) -> pingora::Result<HeaderValue> {
     let mut value = value(format!("Bearer {token}"))?;
     value.set_sensitive(true);
@@ -149,14 +149,14 @@ fn remove_reserved(headers: &mut HeaderMap, plan: &Outgoing<'_>) {
     for name in reserved {
         headers.remove(name);
     }
-    // A proof is of this request and this gateway, and is shown to nobody who could show it again; one that
-    // no token came with is not for us.
+    // A proof is for this request at this gateway, and nobody else may get it to use it again. One that came
+    // without a token is not for the gateway.
     if plan.received.contains_key(DPOP) && brings_token(plan.received) {
         headers.remove(DPOP);
     }
 }
 
-/// Whether a token came, in whatever way and of whatever worth.
+/// Whether a token came, in whatever way, valid or not.
 fn brings_token(received: &HeaderMap) -> bool {
     received.contains_key(header::AUTHORIZATION) || !matches!(subprotocol::offered(received), Ok(None))
 }
@@ -172,7 +172,8 @@ fn remove_our_cookies(headers: &mut HeaderMap, live: &Live) {
     }
 }
 
-/// The token that came as subprotocol goes on where tokens do: in `Authorization`, if the operator says so.
+/// Removes the subprotocols that carried the token. The token goes on in `Authorization`, if the operator
+/// says so.
 fn take_off_our_subprotocols(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<()> {
     if plan.permit.forwards_access_token()
         && let Ok(Some(offered)) = subprotocol::offered(plan.received)
@@ -188,16 +189,16 @@ fn take_off_our_subprotocols(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pi
     Ok(())
 }
 
-/// Whether a cookie of this name is a session, or a sign-in under way. Browsers and other replicas still have
-/// those of clients that are gone or have another name, so what is named as ours by default counts whoever is
-/// configured.
+/// Whether a cookie of this name belongs to Tollgate: a session, or a sign-in under way. Browsers and other
+/// replicas may still have cookies of clients that are gone or renamed, so the default names count whatever
+/// is configured.
 pub(super) fn is_our_cookie(live: &Live, name: &[u8]) -> bool {
     let is_configured = || live.settings.clients.iter().any(|client| client.cookie.name.as_bytes() == name);
     cookie::is_by_default_ours(name) || is_configured()
 }
 
-/// Equal lengths given twice, or as a list, become one (RFC 9110 section 8.6); pingora has refused those that
-/// differ. `None`: it is one already, or none.
+/// Merges equal lengths that were given twice, or as a list, into one (RFC 9110 section 8.6); pingora has
+/// refused different ones. `None`: there is one already, or none.
 pub(super) fn one_content_length(headers: &HeaderMap) -> Option<Vec<u8>> {
     let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
     let first = fields.next()?.as_bytes();
@@ -209,11 +210,11 @@ pub(super) fn one_content_length(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(one.trim_ascii().to_vec())
 }
 
-/// The path that was judged, byte for byte, or what its route makes of it, and the query as it came. `None`
-/// where that is how the client wrote it.
+/// The target to send: the judged path, byte for byte, or what its route makes of it, with the query as it
+/// came. `None`: the client wrote it just so.
 ///
 /// # Errors
-/// When it can be no target.
+/// When it cannot be a target.
 fn changed_target(request: &RequestHeader, permit: &Permit) -> pingora::Result<Option<PathAndQuery>> {
     let path = permit.sent_path().as_str();
     let as_it_came = match (request.raw_path().strip_prefix(path.as_bytes()), permit.query()) {

@@ -18,12 +18,13 @@ use crate::core::websocket;
 /// cookie each (RFC 9113 section 8.2.3).
 const FIELDS: usize = 100;
 
-/// The most options in `Connection`: pingora takes no more.
+/// The most options in `Connection`, as in pingora.
 const OPTIONS: usize = 9;
-/// What `Connection` may not name, as pingora has it: without them a request would be another's.
+/// The headers that `Connection` must not name, as in pingora: without them a request would be somebody
+/// else's.
 const KEPT_FROM_CONNECTION: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// How large a head of HTTP/2 is, in bytes, as RFC 9113 section 6.5.2 counts.
+/// The size of a head over HTTP/2 in bytes, as RFC 9113 section 6.5.2 counts it.
 pub(crate) fn size(request: &RequestHeader) -> usize {
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
     request.raw_path().len() + request.headers.iter().map(field).sum::<usize>()
@@ -35,9 +36,9 @@ pub(crate) fn raw(session: &Session) -> Option<Bytes> {
     (request.version != Version::HTTP_2).then(|| session.to_h1_raw())
 }
 
-/// Refuses a head that a parser before or behind this one could read in another way: pingora takes chunks
-/// over a length, and any coding that ends in `chunked`; the `http` crate drops fragments. RFC 9112 sections
-/// 3.2 and 6.1 let a server refuse all of these.
+/// Refuses a head that a parser before or behind this one could read in another way: pingora lets chunks
+/// override a length, and takes any coding that ends in `chunked`; the `http` crate drops fragments. RFC 9112
+/// sections 3.2 and 6.1 let a server refuse all of these.
 pub(crate) fn check_framing(request: &RequestHeader, raw: &[u8]) -> Result<(), Denial> {
     let line = raw.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty());
     if line.is_some_and(|line| line.contains(&b'#')) {
@@ -75,14 +76,15 @@ pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Resul
     check_method(&request.method)
 }
 
-/// What some drop and others read (RFC 9113 section 8.2.1). In HTTP/1.1 it is no part of a field.
+/// Whether a value begins or ends with a space, which some readers drop (RFC 9113 section 8.2.1). Over
+/// HTTP/1.1 it is no part of the value.
 fn has_outer_space(value: &HeaderValue) -> bool {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
 }
 
-/// Refuses a `Connection` that names what no client may have removed, or no field (RFC 9110 section 7.6.1):
-/// pingora would, and only after the token was judged.
+/// Refuses a `Connection` that names a header no client may have removed, or no valid name (RFC 9110 section
+/// 7.6.1). pingora would refuse it too, but only after the token was judged.
 fn check_connection(request: &RequestHeader) -> Result<(), Denial> {
     let mut options = request
         .headers
@@ -170,7 +172,7 @@ pub(crate) fn target<'r>(request: &'r RequestHeader, host: &str) -> Result<&'r [
     Ok(if target.is_empty() { b"/" } else { target })
 }
 
-/// The path as it came, without query and, in absolute form, without host.
+/// The path as it came, without the query and, in absolute form, without the host.
 pub(crate) fn path(request: &RequestHeader) -> Cow<'_, str> {
     let host = host(request).unwrap_or_default();
     let target = target(request, &host).unwrap_or_default();
@@ -185,7 +187,7 @@ fn without_scheme(target: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// What the flows are shown of a request.
+/// The head of a request as flows see it.
 pub(crate) fn head<'r>(
     request: &'r RequestHeader,
     host: &'r str,
