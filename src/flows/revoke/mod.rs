@@ -212,9 +212,9 @@ const fn ends_sessions(revocation: &Revocation) -> bool {
 /// Keeps the first fault of several steps. Later steps are carried out all the same: one unreadable record
 /// must not keep a person's other sessions from being ended.
 #[derive(Default)]
-struct First(Option<StoreFault>);
+struct FirstFault(Option<StoreFault>);
 
-impl First {
+impl FirstFault {
     /// Notes a step's outcome. Returns whether to go on: not after a deadline, because every call to a
     /// hanging store takes that long.
     fn note(&mut self, told: Result<(), StoreFault>) -> bool {
@@ -233,13 +233,13 @@ impl First {
 /// A session that began after a revocation's time goes on.
 async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), StoreFault> {
     let live = gate.live.load_full();
-    let (mut ended, mut first) = (BTreeSet::new(), First::default());
+    let (mut ended, mut faults) = (BTreeSet::new(), FirstFault::default());
     for revocation in revocations {
-        if !first.note(end_sessions_of(gate, &live, revocation, &mut ended).await) {
+        if !faults.note(end_sessions_of(gate, &live, revocation, &mut ended).await) {
             break;
         }
     }
-    first.into_result()
+    faults.into_result()
 }
 
 /// The same for one entry. `ended`: the sessions that were ended before, and by which time.
@@ -253,8 +253,8 @@ async fn end_sessions_of(
         (Kind::Family, family) => (family.into_iter().collect(), Ok(())),
         _ => reach::families(gate, live, &revocation.target).await,
     };
-    let mut first = First::default();
-    let mut goes_on = first.note(told);
+    let mut faults = FirstFault::default();
+    let mut goes_on = faults.note(told);
     let before = match revocation.rule {
         Rule::Before(before) => Some(before),
         Rule::Outright | Rule::Block => None,
@@ -265,11 +265,11 @@ async fn end_sessions_of(
             break;
         }
         if ended.insert((family, before.map(Timestamp::as_secs))) {
-            goes_on = first.note(end_and_name(gate, family, before, &mut over).await);
+            goes_on = faults.note(end_and_name(gate, family, before, &mut over).await);
         }
     }
     reach::forget_ended(gate, live, &revocation.target, &over).await;
-    first.into_result()
+    faults.into_result()
 }
 
 async fn end_and_name(
