@@ -185,6 +185,10 @@ mod tests {
     const EVENTS: (&str, &str) = ("accept", "text/event-stream");
     const LISTED: (&str, &str) = ("origin", APP);
     const OURS: (&str, &str) = ("origin", OWN);
+    const CHROMIUM: (&str, &str) =
+        ("user-agent", "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36");
+    const WEBKIT: (&str, &str) =
+        ("user-agent", "Mozilla/5.0 AppleWebKit/605.1.15 (KHTML, like Gecko) Version/60.5 Safari/605.1.15");
 
     type Fields<'a> = &'a [(&'static str, &'static str)];
 
@@ -329,11 +333,18 @@ mod tests {
                 let passes = is_link || (is_ours && !is_anybodys);
                 let what = format!("{kind}: {method} {site:?}, signs in: {signs_in}");
                 assert_eq!(told(method, signs_in, &[OWN, APP], &fields), passes, "{what}");
-                // Said by the own page, too, or by none that can be named; and by another.
-                for (origin, is_own) in [(OWN, true), ("null", true), (APP, false), (EVIL.1, false)] {
-                    let fields = [&fields[..], &[("origin", origin)]].concat();
-                    let passes = is_link || (is_ours && is_own && !(is_anybodys && origin == "null"));
-                    assert_eq!(told(method, signs_in, &[OWN, APP], &fields), passes, "{what}, of {origin}");
+                // Said by the own page, too, or by none that can be named; and by another. Of a form that a
+                // worker passes on Chromium's word counts.
+                for ((origin, is_own), browser) in
+                    [(OWN, true), ("null", true), (APP, false), (EVIL.1, false)]
+                        .into_iter()
+                        .flat_map(|origin| [CHROMIUM, WEBKIT].map(|browser| (origin, browser)))
+                {
+                    let fields = [&fields[..], &[("origin", origin), browser]].concat();
+                    let is_believed = origin != "null" && browser == CHROMIUM;
+                    let passes = is_link || (is_ours && is_own && (is_believed || !is_anybodys));
+                    let what = format!("{what}, of {origin} by {}", browser.1);
+                    assert_eq!(told(method, signs_in, &[OWN, APP], &fields), passes, "{what}");
                 }
                 // As without it, where the own origin is not the client's.
                 let strict = asked(method, false, signs_in, &[APP], &fields);

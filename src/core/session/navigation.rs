@@ -42,8 +42,9 @@ pub fn says_what_it_opens(headers: &HeaderMap) -> bool {
 /// What a worker changes of a navigation is the worker's own request, of mode `same-origin` (Fetch Standard
 /// section 5.4, constructor of `Request`). Firefox makes that of `fetch(event.request)` too, a form of
 /// another site included (seen in 153). A navigation asks for `text/html` by name, which no `fetch` does by
-/// itself. Chromium leaves what a worker passes on unchanged the navigation that it was (148), and so does
-/// WebKit (WebKitGTK 2.50) but for `Sec-Fetch-Site`: there `Origin` alone tells, where it names one.
+/// itself. Chromium leaves what a worker passes on unchanged the navigation that it was (148). WebKit does
+/// so but for `Sec-Fetch-Site`, and where a form's page sends no referrer it writes the worker's `Origin` for
+/// the `null` of that page (WebKitGTK 2.50): so an `Origin` counts there in Chromium alone.
 ///
 /// # Errors
 /// [`TwoReadings`]
@@ -53,9 +54,19 @@ pub fn hides_where_it_began(headers: &HeaderMap) -> Result<bool, TwoReadings> {
     }
     Ok(match only(headers, &MODE)? {
         Some(b"same-origin") => asks_for_page(headers),
-        Some(b"navigate") => matches!(only(headers, &header::ORIGIN)?, None | Some(b"null")),
+        Some(b"navigate") => {
+            let is_named = !matches!(only(headers, &header::ORIGIN)?, None | Some(b"null"));
+            !(is_named && is_chromium(headers)?)
+        }
         _ => false,
     })
+}
+
+/// Whether the browser is made of Chromium, by the name that all of them have (`Chrome/`, which on iOS, where
+/// it is WebKit, is `CriOS/`). No page can change what a browser calls itself as it goes somewhere.
+fn is_chromium(headers: &HeaderMap) -> Result<bool, TwoReadings> {
+    let name = only(headers, &header::USER_AGENT)?.unwrap_or_default();
+    Ok(name.windows(7).any(|part| part == b"Chrome/"))
 }
 
 /// Whether the browser may have withheld the `SameSite=Strict` cookies.
@@ -155,14 +166,26 @@ mod tests {
         const SAME: (&str, &str) = ("sec-fetch-site", "same-origin");
         const BY_WORKER: (&str, &str) = ("sec-fetch-mode", "same-origin");
         const OURS: (&str, &str) = ("origin", "https://gate.example");
+        const CHROMIUM: (&str, &str) = (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0.0.0 Safari/537.36",
+        );
+        const WEBKIT: (&str, &str) = (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/60.5 Safari/605.1.15",
+        );
         for (what, fields, hides) in [
             ("Firefox", &[SAME, BY_WORKER, EMPTY, HTML, OURS][..], Ok(true)),
             ("Firefox, of a page that sends no referrer", &[SAME, BY_WORKER, EMPTY, HTML], Ok(true)),
             ("a fetch", &[SAME, BY_WORKER, EMPTY, ("accept", "*/*"), OURS], Ok(false)),
             ("a script of a worker", &[SAME, BY_WORKER, ("sec-fetch-dest", "worker"), HTML], Ok(false)),
-            ("WebKit, by name", &[SAME, NAVIGATE, EMPTY, HTML, OURS], Ok(false)),
-            ("WebKit, null", &[SAME, NAVIGATE, EMPTY, HTML, ("origin", "null")], Ok(true)),
-            ("WebKit, a link", &[SAME, NAVIGATE, EMPTY, HTML], Ok(true)),
+            ("Chromium, by name", &[SAME, NAVIGATE, EMPTY, HTML, OURS, CHROMIUM], Ok(false)),
+            ("Chromium, null", &[SAME, NAVIGATE, EMPTY, HTML, ("origin", "null"), CHROMIUM], Ok(true)),
+            ("WebKit, by name", &[SAME, NAVIGATE, EMPTY, HTML, OURS, WEBKIT], Ok(true)),
+            ("WebKit, null", &[SAME, NAVIGATE, EMPTY, HTML, ("origin", "null"), WEBKIT], Ok(true)),
+            ("WebKit, a link", &[SAME, NAVIGATE, EMPTY, HTML, WEBKIT], Ok(true)),
+            ("a browser without a name", &[SAME, NAVIGATE, EMPTY, HTML, OURS], Ok(true)),
+            ("two names", &[NAVIGATE, EMPTY, OURS, CHROMIUM, WEBKIT], Err(TwoReadings)),
             ("a form", &[SAME, NAVIGATE, DOCUMENT, HTML, ("origin", "null")], Ok(false)),
             ("a script that loads a page", &[SAME, ("sec-fetch-mode", "cors"), EMPTY, HTML], Ok(false)),
             ("a browser of before", &[HTML], Ok(false)),

@@ -150,6 +150,8 @@ mod tests {
         let form = ("sec-fetch-mode", "navigate");
         let (same, cross) = (("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site"));
         let (empty, html) = (("sec-fetch-dest", "empty"), ("accept", "text/html,*/*;q=0.8"));
+        let chromium = ("user-agent", "Mozilla/5.0 AppleWebKit/537.36 Chrome/148.0.0.0 Safari/537.36");
+        let webkit = ("user-agent", "Mozilla/5.0 AppleWebKit/605.1.15 Version/26.0 Safari/605.1.15");
         for (listed, headers, expected) in [
             (&[OWN][..], &[same, form, ("origin", OWN)][..], true),
             (&[OWN], &[same, form, ("origin", "null")], true),
@@ -159,9 +161,10 @@ mod tests {
             (&[APP], &[same, form], false),
             (&[OWN], &[("sec-fetch-site", "none"), form], false),
             (&[OWN], &[], false),
-            // By way of a service worker: Chromium and WebKit name who sends it, Firefox the worker.
-            (&[OWN], &[same, form, empty, html, ("origin", OWN)], true),
-            (&[OWN], &[same, form, empty, html, ("origin", APP)], false),
+            // By way of a service worker: Chromium names who sends it, Firefox the worker, WebKit either.
+            (&[OWN], &[same, form, empty, html, ("origin", OWN), chromium], true),
+            (&[OWN], &[same, form, empty, html, ("origin", OWN), webkit], false),
+            (&[OWN], &[same, form, empty, html, ("origin", APP), chromium], false),
             (&[OWN], &[same, form, empty, html, ("origin", "null")], false),
             (&[OWN], &[same, ("sec-fetch-mode", "same-origin"), empty, html, ("origin", OWN)], false),
         ] {
