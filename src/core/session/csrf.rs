@@ -13,7 +13,7 @@
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::fetch_metadata::{DEST, MODE, SITE, TwoReadings, only};
-use super::navigation::{goes_there, hides_where_it_began};
+use super::navigation::{asks_for_page, goes_there, hides_where_it_began};
 use super::origin::is_same_origin;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
@@ -47,17 +47,17 @@ impl Csrf {
     pub fn decides_by(self, csrf_header: &HeaderName, signs_in: bool) -> impl Iterator<Item = &HeaderName> {
         let told: &[HeaderName] = match self {
             Self::Header if !signs_in => &[],
-            Self::Header => &TOLD,
-            Self::FetchMetadata => &TOLD_AND_ASKED_FOR,
+            Self::FetchMetadata if !signs_in => &TOLD_AND_ASKED_FOR,
+            _ => &TOLD_ASKED_FOR_AND_LED_FROM,
         };
         std::iter::once(csrf_header).chain(told)
     }
 }
 
-/// What browsers say of their requests.
-static TOLD: [HeaderName; 3] = [SITE, MODE, DEST];
-/// The same, with what tells a navigation that a worker asks for.
+/// What browsers say of their requests, with what tells a navigation that a worker asks for.
 static TOLD_AND_ASKED_FOR: [HeaderName; 4] = [SITE, MODE, DEST, header::ACCEPT];
+/// The same, with what tells a download.
+static TOLD_ASKED_FOR_AND_LED_FROM: [HeaderName; 5] = [SITE, MODE, DEST, header::ACCEPT, header::REFERER];
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ fn passes(asked: SessionUse<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> 
         // It carries no Fetch Metadata in most browsers, and no page can add a header to it.
         return Ok(is_listed);
     }
-    if signs_in && is_page_load(method, headers)? {
+    if signs_in && (is_page_load(method, headers)? || is_download(asked, origin, pages)?) {
         return Ok(true);
     }
     let is_ours = is_listed || is_same_origin(origin, site, pages.listed, pages.own);
@@ -147,6 +147,19 @@ fn is_of_own_page(
     let goes_there = reads(method) && mode == b"navigate" && !into_page;
     let is_link = signs_in && reads(method);
     Ok(is_own && (is_link || !(goes_there || hides_where_it_began(headers)?)))
+}
+
+/// Whether a page of the gateway's own origin has a file downloaded (`<a download>`). WebKit says nothing of
+/// such a request but the page that it is of (WebKitGTK 2.50): a link by which a window would pass.
+fn is_download(asked: SessionUse<'_>, origin: Option<&[u8]>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
+    let SessionUse { method, headers, .. } = asked;
+    let says_something = [&SITE, &MODE, &DEST].iter().any(|name| headers.contains_key(*name));
+    let own = pages.own.filter(|own| pages.listed.contains(own));
+    let page = only(headers, &header::REFERER)?;
+    let is_of_own_page = own.zip(page).is_some_and(|(own, page)| {
+        page.strip_prefix(own.as_str().as_bytes()).is_some_and(|path| path.starts_with(b"/"))
+    });
+    Ok(reads(method) && !says_something && origin.is_none() && is_of_own_page && asks_for_page(headers))
 }
 
 /// Whether a browser that says nothing of its requests sends what changes something. It names an `Origin`
@@ -433,6 +446,37 @@ mod tests {
             ("two sites", Method::GET, true, &[CROSS, SAME, NAVIGATE, DOCUMENT], false),
         ] {
             assert_eq!(asked(&method, false, signs_in, &[OWN], fields), passes, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_ours_downloads_with_a_link_in_a_browser_that_says_nothing_of_that() {
+        const HTML: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+        const FROM: (&str, &str) = ("referer", "https://gate.example/app/");
+        for (what, method, signs_in, listed, fields, passes) in [
+            ("by our own page", Method::GET, true, OWN, &[HTML, FROM][..], true),
+            ("where no link leads", Method::GET, false, OWN, &[HTML, FROM], false),
+            ("a form", Method::POST, true, OWN, &[HTML, FROM], false),
+            ("not listed", Method::GET, true, APP, &[HTML, FROM], false),
+            ("of a page that is not named", Method::GET, true, OWN, &[HTML], false),
+            ("by another site", Method::GET, true, OWN, &[HTML, ("referer", "https://evil.example/")], false),
+            (
+                "by a longer name",
+                Method::GET,
+                true,
+                OWN,
+                &[HTML, ("referer", "https://gate.example.evil.example/")],
+                false,
+            ),
+            ("by an origin", Method::GET, true, OWN, &[HTML, ("referer", "https://gate.example")], false),
+            ("two pages", Method::GET, true, OWN, &[HTML, FROM, FROM], false),
+            ("a picture", Method::GET, true, OWN, &[("accept", "image/*,*/*;q=0.5"), FROM], false),
+            ("with an origin", Method::GET, true, OWN, &[HTML, FROM, EVIL], false),
+            ("a site is told", Method::GET, true, OWN, &[HTML, FROM, SIBLING], false),
+            ("a frame", Method::GET, true, OWN, &[HTML, FROM, NAVIGATE, ("sec-fetch-dest", "iframe")], false),
+        ] {
+            assert_eq!(asked(&method, false, signs_in, &[listed], fields), passes, "{what}");
+            assert_eq!(told(&method, signs_in, &[listed], fields), passes, "{what}, by the browser's word");
         }
     }
 
