@@ -9,7 +9,7 @@ import { setUp as setUpModes } from './modes.js';
 import * as outage from './outage.js';
 import * as revoke from './revoke.js';
 import { current, onChange, resume, signOut } from './session.js';
-import { begin, finish } from './sign_in.js';
+import { KEEPS_NO_COOKIE, begin, finish, keepsSecureCookies } from './sign_in.js';
 import { add, byId, explained, onPress, show } from './show.js';
 import { replayAnOldCookie } from './theft.js';
 import { setUp as setUpWire } from './wire.js';
@@ -17,7 +17,7 @@ import { setUp as setUpWire } from './wire.js';
 const NOBODY = 'Nobody is signed in.';
 const SIGN_IN_FIRST = 'Sign in first.';
 const LOST =
-  'The gateway set a cookie, and the browser did not bring it back. Either this is Safari, which treats Secure cookies from http://localhost so: use Firefox or Chromium, or give the gateway https. Or another Tollgate on localhost has replaced it since, on whatever port, because ports share their cookies: open one of the two in a private window.';
+  'The gateway set a cookie, and the browser did not bring it back. Another Tollgate on localhost has replaced it since, on whatever port, because ports share their cookies: open one of the two in a private window.';
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const signedInResult = byId('sign-in-result');
@@ -74,7 +74,6 @@ function setUpButtons() {
 onChange((event) => {
   if (event !== 'lost') return showWhoIsSignedIn();
   show(signedInResult, NOBODY, LOST);
-  document.body.dataset.lost = 'true';
 });
 setUpWire({ onState: outage.showState, onEntry: revoke.hear });
 setUpExpiry();
@@ -83,6 +82,7 @@ showWhoIsSignedIn();
 const returned = await finish().catch((fault) => ({ fault }));
 // Whoever turns back at the authorization server is still who they were.
 if (current() === null) await resume().catch((fault) => show(signedInResult, explained(fault), 'The next press of a button asks again.'));
+if (!keepsSecureCookies()) show(signedInResult, NOBODY, KEEPS_NO_COOKIE);
 if (returned?.fault) add(signedInResult, 'You came back without a sign-in. ', ...explained(returned.fault));
 if (returned?.then) await call(returned.then);
 if (returned?.clientId === about.session_client_id) byId('session-compare').click();

@@ -82,9 +82,11 @@ impl Pages {
             ),
             _ => None,
         };
+        // What the gateway sets is `Secure`, and WebKit keeps nothing of that over http.
+        let kept_no_cookie = !self.https && matches!(denial, Denial::SignInNotUnderWay);
         let values = context! {
             style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, said, again,
-            sign_out, request_id,
+            kept_no_cookie, sign_out, request_id,
         };
         let policy = if sign_out.is_some() { &self.policy_with_form } else { &self.policy };
         let mut page = self.page_under(policy, facts.status, REFUSAL, values);
@@ -196,6 +198,23 @@ mod tests {
         let other = Pages::new(true).refusal(&denial, Offer::SignIn("/oauth/login"), "id");
         assert!(!std::str::from_utf8(&other.body).unwrap().contains("<form"));
         assert_eq!(policy(&other), policy(&page).replace("'self'", "'none'"));
+    }
+
+    #[test]
+    fn over_http_a_sign_in_of_which_nothing_is_known_may_be_one_whose_cookie_the_browser_did_not_keep() {
+        for (denial, https, says) in [
+            (Denial::SignInNotUnderWay, false, true),
+            (Denial::SignInNotUnderWay, true, false),
+            (Denial::NoRoute, false, false),
+        ] {
+            let page = Pages::new(https).refusal(&denial, Offer::Nothing, "id");
+            let text = std::str::from_utf8(&page.body).unwrap();
+            assert_eq!(
+                text.contains("Safari keeps no cookie of the gateway"),
+                says,
+                "{denial:?} {https} {text}"
+            );
+        }
     }
 
     #[test]
