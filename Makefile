@@ -15,7 +15,7 @@ test: ## every test: unit, integration, end to end against a real authorization 
 e2e: ## only the end-to-end tests
 	@scripts/test e2e
 
-browsers: ## the end-to-end tests that need a browser, in Firefox ESR (some ten minutes; not part of `make test`)
+browsers: ## the end-to-end tests that need a browser, in Firefox ESR, and stories in WebKitGTK (some ten minutes; not part of `make test`)
 	@scripts/test browsers
 
 fuzz: ## what reads foreign bytes, each target for TOLLGATE_FUZZ_SECONDS (60)

@@ -64,10 +64,10 @@ export class Gateway {
   /** Who took over from the process that was started, the latest last. */
   #successors = [];
 
-  /** The origin and ports that `config` is then made with. */
-  static async reserve(host = 'localhost') {
+  /** The origin and ports that `config` is then made with. `tls`: browsers come by https, and see this certificate. */
+  static async reserve(host = 'localhost', tls) {
     const gateway = new Gateway();
-    gateway.host = host;
+    Object.assign(gateway, { host, tls });
     gateway.port = await freePort();
     gateway.adminPort = await freePort();
     gateway.#folder = await mkdtemp(path.join(tmpdir(), 'tollgate-e2e-'));
@@ -75,7 +75,7 @@ export class Gateway {
   }
 
   get url() {
-    return `http://${this.host}:${this.port}`;
+    return `${this.tls ? 'https' : 'http'}://${this.host}:${this.port}`;
   }
 
   get admin() {
@@ -100,9 +100,11 @@ export class Gateway {
   async start(config, { env = {}, ready = true, files = {} } = {}) {
     for (const [name, content] of Object.entries(files)) await writeFile(this.file(name), content, { mode: 0o600 });
     if (config) {
+      const address = `127.0.0.1:${this.port}`;
+      const listen = this.tls ? [{ address, tls: [this.tls] }] : address;
       await writeFile(
         this.file('config.yaml'),
-        JSON.stringify({ public_url: this.url, listen: `127.0.0.1:${this.port}`, admin: `127.0.0.1:${this.adminPort}`, store: 'data', ...config }, null, 2),
+        JSON.stringify({ public_url: this.url, listen, admin: `127.0.0.1:${this.adminPort}`, store: 'data', ...config }, null, 2),
       );
     }
     this.#child = spawn(BINARY, ['run', 'config.yaml'], { cwd: this.#folder, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });

@@ -2,6 +2,7 @@
 // (tollgate.js as it is, sign_in.js and socket.js out of spa.md), and empty pages for everybody else.
 
 import http from 'node:http';
+import https from 'node:https';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -47,7 +48,9 @@ export class Pages {
   received = [];
   /** What the app is told; set before it is opened. */
   settings;
-  #server = http.createServer((incoming, outgoing) => {
+  #servers;
+
+  #answer(incoming, outgoing) {
     const { method, url, headers } = incoming;
     this.received.push({ method, url, headers });
     incoming.resume();
@@ -65,17 +68,24 @@ export class Pages {
     if (pathname === '/clears') return outgoing.writeHead(204, { 'clear-site-data': '"cookies"' }).end();
     if (pathname === '/plants') return outgoing.writeHead(204, { 'set-cookie': searchParams.getAll('cookie') }).end();
     return answer('text/html', '<!doctype html><title>empty</title>');
-  });
+  }
 
-  static async start() {
+  /** tls: the files of a certificate and its key; the pages are then served over TLS too. */
+  static async start({ tls } = {}) {
     const pages = new Pages();
-    pages.#server.listen(0, '127.0.0.1');
-    await once(pages.#server, 'listening');
+    const answer = (incoming, outgoing) => pages.#answer(incoming, outgoing);
+    pages.#servers = [http.createServer(answer)];
+    if (tls) pages.#servers.push(https.createServer({ cert: readFileSync(tls.certificate), key: readFileSync(tls.key) }, answer));
+    for (const server of pages.#servers) await once(server.listen(0, '127.0.0.1'), 'listening');
     return pages;
   }
 
   get port() {
-    return this.#server.address().port;
+    return this.#servers[0].address().port;
+  }
+
+  get tlsPort() {
+    return this.#servers[1].address().port;
   }
 
   get url() {
@@ -83,8 +93,10 @@ export class Pages {
   }
 
   stop() {
-    this.#server.close();
-    this.#server.closeAllConnections();
+    for (const server of this.#servers) {
+      server.close();
+      server.closeAllConnections();
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 // The API behind the gateway: says what it received, and holds requests to /api/held until it is
-// told to let go. /api/feed is a stream of one event, which ends when its reader leaves. A WebSocket is told the same in its first message; `?choose=` is the subprotocol that is chosen.
+// told to let go. What ends in `?no-store` is answered so. /api/feed is a stream of one event, which ends when its reader leaves. A WebSocket is told the same in its first message; `?choose=` is the subprotocol that is chosen.
 
 import { createHash } from 'node:crypto';
 import http from 'node:http';
@@ -22,7 +22,7 @@ export class Upstream {
       };
       this.received.push(request);
       const answer = () => {
-        outgoing.writeHead(200, { 'content-type': 'application/json' });
+        outgoing.writeHead(200, { 'content-type': 'application/json', ...(incoming.url.endsWith('?no-store') && { 'cache-control': 'no-store' }) });
         outgoing.end(JSON.stringify(request));
       };
       if (incoming.url.startsWith('/api/feed')) this.#feed(outgoing);

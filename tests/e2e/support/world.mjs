@@ -15,12 +15,12 @@ export const SECRET = 'p%ss w:rd+/=&-0123456789abcdef';
 export const SCOPE = 'openid offline_access api:read';
 
 export class World {
-  /** auth: the client's authentication method at the AS. registration: more of its metadata there, or what makes it of the gateway. moreClients: others that it has. host: the gateway's, on loopback. callback: the path of the redirect URI. Other options as in `AuthorizationServer.start`. */
-  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, host = 'localhost', callback = '/app/callback', moreClients = [], ...server } = {}) {
+  /** auth: the client's authentication method at the AS. registration: more of its metadata there, or what makes it of the gateway. moreClients: others that it has. host: the gateway's, on loopback. tls: its certificate and key, if browsers come by https. callback: the path of the redirect URI. Other options as in `AuthorizationServer.start`. */
+  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, host = 'localhost', tls, callback = '/app/callback', moreClients = [], ...server } = {}) {
     const world = new World();
     world.auth = auth;
     world.upstream = await Upstream.start();
-    world.gateway = await Gateway.reserve(host);
+    world.gateway = await Gateway.reserve(host, tls);
     world.redirectUri = `${world.gateway.url}${callback}`;
     const withSecret = auth.startsWith('client_secret');
     world.as = await AuthorizationServer.start({
