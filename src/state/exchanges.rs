@@ -21,11 +21,11 @@ use crate::core::session::exchange::answer::ExchangeAnswer;
 /// The most code exchanges at one AS at once. Anybody can begin one, and each may wait a minute for a slow
 /// AS: so it has places of its own, and what waits for it takes none of another's.
 pub const CODE_EXCHANGES: usize = 1_000;
-/// The most pushed authorization requests at one AS at once. Anybody can begin one, and each may wait for a slow
-/// AS. They are counted apart, so that they keep out nobody who comes back with a code.
+/// The most pushed authorization requests at one AS at once. Anybody can begin one, and each may wait for a
+/// slow AS. They are counted apart, so that they keep out nobody who comes back with a code.
 pub const PUSHED_REQUESTS: usize = 1_000;
-/// The most refreshes of native clients at one AS at once, each of which may wait a minute too. They are counted
-/// apart, so that they keep out nobody who signs in.
+/// The most refreshes of native clients at one AS at once, each of which may wait a minute too. They are
+/// counted apart, so that they keep out nobody who signs in.
 pub const PASSED_REFRESHES: usize = 1_000;
 
 /// How a flight ended, for the requests that wait for it.

@@ -221,7 +221,7 @@ impl KnownFamily {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Why another exchange would fail now, if it would. A pause whose end is further ahead than a pause lasts
+    /// Why another exchange would fail now, if it would. A pause whose end is further ahead than any lasts
     /// began before the clock was set back, and delays nobody until the clock is there again.
     pub fn paused(&self, now: Timestamp) -> Option<Pause> {
         Pause::unpacked(self.paused.load(Ordering::Relaxed))
