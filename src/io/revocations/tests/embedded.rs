@@ -67,7 +67,7 @@ async fn what_was_answered_outlives_a_crash_and_the_file_is_nobody_elses() {
     lift(&*log, &block("bob")).await;
     let (crashed, _copy) = after_a_crash(folder.path());
     let tables = followed(&crashed).await;
-    assert!(refuses(&tables, &jti("a")) && refuses_aged(&tables, &before("alice", 0), 10, now()));
+    assert!(refuses(&tables, &jti("a")) && refuses_aged(&tables, &before("alice", 0), 100, now()));
     assert!(!refuses(&tables, &block("bob")));
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &fs::metadata(folder.path().join(FILE)).unwrap().permissions(),
