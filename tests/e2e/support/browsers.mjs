@@ -1,7 +1,8 @@
 // Debian's Chromium without a window, or with TOLLGATE_BROWSER=firefox its Firefox ESR, with an empty profile in a
 // folder that goes when it ends. It finds nothing but this machine: every other name fails to resolve, or to connect.
 
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { chromium, firefox } from 'playwright-core';
 
@@ -13,7 +14,6 @@ const ARGUMENTS = [
   '--no-first-run',
   '--disable-background-networking',
   '--disable-component-update',
-  '--disable-crashpad-for-testing', // it keeps its reports in the home of whoever runs this, whatever the profile
   '--disable-sync',
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost',
 ];
@@ -47,9 +47,19 @@ function executable(name, goal) {
 /** A running browser. As root Chromium cannot have its sandbox. */
 export function launch() {
   if (IS_FIREFOX) return launchFirefox();
-  // GTK writes settings that nobody has changed into the home, too.
-  const env = { ...process.env, GSETTINGS_BACKEND: 'memory' };
+  const env = { ...process.env, XDG_CONFIG_HOME: sharedFolder(), XDG_CACHE_HOME: sharedFolder() };
   return chromium.launch({ executablePath: executable('chromium', 'test'), chromiumSandbox: process.getuid() !== 0, args: ARGUMENTS, env });
+}
+
+let folder;
+
+/** Where Chromium keeps crash reports, and GTK its settings, whatever the profile: else in the home of whoever runs this. */
+function sharedFolder() {
+  if (!folder) {
+    folder = mkdtempSync(path.join(tmpdir(), 'tollgate-browser-'));
+    process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  }
+  return folder;
 }
 
 /** As people have it, by WebDriver BiDi, and not the one that Playwright builds. */
