@@ -162,7 +162,7 @@ describe('a page without tokens', () => {
     await tab.waitForURL(`${scene.url}/page/here`);
     assert.equal(subjectOf(await call(tab)), 'alice');
     await tab.goto(`${scene.url}/portal/here`);
-    assert.equal(await tab.text('h1'), 'Your browser does not say that it opens this page');
+    assert.equal(await tab.text('h1'), 'Your browser does not say that it is opening this page');
   });
 
   test('the pages of the gateway look as they should, with a policy that lets in nothing else', async () => {

@@ -181,7 +181,7 @@ describe('a page in token mode', () => {
     await tab.evaluate(() => leave());
     await scene.pass(tab, 'dave');
     await tab.waitForURL(`${scene.url}/oauth/callback*`);
-    assert.match(await tab.text(), /access was taken back/i);
+    assert.match(await tab.text(), /access was revoked/i);
   });
 
   test('the way back into a page after a sign-out finds no token there', async () => {
